@@ -1,0 +1,44 @@
+// The one place where C++ errors become Python's: a user's mistake keeps its
+// message, a fault of ours asks for a report.
+#pragma once
+
+#include <Python.h>
+#include <pybind11/pybind11.h>
+
+#include <exception>
+#include <new>
+#include <string>
+
+#include "../tensor/error.h"
+
+namespace kt {
+
+inline void set_python_error(std::exception_ptr error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (pybind11::error_already_set& e) {
+    e.restore();
+  } catch (const ValueMistake& e) {
+    PyErr_SetString(PyExc_ValueError, e.what());
+  } catch (const TypeMistake& e) {
+    PyErr_SetString(PyExc_TypeError, e.what());
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& e) {
+    const std::string message =
+        std::string("keras-tally has met a fault of its own; please report it: ") + e.what();
+    PyErr_SetString(PyExc_RuntimeError, message.c_str());
+  }
+}
+
+template <class Body>
+PyObject* translated(Body&& body) {
+  try {
+    return body();
+  } catch (...) {
+    set_python_error(std::current_exception());
+    return nullptr;
+  }
+}
+
+}  // namespace kt

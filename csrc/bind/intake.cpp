@@ -1,0 +1,277 @@
+#include "intake.h"
+
+#include <dlpack/dlpack.h>
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "../tensor/error.h"
+
+namespace py = pybind11;
+
+namespace kt {
+
+RoadCounts road_counts;
+
+Keep::~Keep() {
+  for (PyObject* object : objects_) Py_DECREF(object);
+}
+
+namespace {
+
+[[noreturn]] void refuse_dtype(const char* argument, const std::string& dtype) {
+  throw TypeMistake(std::string("`") + argument +
+                    "` must have a bool, integer, float16, bfloat16, float32 or float64 dtype. "
+                    "Received: dtype=" +
+                    dtype);
+}
+
+struct ExchangeType {
+  PyTypeObject* type;
+  const DLPackExchangeAPI* api;  // null: the type has none
+  PyObject* is_neg;              // torch's lazy negation is invisible to DLPack
+};
+
+// Types are few (Tensor, Parameter) and, once seen, kept for ever.
+constexpr int kMaxTypes = 16;
+ExchangeType known_types[kMaxTypes];
+int known_count = 0;
+
+ExchangeType look_up(PyTypeObject* type) {
+  ExchangeType found = {type, nullptr, nullptr};
+  PyObject* object = reinterpret_cast<PyObject*>(type);
+  PyObject* capsule = PyObject_GetAttrString(object, "__dlpack_c_exchange_api__");
+  if (capsule == nullptr) {
+    PyErr_Clear();
+    return found;
+  }
+  auto* api = static_cast<const DLPackExchangeAPI*>(
+      PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
+  Py_DECREF(capsule);
+  if (api == nullptr) {
+    PyErr_Clear();
+    return found;
+  }
+  while (api != nullptr && api->header.version.major != DLPACK_MAJOR_VERSION) {
+    api = reinterpret_cast<const DLPackExchangeAPI*>(api->header.prev_api);
+  }
+  if (api == nullptr || api->dltensor_from_py_object_no_sync == nullptr) return found;
+  found.api = api;
+  found.is_neg = PyObject_GetAttrString(object, "is_neg");
+  if (found.is_neg == nullptr) PyErr_Clear();
+  return found;
+}
+
+const ExchangeType& exchange_type(PyTypeObject* type) {
+  for (int i = 0; i < known_count; ++i) {
+    if (known_types[i].type == type) return known_types[i];
+  }
+  static ExchangeType uncached;
+  uncached = look_up(type);
+  if (uncached.api == nullptr || known_count == kMaxTypes) return uncached;
+  Py_INCREF(type);
+  known_types[known_count] = uncached;
+  return known_types[known_count++];
+}
+
+std::string dlpack_dtype_name(DLDataType dtype) {
+  const char* kind = "an unknown kind";
+  switch (dtype.code) {
+    case kDLComplex:
+      kind = "complex";
+      break;
+    case kDLInt:
+      kind = "int";
+      break;
+    case kDLUInt:
+      kind = "uint";
+      break;
+    case kDLFloat:
+      kind = "float";
+      break;
+    default:
+      if (dtype.code >= kDLFloat8_e3m4 && dtype.code <= kDLFloat8_e8m0fnu) kind = "float";
+  }
+  return std::string(kind) + std::to_string(dtype.bits);
+}
+
+DType dtype_of(DLDataType dtype, const char* argument) {
+  if (dtype.lanes == 1) {
+    const int bits = dtype.bits;
+    switch (dtype.code) {
+      case kDLBool:
+        if (bits == 8) return DType::Bool;
+        break;
+      case kDLInt:
+        if (bits == 8) return DType::Int8;
+        if (bits == 16) return DType::Int16;
+        if (bits == 32) return DType::Int32;
+        if (bits == 64) return DType::Int64;
+        break;
+      case kDLUInt:
+        if (bits == 8) return DType::UInt8;
+        if (bits == 16) return DType::UInt16;
+        if (bits == 32) return DType::UInt32;
+        if (bits == 64) return DType::UInt64;
+        break;
+      case kDLFloat:
+        if (bits == 16) return DType::Float16;
+        if (bits == 32) return DType::Float32;
+        if (bits == 64) return DType::Float64;
+        break;
+      case kDLBfloat:
+        if (bits == 16) return DType::BFloat16;
+        break;
+      default:
+        break;
+    }
+  }
+  refuse_dtype(argument, dlpack_dtype_name(dtype));
+}
+
+bool aligned(const View& view) {
+  return reinterpret_cast<std::uintptr_t>(view.data) %
+             static_cast<std::uintptr_t>(item_size(view.dtype)) ==
+         0;
+}
+
+bool view_of(const DLTensor& tensor, const char* argument, View* view) {
+  if (tensor.device.device_type != kDLCPU && tensor.device.device_type != kDLCUDAHost) {
+    return false;
+  }
+  if (tensor.ndim > kMaxRank) {
+    throw ValueMistake(std::string("`") + argument + "` must have at most " +
+                       std::to_string(kMaxRank) + " axes. Received: " +
+                       std::to_string(tensor.ndim));
+  }
+  view->dtype = dtype_of(tensor.dtype, argument);
+  view->rank = tensor.ndim;
+  view->data = static_cast<const char*>(tensor.data) + tensor.byte_offset;
+  std::int64_t size = 1, compact = 1;
+  for (int d = tensor.ndim - 1; d >= 0; --d) {
+    view->shape[d] = tensor.shape[d];
+    view->strides[d] = tensor.strides == nullptr ? compact : tensor.strides[d];
+    compact *= tensor.shape[d];
+    size *= tensor.shape[d];
+  }
+  // Fake tensors have a shape but no data.
+  if (tensor.data == nullptr && size != 0) return false;
+  return aligned(*view);
+}
+
+bool borrow_exchange(const ExchangeType& type, PyObject* object, const char* argument, View* view) {
+  if (type.is_neg != nullptr) {
+    PyObject* negated = PyObject_Vectorcall(type.is_neg, &object, 1, nullptr);
+    if (negated != Py_False) {
+      if (negated == nullptr) PyErr_Clear();
+      Py_XDECREF(negated);
+      return false;
+    }
+    Py_DECREF(negated);
+  }
+  DLTensor tensor;
+  if (type.api->dltensor_from_py_object_no_sync(object, &tensor) != 0) {
+    // Meta, sparse and functorch-wrapped tensors: Python will say what they are.
+    PyErr_Clear();
+    return false;
+  }
+  if (!view_of(tensor, argument, view)) return false;
+  ++road_counts.exchange_api;
+  return true;
+}
+
+bool borrow_numpy(PyObject* object, const char* argument, View* view) {
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  const py::dtype dtype = array.dtype();
+  const char byte_order = dtype.byteorder();
+  if (byte_order == '>' || array.ndim() > kMaxRank) return false;
+  const std::int64_t item = dtype.itemsize();
+  bool known = false;
+  const auto set = [&](std::int64_t size, DType value) {
+    if (item == size) {
+      view->dtype = value;
+      known = true;
+    }
+  };
+  switch (dtype.kind()) {
+    case 'b':
+      set(1, DType::Bool);
+      break;
+    case 'i':
+      set(1, DType::Int8), set(2, DType::Int16), set(4, DType::Int32), set(8, DType::Int64);
+      break;
+    case 'u':
+      set(1, DType::UInt8), set(2, DType::UInt16), set(4, DType::UInt32), set(8, DType::UInt64);
+      break;
+    case 'f':
+      set(2, DType::Float16), set(4, DType::Float32), set(8, DType::Float64);
+      break;
+    default:
+      break;
+  }
+  if (!known || dtype.num() >= 256) {
+    const auto name = py::cast<std::string>(py::str(static_cast<py::handle>(dtype).attr("name")));
+    if (name != "bfloat16") refuse_dtype(argument, name);
+    view->dtype = DType::BFloat16;
+  }
+  view->rank = static_cast<int>(array.ndim());
+  view->data = static_cast<const char*>(array.data());
+  for (int d = 0; d < view->rank; ++d) {
+    view->shape[d] = array.shape(d);
+    if (array.strides(d) % item != 0) return false;
+    view->strides[d] = array.strides(d) / item;
+  }
+  if (!aligned(*view)) return false;
+  ++road_counts.numpy;
+  return true;
+}
+
+bool borrow_dlpack(PyObject* object, const char* argument, View* view, Keep* keep) {
+  static PyObject* name = PyUnicode_InternFromString("__dlpack__");
+  PyObject* method = PyObject_GetAttr(object, name);
+  if (method == nullptr) {
+    PyErr_Clear();
+    return false;
+  }
+  PyObject* capsule = PyObject_CallNoArgs(method);
+  Py_DECREF(method);
+  if (capsule == nullptr) {
+    // Devices, tracers, tensors that require grad: left to Python.
+    PyErr_Clear();
+    return false;
+  }
+  keep->add(capsule);  // unused capsules delete their tensor themselves
+  const DLTensor* tensor = nullptr;
+  if (PyCapsule_IsValid(capsule, "dltensor")) {
+    tensor = &static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule, "dltensor"))->dl_tensor;
+  } else if (PyCapsule_IsValid(capsule, "dltensor_versioned")) {
+    auto* managed = static_cast<DLManagedTensorVersioned*>(
+        PyCapsule_GetPointer(capsule, "dltensor_versioned"));
+    if (managed->version.major == DLPACK_MAJOR_VERSION) tensor = &managed->dl_tensor;
+  }
+  if (tensor == nullptr || !view_of(*tensor, argument, view)) return false;
+  ++road_counts.dlpack;
+  return true;
+}
+
+}  // namespace
+
+const DLPackExchangeAPI* exchange_api_of(PyTypeObject* type) { return exchange_type(type).api; }
+
+bool borrow(PyObject* object, const char* argument, View* view, Keep* keep) {
+  PyTypeObject* type = Py_TYPE(object);
+  for (int i = 0; i < known_count; ++i) {
+    if (known_types[i].type == type) return borrow_exchange(known_types[i], object, argument, view);
+  }
+  if (py::isinstance<py::array>(object)) return borrow_numpy(object, argument, view);
+  if (PyFloat_CheckExact(object) || PyLong_CheckExact(object) || PyList_CheckExact(object) ||
+      PyTuple_CheckExact(object)) {
+    return false;
+  }
+  const ExchangeType& found = exchange_type(type);
+  if (found.api != nullptr) return borrow_exchange(found, object, argument, view);
+  return borrow_dlpack(object, argument, view, keep);
+}
+
+}  // namespace kt

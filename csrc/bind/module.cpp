@@ -1,0 +1,94 @@
+// The extension module `keras_tally._native`: registration only.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "../exec/level.h"
+#include "../exec/metric.h"
+#include "../exec/threads.h"
+#include "../tensor/error.h"
+#include "errors.h"
+#include "intake.h"
+#include "plan.h"
+
+namespace py = pybind11;
+
+namespace {
+
+py::list kernels() {
+  py::list out;
+  for (const kt::KernelRow& row : kt::kernel_table()) {
+    py::dict entry;
+    entry["name"] = row.name;
+    entry["executor"] = row.executor == kt::Executor::Elementwise ? "elementwise"
+                        : row.executor == kt::Executor::Rowwise   ? "rowwise"
+                                                                  : "binned";
+    out.append(entry);
+  }
+  return out;
+}
+
+std::vector<std::string> levels() {
+  std::vector<std::string> names;
+  const kt::LevelList& list = kt::usable_levels();
+  for (int i = 0; i < list.count; ++i) names.emplace_back(list.levels[i]->name);
+  return names;
+}
+
+void set_level(const std::string& name) {
+  const std::vector<std::string> names = levels();
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == name) return kt::set_active_level(static_cast<int>(i));
+  }
+  throw kt::ValueMistake("`name` must be one of levels(). Received: name=" + name);
+}
+
+void set_num_threads(int count) {
+  if (count < 1 || count > 256) {
+    throw kt::ValueMistake("`count` must be between 1 and 256. Received: count=" +
+                           std::to_string(count));
+  }
+  kt::set_num_threads(count);
+}
+
+std::map<std::string, long long> road_counts() {
+  const kt::RoadCounts& roads = kt::road_counts;
+  return {{"exchange_api", roads.exchange_api}, {"numpy", roads.numpy},
+          {"dlpack", roads.dlpack},             {"in_place", roads.in_place},
+          {"pure", roads.pure},                 {"converted", roads.converted},
+          {"parallel", roads.parallel}};
+}
+
+double read_bandwidth(const py::object& tensors) {
+  double sum = 0;
+  for (const py::handle tensor : tensors) {
+    kt::Keep keep;
+    kt::View view;
+    if (!kt::borrow(tensor.ptr(), "tensors", &view, &keep) || !view.contiguous()) {
+      throw kt::TypeMistake("`tensors` must be a list of contiguous tensors in host memory");
+    }
+    sum += kt::active_level().read(view.data, view.size() * kt::item_size(view.dtype));
+  }
+  return sum;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+  py::register_exception_translator([](std::exception_ptr error) {
+    if (error) kt::set_python_error(error);
+  });
+  m.doc() = "Native kernels of keras-tally. Not a public interface.";
+  m.def("kernels", &kernels);
+  m.def("levels", &levels);
+  m.def("active_level", [] { return std::string(kt::active_level().name); });
+  m.def("set_level", &set_level, py::arg("name"));
+  m.def("num_threads", &kt::num_threads);
+  m.def("set_num_threads", &set_num_threads, py::arg("count"));
+  m.def("parallel_threshold", [] { return kt::kParallelThreshold; });
+  m.def("road_counts", &road_counts);
+  m.def("count_converted", [] { ++kt::road_counts.converted; });
+  m.def("read_bandwidth", &read_bandwidth, py::arg("tensors"));
+  m.def("make_plan", &kt::make_plan, py::arg("kernel"), py::arg("result"), py::arg("variables"),
+        py::arg("options"));
+  if (PyModule_AddFunctions(m.ptr(), kt::plan_methods()) != 0) throw py::error_already_set();
+}

@@ -1,0 +1,36 @@
+// A plan: a configured metric together with the Keras variables that hold its
+// state. It travels through Python as a capsule, so that the fast entry points
+// cost one pointer comparison.
+#pragma once
+
+#include <Python.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <vector>
+
+#include "../exec/metric.h"
+
+namespace kt {
+
+struct Plan {
+  Metric metric;
+  std::vector<pybind11::object> variables;  // Keras's own in order, `residual` last
+  // Where a Keras mask hangs on the inputs: ignored, or handed back to Python.
+  bool sees_mask = false;           // y_pred's mask becomes weights
+  bool mask_only_with_weight = false;
+  int inputs = 2;  // y_true and y_pred, or values alone
+  DType result_dtype = DType::Float32;
+  bool numpy_results = false;  // scalars become numpy.float32 right here
+  // Turns a float64 NumPy array into the backend's tensor of result_dtype.
+  pybind11::object wrap_result;
+};
+
+// make_plan(kernel, result, variables, options) -> capsule
+pybind11::capsule make_plan(const std::string& kernel, const std::string& result,
+                            const pybind11::sequence& variables, const pybind11::dict& options);
+
+// Raw entry points (METH_FASTCALL), added to the module by hand.
+PyMethodDef* plan_methods();
+
+}  // namespace kt

@@ -1,0 +1,64 @@
+// What every definition is written with: one source for CPU vectors and for
+// CUDA threads. A definition is a template over V, which is a vector of floats
+// or doubles on the CPU and one float or double on a GPU; `condition ? a : b`,
+// arithmetic and comparisons mean the same lane by lane on both.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#if defined(__CUDACC__)
+#define KT_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define KT_HOST_DEVICE inline __attribute__((always_inline))
+#endif
+
+// Every SIMD level compiles the definitions once more, each in a namespace of
+// its own, so that an inline helper can never link to another level's copy.
+#ifndef KT_LEVEL
+#define KT_LEVEL shared
+#endif
+
+namespace kt {
+
+// Configuration of one metric, fixed when the metric is created.
+struct Params {
+  double threshold = 0.5;
+  double label_smoothing = 0.0;
+  double epsilon = 1e-7;
+  bool from_logits = false;
+  bool from_sorted_ids = false;
+  bool has_ignore_class = false;
+  double ignore_class = 0.0;
+  std::int64_t k = 5;
+};
+
+namespace KT_LEVEL {
+
+template <class V>
+struct ScalarOf {
+  using type = V;
+};
+template <class V>
+using Scalar = typename ScalarOf<V>::type;
+
+template <class V>
+KT_HOST_DEVICE V constant(double value) {
+  return V{} + static_cast<Scalar<V>>(value);
+}
+
+template <class V>
+KT_HOST_DEVICE V absolute(V x) {
+  return x < V{} ? -x : x;
+}
+
+// Clamping that lets NaN through.
+template <class V>
+KT_HOST_DEVICE V clamp(V x, Scalar<V> low, Scalar<V> high) {
+  const V lo = V{} + low, hi = V{} + high;
+  x = x < lo ? lo : x;
+  return x > hi ? hi : x;
+}
+
+}  // namespace KT_LEVEL
+}  // namespace kt

@@ -1,0 +1,29 @@
+// Binary cross-entropy of one element, in float64 whatever the input's dtype.
+#pragma once
+
+#include "common.h"
+#include "math.h"
+
+namespace kt::KT_LEVEL {
+
+// t = y_true (1 - s) + s / 2 with label smoothing s.
+// Probabilities: p = clip(y_pred, eps, 1 - eps); -(t log p + (1 - t) log(1 - p)).
+// Logits x:      max(x, 0) - x t + log(1 + e^-|x|), which neither overflows nor
+//                cancels for any finite x.
+// NaN in either input makes the sum NaN.
+struct BinaryCrossentropy {
+  static constexpr bool kCounts = false;
+  template <class V>
+  KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params& params) {
+    const V smoothing = constant<V>(params.label_smoothing);
+    const V t = y_true * (1.0 - smoothing) + 0.5 * smoothing;
+    if (params.from_logits) {
+      const V positive = y_pred < V{} ? V{} : y_pred;
+      return positive - y_pred * t + log1p_of(exp_of(-absolute(y_pred)));
+    }
+    const V p = clamp(y_pred, params.epsilon, 1.0 - params.epsilon);
+    return -(t * log_of(p) + (1.0 - t) * log_of(1.0 - p));
+  }
+};
+
+}  // namespace kt::KT_LEVEL

@@ -1,0 +1,123 @@
+// log, exp and log1p in float64, lane by lane, as plain arithmetic: the same
+// bits on every SIMD level. log follows fdlibm's e_log.c (error < 1 ulp); exp
+// reduces by powers of two and sums a Taylor series of degree 13 on
+// [-ln2/2, ln2/2] (truncation < 1e-17, error < 1 ulp).
+#pragma once
+
+#include "common.h"
+
+#if defined(__CUDACC__)
+#include <cmath>
+#endif
+
+namespace kt::KT_LEVEL {
+
+#if defined(__CUDACC__)
+
+KT_HOST_DEVICE double log_of(double x) { return ::log(x); }
+KT_HOST_DEVICE double exp_of(double x) { return ::exp(x); }
+
+#else
+
+template <class V>
+struct BitsOf;
+
+template <class V>
+using Bits = typename BitsOf<V>::type;
+
+template <class V>
+KT_HOST_DEVICE Bits<V> bits(V x) {
+  Bits<V> out;
+  __builtin_memcpy(&out, &x, sizeof(x));
+  return out;
+}
+
+template <class V>
+KT_HOST_DEVICE V from_bits(Bits<V> x) {
+  V out;
+  __builtin_memcpy(&out, &x, sizeof(x));
+  return out;
+}
+
+constexpr double kInfinity = __builtin_inf();
+// Adding and subtracting 1.5 * 2^52 rounds to an integer, whose bits then stand
+// in the low end of the sum.
+constexpr double kRoundMagic = 6755399441055744.0;
+
+// Natural logarithm; log(0) = -inf, log(x < 0) = NaN, subnormals are scaled.
+template <class V>
+KT_HOST_DEVICE V log_of(V x) {
+  using I = Bits<V>;
+  const V zero = {};
+  const auto tiny = (x < 2.2250738585072014e-308) & (x > 0.0);
+  const V scaled = tiny ? x * 18014398509481984.0 : x;  // 2^54
+  const V shift = tiny ? zero - 54.0 : zero;
+  const I raw = bits(scaled);
+  // Bring the mantissa to [sqrt(1/2), sqrt(2)).
+  const I offset = raw - 0x3fe6a09e667f3bcdLL;
+  const I exponent_bits = offset & static_cast<long long>(0xfff0000000000000ULL);
+  const V mantissa = from_bits<V>(raw - exponent_bits);
+  // The exponent as a double without an int64 conversion, which AVX2 lacks.
+  const I biased = (exponent_bits >> 52) + 0x4338000000000000LL;
+  const V k = (from_bits<V>(biased) - kRoundMagic) + shift;
+  const V f = mantissa - 1.0;
+  const V s = f / (f + 2.0);
+  const V z = s * s;
+  const V w = z * z;
+  const V t1 =
+      w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01));
+  const V t2 =
+      z * (6.666666666666735130e-01 +
+           w * (2.857142874366239149e-01 +
+                w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
+  const V r = t1 + t2;
+  const V half_square = 0.5 * f * f;
+  V out = k * 6.93147180369123816490e-01 -
+          ((half_square - (s * (half_square + r) + k * 1.90821492927058770002e-10)) - f);
+  out = x == zero ? zero - kInfinity : out;
+  out = x < zero ? zero + __builtin_nan("") : out;
+  // NaN and +inf come out as they went in.
+  return (x < kInfinity) ? out : x;
+}
+
+// e^x; 0 below -745, inf above 709.78.
+template <class V>
+KT_HOST_DEVICE V exp_of(V x) {
+  const V zero = {};
+  const V bounded = clamp(x, -745.2, 709.79);
+  const V shifted = bounded * 1.44269504088896338700e+00 + kRoundMagic;
+  const V n = shifted - kRoundMagic;
+  const V r = (bounded - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+  V p = zero + 1.6059043836821613e-10;  // 1/13!
+  p = p * r + 2.08767569878681e-09;
+  p = p * r + 2.505210838544172e-08;
+  p = p * r + 2.755731922398589e-07;
+  p = p * r + 2.7557319223985893e-06;
+  p = p * r + 2.48015873015873e-05;
+  p = p * r + 1.984126984126984e-04;
+  p = p * r + 1.3888888888888889e-03;
+  p = p * r + 8.333333333333333e-03;
+  p = p * r + 4.1666666666666664e-02;
+  p = p * r + 1.6666666666666666e-01;
+  p = p * r + 0.5;
+  p = p * r + 1.0;
+  p = p * r + 1.0;
+  // Two steps of scaling, so that results near both ends stay in range.
+  const Bits<V> whole = bits(shifted) - 0x4338000000000000LL;
+  const Bits<V> half = whole >> 1;
+  const V scale1 = from_bits<V>((half + 1023) << 52);
+  const V scale2 = from_bits<V>((whole - half + 1023) << 52);
+  const V out = p * scale1 * scale2;
+  return x == x ? out : x;
+}
+
+#endif
+
+// log(1 + x) for x >= 0 without losing small x.
+template <class V>
+KT_HOST_DEVICE V log1p_of(V x) {
+  const V u = x + 1.0;
+  return log_of(u) + (x - (u - 1.0)) / u;
+}
+
+}  // namespace kt::KT_LEVEL

@@ -1,0 +1,57 @@
+// From the state to the answer, in float64. 0/0 counts as 0, as in Keras's
+// divide_no_nan; a NaN in the state comes out as NaN. Sources: Keras 3.15;
+// Davis & Goadrich (2006) for the interpolated precision-recall curve; Flach &
+// Kull (2015) for precision-recall-gain.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+namespace kt {
+
+inline double divide_no_nan(double a, double b) { return b == 0.0 ? 0.0 : a / b; }
+
+enum class Curve { Roc, Pr, PrGain };
+enum class Summation { Interpolation, Minoring, Majoring };
+
+// The four cells at threshold t of one label's column.
+struct CurvePoint {
+  double tp, fp, tn, fn;
+};
+
+// Area of the slice between two neighbouring thresholds, a below b, of the
+// interpolated precision-recall curve: precision is not linear in recall.
+inline double interpolated_pr_slice(const CurvePoint& a, const CurvePoint& b) {
+  const double p_a = a.tp + a.fp, p_b = b.tp + b.fp;
+  const double dtp = a.tp - b.tp, dp = p_a - p_b;
+  const double slope = divide_no_nan(dtp, dp > 0.0 ? dp : 0.0);
+  const double intercept = b.tp - slope * p_b;
+  const double ratio = p_a > 0.0 && p_b > 0.0 ? p_a / p_b : 1.0;
+  const double positives = b.tp + b.fn;
+  return divide_no_nan(slope * (dtp + intercept * std::log(ratio)),
+                       positives > 0.0 ? positives : 0.0);
+}
+
+struct Coordinates {
+  double x, y;
+};
+
+inline Coordinates curve_coordinates(Curve curve, const CurvePoint& c) {
+  const double recall = divide_no_nan(c.tp, c.tp + c.fn);
+  if (curve == Curve::Roc) return {divide_no_nan(c.fp, c.fp + c.tn), recall};
+  if (curve == Curve::Pr) return {recall, divide_no_nan(c.tp, c.tp + c.fp)};
+  const double scaling = divide_no_nan(c.tp + c.fn, c.tn + c.fp);
+  const bool none = c.tp == 0.0;
+  const double recall_gain = none ? 0.0 : 1.0 - scaling * divide_no_nan(c.fn, c.tp);
+  const double precision_gain = none ? 1.0 : 1.0 - scaling * divide_no_nan(c.fp, c.tp);
+  return {recall_gain > 0.0 ? recall_gain : 0.0, precision_gain};
+}
+
+inline double summed_slice(Summation summation, const Coordinates& a, const Coordinates& b) {
+  double height = (a.y + b.y) / 2.0;
+  if (summation == Summation::Minoring) height = a.y < b.y ? a.y : b.y;
+  if (summation == Summation::Majoring) height = a.y > b.y ? a.y : b.y;
+  return (a.x - b.x) * height;
+}
+
+}  // namespace kt

@@ -1,0 +1,116 @@
+// The binned loops: where each score falls among the thresholds.
+#pragma once
+
+#include "../defs/confusion.h"
+#include "vec.h"
+
+namespace kt::KT_LEVEL {
+
+// One threshold. Unweighted: three sums of zeros and ones, exact in T within a
+// block, give the four cells. Weighted: each cell is summed directly.
+template <class T>
+void threshold_cells(const T* y_true, const T* y_pred, const double* weight, std::int64_t n,
+                     double threshold, double* cells) {
+  using V = Vec<T>;
+  constexpr int kL = kLanes<T>;
+  const T level = static_cast<T>(threshold);
+  if (weight != nullptr) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      const int above = y_pred[i] > level ? 0 : 2;
+      cells[above + (y_true[i] != T{0} ? 0 : 1)] += weight[i];
+    }
+    // The order of the cells is TP, FP, FN, TN.
+    return;
+  }
+  V labels = {}, passed = {}, both = {};
+  std::int64_t i = 0;
+  for (; i + kL <= n; i += kL) {
+    const V t = load<V>(y_true + i) != V{} ? constant<V>(1) : V{};
+    const V p = AboveThreshold::value<V>(load<V>(y_pred + i), level);
+    labels += t;
+    passed += p;
+    both += t * p;
+  }
+  double positives = sum_lanes(labels), above = sum_lanes(passed), hits = sum_lanes(both);
+  for (; i < n; ++i) {
+    const double t = y_true[i] != T{0} ? 1.0 : 0.0, p = y_pred[i] > level ? 1.0 : 0.0;
+    positives += t;
+    above += p;
+    hits += t * p;
+  }
+  cells[0] += hits;
+  cells[1] += above - hits;
+  cells[2] += positives - hits;
+  cells[3] += static_cast<double>(n) - positives - above + hits;
+}
+
+template <class T>
+bool any_weighted_nan(const T* y_pred, const double* weight, std::int64_t n) {
+  bool found = false;
+  for (std::int64_t i = 0; i < n; ++i) {
+    found |= (y_pred[i] != y_pred[i]) & (weight == nullptr || weight[i] != 0.0);
+  }
+  return found;
+}
+
+// 16 (or 8) bins at once: ceil as truncation plus a comparison.
+KT_HOST_DEVICE I32 ceil_to_int(F32 x) {
+  const I32 whole = __builtin_convertvector(x, I32);
+  return whole - (x > __builtin_convertvector(whole, F32));
+}
+
+template <class T>
+bool even_bins(const T* y_true, const T* y_pred, const double* weight, std::int64_t n,
+               std::int64_t thresholds, bool first_always_passed, std::int32_t* bins) {
+  const T steps = static_cast<T>(thresholds - 1);
+  const std::int32_t lowest = first_always_passed ? 1 : 0;
+  std::int64_t i = 0;
+  bool nan = false;
+  if constexpr (std::is_same_v<T, float>) {
+    auto nans = F32{} != F32{};
+    for (; i + kLanes<float> <= n; i += kLanes<float>) {
+      const F32 p = load<F32>(y_pred + i);
+      nans |= p != p;
+      I32 bin = ceil_to_int(EvenBin::scaled(p, steps));
+      bin = bin < lowest ? I32{} + lowest : bin;
+      const I32 label = load<F32>(y_true + i) != F32{};
+      const I32 packed = bin * 2 - label;  // a true lane is -1
+      std::memcpy(bins + i, &packed, sizeof(packed));
+    }
+    std::int32_t any[kLanes<float>];
+    std::memcpy(any, &nans, sizeof(any));
+    for (int lane = 0; lane < kLanes<float>; ++lane) nan |= any[lane] != 0;
+  }
+  for (; i < n; ++i) {
+    const T p = y_pred[i];
+    nan |= p != p;
+    const T scaled = EvenBin::scaled<T>(p, steps);
+    std::int32_t bin = static_cast<std::int32_t>(scaled);
+    bin += scaled > static_cast<T>(bin) ? 1 : 0;
+    bin = bin < lowest ? lowest : bin;
+    bins[i] = bin * 2 + (y_true[i] != T{0} ? 1 : 0);
+  }
+  return nan && any_weighted_nan(y_pred, weight, n);
+}
+
+template <class T>
+bool listed_bins(const T* y_true, const T* y_pred, const double* weight, std::int64_t n,
+                 const double* thresholds, std::int64_t count, std::int32_t* bins) {
+  bool nan = false;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const T p = y_pred[i];
+    nan |= p != p;
+    // Branch-free lower bound: how many thresholds lie below p.
+    std::int64_t low = 0;
+    for (std::int64_t length = count; length > 0;) {
+      const std::int64_t half = length >> 1;
+      const bool above = p > static_cast<T>(thresholds[low + half]);
+      low = above ? low + half + 1 : low;
+      length = above ? length - half - 1 : half;
+    }
+    bins[i] = static_cast<std::int32_t>(low) * 2 + (y_true[i] != T{0} ? 1 : 0);
+  }
+  return nan && any_weighted_nan(y_pred, weight, n);
+}
+
+}  // namespace kt::KT_LEVEL

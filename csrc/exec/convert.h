@@ -1,0 +1,88 @@
+// Any dtype, any stride -> float or double, branch-free inside the loops.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "../tensor/view.h"
+#include "vec.h"
+
+namespace kt::KT_LEVEL {
+
+struct Half {
+  std::uint16_t bits;
+};
+struct BrainHalf {
+  std::uint16_t bits;
+};
+
+KT_HOST_DEVICE float float_from_bits(std::uint32_t bits) {
+  float out;
+  std::memcpy(&out, &bits, sizeof(out));
+  return out;
+}
+
+template <class In>
+KT_HOST_DEVICE In widen(In x) {
+  return x;
+}
+KT_HOST_DEVICE float widen(BrainHalf x) {
+  return float_from_bits(static_cast<std::uint32_t>(x.bits) << 16);
+}
+KT_HOST_DEVICE float widen(Half x) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(x.bits & 0x8000u) << 16;
+  const std::uint32_t rest = x.bits & 0x7fffu;
+  // Scaling by 2^112 places the exponent and normalises subnormals.
+  const float scaled = float_from_bits(rest << 13) * 5.192296858534828e+33f;
+  const float special = float_from_bits((rest << 13) | 0x7f800000u);
+  const float magnitude = rest >= 0x7c00u ? special : scaled;
+  std::uint32_t bits;
+  std::memcpy(&bits, &magnitude, sizeof(bits));
+  return float_from_bits(bits | sign);
+}
+
+template <class In, class Out>
+void convert_as(const char* data, std::int64_t stride, std::int64_t n, Out* out) {
+  const In* in = reinterpret_cast<const In*>(data);
+  if (stride == 1) {
+    for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<Out>(widen(in[i]));
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<Out>(widen(in[i * stride]));
+  }
+}
+
+template <class Out>
+void convert(const char* data, DType dtype, std::int64_t stride, std::int64_t n, Out* out) {
+  switch (dtype) {
+    case DType::Bool:
+      // A byte that is not 0 is true, whatever its value.
+      for (std::int64_t i = 0; i < n; ++i) out[i] = data[i * stride] != 0 ? Out{1} : Out{0};
+      return;
+    case DType::UInt8:
+      return convert_as<std::uint8_t>(data, stride, n, out);
+    case DType::UInt16:
+      return convert_as<std::uint16_t>(data, stride, n, out);
+    case DType::UInt32:
+      return convert_as<std::uint32_t>(data, stride, n, out);
+    case DType::UInt64:
+      return convert_as<std::uint64_t>(data, stride, n, out);
+    case DType::Int8:
+      return convert_as<std::int8_t>(data, stride, n, out);
+    case DType::Int16:
+      return convert_as<std::int16_t>(data, stride, n, out);
+    case DType::Int32:
+      return convert_as<std::int32_t>(data, stride, n, out);
+    case DType::Int64:
+      return convert_as<std::int64_t>(data, stride, n, out);
+    case DType::Float16:
+      return convert_as<Half>(data, stride, n, out);
+    case DType::BFloat16:
+      return convert_as<BrainHalf>(data, stride, n, out);
+    case DType::Float32:
+      return convert_as<float>(data, stride, n, out);
+    case DType::Float64:
+      return convert_as<double>(data, stride, n, out);
+  }
+}
+
+}  // namespace kt::KT_LEVEL

@@ -1,0 +1,94 @@
+// One SIMD level. CMake compiles this file once per level with KT_LEVEL set to
+// the level's namespace and the matching -march.
+#include "level.h"
+
+#include "../defs/accuracy.h"
+#include "../defs/crossentropy.h"
+#include "../defs/regression.h"
+#include "accumulate.h"
+#include "binned_block.h"
+#include "convert.h"
+#include "elementwise_block.h"
+#include "row_value.h"
+
+#define KT_STRING_OF(x) #x
+#define KT_STRING(x) KT_STRING_OF(x)
+
+namespace kt::KT_LEVEL {
+
+namespace {
+
+#define KT_ELEMENTWISE(name, definition, operands, shapes) \
+  {elementwise_block<definition, float>, elementwise_block<definition, double>},
+#define KT_ROWWISE(name, definition, labels)
+#define KT_BINNED(name)
+const ElementwiseBlocks kElementwise[] = {
+#include "../kernels.def"
+};
+#undef KT_ELEMENTWISE
+#undef KT_ROWWISE
+
+#define KT_ELEMENTWISE(name, definition, operands, shapes)
+#define KT_ROWWISE(name, definition, labels) \
+  {row_value<definition, float>, row_value<definition, double>},
+const RowValues kRowwise[] = {
+#include "../kernels.def"
+};
+#undef KT_ELEMENTWISE
+#undef KT_ROWWISE
+#undef KT_BINNED
+
+void multiply(double* x, const double* y, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) x[i] *= y[i];
+}
+
+// In float64 and rounded once, whatever T is.
+template <class T>
+void sigmoid(T* x, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; i += kLanes<double>) {
+    const std::int64_t left = n - i < kLanes<double> ? n - i : kLanes<double>;
+    T buffer[kLanes<double>] = {};
+    std::memcpy(buffer, x + i, static_cast<std::size_t>(left) * sizeof(T));
+    const F64 v = load_double(buffer);
+    const F64 e = exp_of(-absolute(v));
+    const F64 p = (v < 0.0 ? e : F64{} + 1.0) / (1.0 + e);
+    for (int lane = 0; lane < left; ++lane) x[i + lane] = static_cast<T>(p[lane]);
+  }
+}
+
+double read(const char* data, std::int64_t bytes) {
+  I64 acc[4] = {};
+  std::int64_t i = 0;
+  for (; i + 256 <= bytes; i += 256) {
+    for (int a = 0; a < 4; ++a) {
+      I64 v;
+      std::memcpy(&v, data + i + a * 64, sizeof(v));
+      acc[a] ^= v;
+    }
+  }
+  const I64 all = (acc[0] ^ acc[1]) ^ (acc[2] ^ acc[3]);
+  std::int64_t sum = 0;
+  for (int lane = 0; lane < 8; ++lane) sum ^= all[lane];
+  for (; i < bytes; ++i) sum ^= data[i];
+  return static_cast<double>(sum);
+}
+
+}  // namespace
+
+extern const Level kLevel;
+const Level kLevel = {
+    KT_STRING(KT_LEVEL_NAME),
+    kElementwise,
+    kRowwise,
+    {threshold_cells<float>, threshold_cells<double>, even_bins<float>, even_bins<double>,
+     listed_bins<float>, listed_bins<double>},
+    convert<float>,
+    convert<double>,
+    multiply,
+    sigmoid<float>,
+    sigmoid<double>,
+    accumulate,
+    read,
+};
+
+}  // namespace kt::KT_LEVEL

@@ -1,0 +1,91 @@
+// What one SIMD level offers to the rest of the core: plain functions over
+// contiguous blocks. The same source is compiled once per level; the results
+// are the same bits at every level (fixed lanes, no contraction).
+#pragma once
+
+#include <cstdint>
+
+#include "../defs/common.h"
+#include "../tensor/view.h"
+
+namespace kt {
+
+// Adds {sum of w v, sum of w} (or {sum of v} alone when weight is null) over a
+// block. `y_true` and `y_pred` hold float or double, as the function's name in
+// ElementwiseBlocks says.
+using ElementwiseBlock = void (*)(const void* y_true, const void* y_pred, const double* weight,
+                                  std::int64_t n, const Params& params, double* sums);
+
+struct ElementwiseBlocks {
+  ElementwiseBlock float32;
+  ElementwiseBlock float64;
+};
+
+// One row of scores and its label or targets.
+struct Row {
+  const void* scores;
+  std::int64_t classes;
+  double label;
+  const double* targets;  // y_true's row for dense labels, else null
+  std::int64_t targets_size;
+};
+
+// Returns the row's value; `bad_label` is set when the label cannot be used.
+using RowValue = double (*)(const Row& row, const Params& params, bool* bad_label);
+
+struct RowValues {
+  RowValue float32;
+  RowValue float64;
+};
+
+// Counts over one threshold: cells[0..3] += TP, FP, FN, TN (weighted or not).
+// Writes the bin of every score, times two plus the label, for the histogram;
+// returns whether a score with non-zero weight is NaN.
+struct BinnedBlocks {
+  void (*cells_float32)(const float* y_true, const float* y_pred, const double* weight,
+                        std::int64_t n, double threshold, double* cells);
+  void (*cells_float64)(const double* y_true, const double* y_pred, const double* weight,
+                        std::int64_t n, double threshold, double* cells);
+  bool (*even_float32)(const float* y_true, const float* y_pred, const double* weight,
+                       std::int64_t n, std::int64_t thresholds, bool first_always_passed,
+                       std::int32_t* bins);
+  bool (*even_float64)(const double* y_true, const double* y_pred, const double* weight,
+                       std::int64_t n, std::int64_t thresholds, bool first_always_passed,
+                       std::int32_t* bins);
+  bool (*listed_float32)(const float* y_true, const float* y_pred, const double* weight,
+                         std::int64_t n, const double* thresholds, std::int64_t count,
+                         std::int32_t* bins);
+  bool (*listed_float64)(const double* y_true, const double* y_pred, const double* weight,
+                         std::int64_t n, const double* thresholds, std::int64_t count,
+                         std::int32_t* bins);
+};
+
+struct Level {
+  const char* name;
+  const ElementwiseBlocks* elementwise;  // in the table's order
+  const RowValues* rowwise;
+  BinnedBlocks binned;
+  // Converts n elements, `stride` apart, to float or double.
+  void (*to_float32)(const char* data, DType dtype, std::int64_t stride, std::int64_t n,
+                     float* out);
+  void (*to_float64)(const char* data, DType dtype, std::int64_t stride, std::int64_t n,
+                     double* out);
+  void (*multiply)(double* x, const double* y, std::int64_t n);
+  void (*sigmoid_float32)(float* x, std::int64_t n);
+  void (*sigmoid_float64)(double* x, std::int64_t n);
+  // hi + lo += x for n accumulators, exactly (two-sum); see accumulate.h.
+  void (*accumulate)(double* hi, double* lo, const double* x, std::int64_t n);
+  // Reads every byte once: the yardstick of the benchmarks.
+  double (*read)(const char* data, std::int64_t bytes);
+};
+
+// The levels this processor can run, worst first; the last is the default.
+struct LevelList {
+  const Level* levels[4];
+  int count;
+};
+const LevelList& usable_levels();
+const Level& active_level();
+void set_active_level(int index);
+
+}  // namespace kt

@@ -1,0 +1,243 @@
+// Row statistics: each loop over a row of scores, computed only when a
+// definition asks for it.
+#pragma once
+
+#include "../defs/rows.h"
+#include "vec.h"
+
+namespace kt::KT_LEVEL {
+
+// The last vector of a row, padded.
+template <class T>
+KT_HOST_DEVICE Vec<T> load_tail(const T* from, std::int64_t n, T padding) {
+  T buffer[kLanes<T>];
+  for (int i = 0; i < kLanes<T>; ++i) buffer[i] = padding;
+  std::memcpy(buffer, from, static_cast<std::size_t>(n) * sizeof(T));
+  return load<Vec<T>>(buffer);
+}
+
+template <class M>
+KT_HOST_DEVICE bool any_lane(M mask) {
+  constexpr int kWords = sizeof(M) / 8;
+  std::uint64_t words[kWords];
+  std::memcpy(words, &mask, sizeof(mask));
+  std::uint64_t any = 0;
+  for (int i = 0; i < kWords; ++i) any |= words[i];
+  return any != 0;
+}
+
+template <class T>
+T row_max(const T* x, std::int64_t n, bool* has_nan) {
+  using V = Vec<T>;
+  constexpr int kL = kLanes<T>;
+  const T lowest = static_cast<T>(-__builtin_inf());
+  V m0 = V{} + lowest, m1 = m0, m2 = m0, m3 = m0;
+  auto nan = m0 != m0;
+  std::int64_t i = 0;
+  for (; i + 4 * kL <= n; i += 4 * kL) {
+    const V a = load<V>(x + i), b = load<V>(x + i + kL);
+    const V c = load<V>(x + i + 2 * kL), d = load<V>(x + i + 3 * kL);
+    m0 = a > m0 ? a : m0;
+    m1 = b > m1 ? b : m1;
+    m2 = c > m2 ? c : m2;
+    m3 = d > m3 ? d : m3;
+    nan |= (a != a) | (b != b) | (c != c) | (d != d);
+  }
+  for (; i < n; i += kL) {
+    const V a = i + kL <= n ? load<V>(x + i) : load_tail<T>(x + i, n - i, lowest);
+    m0 = a > m0 ? a : m0;
+    nan |= a != a;
+  }
+  m0 = m1 > m0 ? m1 : m0;
+  m2 = m3 > m2 ? m3 : m2;
+  m0 = m2 > m0 ? m2 : m0;
+  T best = m0[0];
+  for (int lane = 1; lane < kL; ++lane) best = m0[lane] > best ? m0[lane] : best;
+  *has_nan = any_lane(nan);
+  return best;
+}
+
+template <class T>
+std::int64_t row_argmax(const T* x, std::int64_t n) {
+  // Short rows: the vector set-up would cost more than the row.
+  if (n < 2 * kLanes<T>) {
+    std::int64_t best = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      if (x[i] != x[i]) return i;
+      best = x[i] > x[best] ? i : best;
+    }
+    return best;
+  }
+  bool has_nan = false;
+  const T best = row_max(x, n, &has_nan);
+  if (has_nan) {
+    std::int64_t i = 0;
+    while (x[i] == x[i]) ++i;
+    return i;
+  }
+  using V = Vec<T>;
+  constexpr int kL = kLanes<T>;
+  std::int64_t i = 0;
+  for (; i + 4 * kL <= n; i += 4 * kL) {
+    const auto hit = (load<V>(x + i) == best) | (load<V>(x + i + kL) == best) |
+                     (load<V>(x + i + 2 * kL) == best) | (load<V>(x + i + 3 * kL) == best);
+    if (any_lane(hit)) break;
+  }
+  while (x[i] != best) ++i;
+  return i;
+}
+
+template <class T>
+double row_rank(const T* x, std::int64_t n, T score) {
+  using V = Vec<T>;
+  constexpr int kL = kLanes<T>;
+  V count = {};
+  double total = 0;
+  std::int64_t i = 0, since = 0;
+  for (; i < n; i += kL) {
+    const V a = i + kL <= n ? load<V>(x + i) : load_tail<T>(x + i, n - i, score);
+    count += a <= score ? V{} : constant<V>(1);
+    if (++since == 1 << 20) {  // a float lane counts exactly to 2^24
+      total += sum_lanes(count);
+      count = V{};
+      since = 0;
+    }
+  }
+  // A NaN score pads its own tail: those lanes are no classes.
+  total += sum_lanes(count);
+  if (score != score) total = static_cast<double>(n);
+  return total;
+}
+
+// log(sum(e^x)) - of - shift, with the shift that keeps e^x in range.
+template <class T>
+double log_sum_exp(const T* x, std::int64_t n, double shift) {
+  F64 acc[2] = {};
+  std::int64_t i = 0;
+  int a = 0;
+  for (; i < n; i += kLanes<double>, a ^= 1) {
+    F64 v;
+    if (i + kLanes<double> <= n) {
+      v = load_double(x + i);
+    } else {
+      T buffer[kLanes<double>];
+      for (int lane = 0; lane < kLanes<double>; ++lane) {
+        buffer[lane] = i + lane < n ? x[i + lane] : static_cast<T>(-__builtin_inf());
+      }
+      v = load_double(buffer);
+    }
+    acc[a] += exp_of(v - shift);
+  }
+  const F64 sum = F64{} + sum_lanes(acc[0] + acc[1]);
+  return log_of(sum)[0];
+}
+
+template <class T>
+double row_sum(const T* x, std::int64_t n) {
+  F64 acc[2] = {};
+  int a = 0;
+  for (std::int64_t i = 0; i < n; i += kLanes<double>, a ^= 1) {
+    T buffer[kLanes<double>] = {};
+    const T* from = x + i;
+    if (i + kLanes<double> > n) {
+      std::memcpy(buffer, from, static_cast<std::size_t>(n - i) * sizeof(T));
+      from = buffer;
+    }
+    acc[a] += load_double(from);
+  }
+  return sum_lanes(acc[0] + acc[1]);
+}
+
+KT_HOST_DEVICE double log_one(double x) { return log_of(F64{} + x)[0]; }
+
+// What must be subtracted from a logit to get its log-probability.
+template <class T>
+double log_normaliser(const T* x, std::int64_t n) {
+  bool has_nan = false;
+  const double top = static_cast<double>(row_max(x, n, &has_nan));
+  if (has_nan) return __builtin_nan("");
+  return top + log_sum_exp(x, n, top);
+}
+
+template <class T>
+double sparse_log_loss(const T* x, std::int64_t n, std::int64_t label, const Params& params) {
+  const double score = static_cast<double>(x[label]);
+  if (params.from_logits) return log_normaliser(x, n) - score;
+  const double p = score / row_sum(x, n);
+  return -log_one(clamp(p, params.epsilon, 1.0 - params.epsilon));
+}
+
+template <class T>
+double dense_log_loss(const T* x, const double* targets, std::int64_t n, const Params& params) {
+  const double smoothing = params.label_smoothing;
+  const double floor = smoothing / static_cast<double>(n);
+  const double shift = params.from_logits ? log_normaliser(x, n) : 0.0;
+  const double sum = params.from_logits ? 1.0 : row_sum(x, n);
+  F64 acc = {};
+  for (std::int64_t i = 0; i < n; i += kLanes<double>) {
+    const std::int64_t left = n - i;
+    T scores[kLanes<double>] = {};
+    double wanted[kLanes<double>] = {};
+    const T* from = x + i;
+    const double* target = targets + i;
+    if (left < kLanes<double>) {
+      std::memcpy(scores, from, static_cast<std::size_t>(left) * sizeof(T));
+      std::memcpy(wanted, target, static_cast<std::size_t>(left) * sizeof(double));
+      from = scores;
+      target = wanted;
+    }
+    const F64 v = load_double(from);
+    const F64 t = load_double(target) * (1.0 - smoothing) + floor;
+    const F64 log_p = params.from_logits
+                          ? v - shift
+                          : log_of(clamp(v / sum, params.epsilon, 1.0 - params.epsilon));
+    acc += lanes_below(left) ? t * log_p : F64{};
+  }
+  return -sum_lanes(acc);
+}
+
+// Truncation towards zero; NaN and what int64 cannot hold become -1.
+KT_HOST_DEVICE std::int64_t to_index(double label) {
+  return label > -9.2e18 && label < 9.2e18 ? static_cast<std::int64_t>(label) : -1;
+}
+
+template <class Def, class T>
+double row_value(const Row& row, const Params& params, bool* bad_label) {
+  const T* scores = static_cast<const T*>(row.scores);
+  const std::int64_t n = row.classes;
+  RowStats stats;
+  stats.label = row.label;
+  if constexpr ((Def::kNeeds & kTrueArgmax) != 0) {
+    stats.label = static_cast<double>(row_argmax(row.targets, row.targets_size));
+  }
+  const std::int64_t index = to_index(stats.label);
+  if constexpr ((Def::kNeeds & (kLabelInRange | kRankOfTrue)) != 0) {
+    if (index < 0 || index >= n) {
+      *bad_label = true;
+      return 0.0;
+    }
+  }
+  if constexpr ((Def::kNeeds & kArgmax) != 0) {
+    stats.argmax = static_cast<double>(row_argmax(scores, n));
+  }
+  if constexpr ((Def::kNeeds & kRankOfTrue) != 0) {
+    const T score = scores[index];
+    stats.true_is_nan = score != score;
+    stats.rank = row_rank(scores, n, score);
+  }
+  if constexpr ((Def::kNeeds & kFoundInFirstK) != 0) {
+    const std::int64_t limit = params.k < n ? params.k : n;
+    for (std::int64_t i = 0; i < limit; ++i) {
+      stats.found |= static_cast<double>(scores[i]) == stats.label;
+    }
+  }
+  if constexpr ((Def::kNeeds & kSparseLogLoss) != 0) {
+    stats.log_loss = sparse_log_loss(scores, n, index, params);
+  }
+  if constexpr ((Def::kNeeds & kDenseLogLoss) != 0) {
+    stats.log_loss = dense_log_loss(scores, row.targets, n, params);
+  }
+  return Def::value(stats, params);
+}
+
+}  // namespace kt::KT_LEVEL

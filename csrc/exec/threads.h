@@ -1,0 +1,20 @@
+// A small pool of our own: workers spin briefly for the next job, then sleep.
+// Work is cut into chunks whose number depends on the data alone, so the number
+// of threads never changes a result. Safe across fork: a child starts afresh.
+#pragma once
+
+#include <cstdint>
+
+namespace kt {
+
+// Below this many elements one thread is faster (measured: bench/throughput.py).
+constexpr std::int64_t kParallelThreshold = 256 * 1024;
+
+int num_threads();
+void set_num_threads(int count);
+
+// Runs task(context, 0) ... task(context, count - 1), on several threads when
+// `parallel` and the pool is free. Returns whether it used more than one.
+bool run_chunks(int count, bool parallel, void (*task)(void* context, int chunk), void* context);
+
+}  // namespace kt

@@ -1,0 +1,90 @@
+// Vectors of 64 bytes in GNU vector extensions: one instruction where the level
+// has 512-bit registers, two or four where it does not. The number of lanes,
+// and so the order of every sum, is the same at every level.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "../defs/common.h"
+#include "../defs/math.h"
+
+namespace kt::KT_LEVEL {
+
+typedef float F32 __attribute__((vector_size(64)));
+typedef double F64 __attribute__((vector_size(64)));
+typedef float F32Half __attribute__((vector_size(32)));
+typedef std::int32_t I32 __attribute__((vector_size(64)));
+typedef std::int32_t I32Half __attribute__((vector_size(32)));
+typedef std::int64_t I64 __attribute__((vector_size(64)));
+
+template <>
+struct ScalarOf<F32> {
+  using type = float;
+};
+template <>
+struct ScalarOf<F64> {
+  using type = double;
+};
+template <>
+struct BitsOf<F64> {
+  using type = I64;
+};
+
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  using type = F32;
+};
+template <>
+struct VectorOf<double> {
+  using type = F64;
+};
+template <class T>
+using Vec = typename VectorOf<T>::type;
+
+template <class T>
+constexpr int kLanes = 64 / static_cast<int>(sizeof(T));
+
+template <class V>
+KT_HOST_DEVICE V load(const Scalar<V>* from) {
+  V out;
+  std::memcpy(&out, from, sizeof(V));
+  return out;
+}
+
+template <class V>
+KT_HOST_DEVICE void store(Scalar<V>* to, V x) {
+  std::memcpy(to, &x, sizeof(V));
+}
+
+// Eight elements as doubles.
+KT_HOST_DEVICE F64 load_double(const double* from) { return load<F64>(from); }
+KT_HOST_DEVICE F64 load_double(const float* from) {
+  F32Half half;
+  std::memcpy(&half, from, sizeof(half));
+  return __builtin_convertvector(half, F64);
+}
+
+// Lane numbers below n, as a mask.
+KT_HOST_DEVICE I64 lanes_below(std::int64_t n) {
+  const I64 lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  return lane < (I64{} + n);
+}
+KT_HOST_DEVICE I32 lanes_below_32(std::int64_t n) {
+  const I32 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return lane < (I32{} + static_cast<std::int32_t>(n));
+}
+
+// The lanes added up in a fixed tree.
+KT_HOST_DEVICE double sum_lanes(F64 x) {
+  return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+}
+KT_HOST_DEVICE double sum_lanes(F32 x) {
+  double sum = 0;
+  for (int i = 0; i < kLanes<float>; ++i) sum += static_cast<double>(x[i]);
+  return sum;
+}
+
+}  // namespace kt::KT_LEVEL

@@ -1,0 +1,37 @@
+// Keras's shape rules on views: squeezing, broadcasting, how weights spread.
+#pragma once
+
+#include <string>
+
+#include "error.h"
+#include "view.h"
+
+namespace kt {
+
+std::string shape_text(const View& view);
+
+void drop_axis(View& view, int axis);
+void append_axis(View& view);
+void move_axis_last(View& view, int axis);
+
+// Squeeze or expand the last axis where the ranks differ by exactly one.
+void align_ranks(View& a, View& b, bool expand_rank_1);
+
+// The view as `shape`, by NumPy's rules (right-aligned, stride 0); false when it
+// does not fit.
+bool broadcast_to(View& view, const std::int64_t* shape, int rank);
+
+// Both views broadcast to their common shape.
+void broadcast_together(View& y_true, View& y_pred);
+
+// What the sums must be divided by so that they mean what Keras's Mean means.
+struct Weighting {
+  bool scalar = false;  // one weight for the whole batch
+  View view;            // per element otherwise
+};
+
+// Fits sample_weight to the values' shape (a prefix of `shape`: the first
+// `values_rank` axes) and spreads it over all of `shape`.
+Weighting spread_weight(const View& weight, const std::int64_t* shape, int rank, int values_rank);
+
+}  // namespace kt

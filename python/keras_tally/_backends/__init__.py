@@ -1,0 +1,31 @@
+"""The active Keras backend, as the metrics need it.
+
+Each module here is the only place that imports its framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from types import ModuleType
+
+import keras
+
+SUPPORTED = ("torch", "numpy")
+
+
+@cache
+def active() -> ModuleType:
+    """Return the adapter of the backend that Keras runs on.
+
+    Raises:
+        RuntimeError: the backend has no adapter.
+    """
+    name = keras.config.backend()
+    if name not in SUPPORTED:
+        raise RuntimeError(
+            f"keras-tally runs on the Keras backends {', '.join(SUPPORTED)}. "
+            f"Received: KERAS_BACKEND={name!r}. Set the environment variable "
+            "KERAS_BACKEND before Keras is imported."
+        )
+    return importlib.import_module(f"keras_tally._backends.{name}")

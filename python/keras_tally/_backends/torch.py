@@ -1,0 +1,63 @@
+"""torch tensors: what the native code cannot borrow is prepared here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+NUMPY_RESULTS = False
+# torch.topk refuses k beyond the classes; comparisons with a Python float
+# happen in a 16-bit tensor's own precision.
+K_WITHIN_CLASSES = True
+THRESHOLD_IN_SCORES_DTYPE = True
+
+
+def is_symbolic(x: Any) -> bool:
+    """Tell whether a tensor has a shape but no data."""
+    return isinstance(x, torch.Tensor) and (x.is_meta or isinstance(x, FakeTensor))
+
+
+def symbolic_result(shape: tuple[int, ...], dtype: str) -> torch.Tensor:
+    """Return a tensor that stands for a result while Keras builds a model."""
+    return torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
+
+
+def prepare(x: Any, argument: str) -> Any:
+    """Return `x` as a plain tensor in host memory, copied only if need be."""
+    if not isinstance(x, torch.Tensor):
+        x = keras.ops.convert_to_tensor(x)
+    if torch._C._functorch.is_functorch_wrapped_tensor(x):
+        raise TypeError(
+            f"`{argument}` must be an ordinary tensor: metrics accumulate and cannot "
+            "be transformed by torch.func (vmap, grad). Call the metric outside of "
+            "the transformed function."
+        )
+    if x.layout is not torch.strided:
+        raise TypeError(
+            f"`{argument}` must be a dense tensor. Received: layout={x.layout}. "
+            "Use `.to_dense()`."
+        )
+    if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
+        x = x.as_subclass(torch.Tensor)
+    return x.detach().resolve_conj().resolve_neg().cpu()
+
+
+def host_copy(x: torch.Tensor) -> torch.Tensor:
+    """Return a copy of a state tensor in host memory."""
+    return x.detach().to("cpu", copy=True)
+
+
+def place_like(result: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """Return the result on the device of the state."""
+    return result.to(state.device)
+
+
+def result_wrapper(dtype: str) -> Callable[[np.ndarray[Any, Any]], torch.Tensor]:
+    """Return what makes a tensor of `dtype` from a float64 NumPy array."""
+    torch_dtype = getattr(torch, dtype)
+    return lambda array: torch.from_numpy(array).to(torch_dtype)

@@ -1,0 +1,218 @@
+"""The base class of every metric: state, update, result, reset.
+
+The usual update is one native call that borrows the inputs and adds straight
+into the variables. `_update_general` takes whatever that call hands back:
+stateless scopes, symbolic tensors, masks, lists and scalars, other devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import keras
+from keras.src.backend import get_keras_mask
+from keras.src.backend.common.stateless_scope import in_stateless_scope
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+
+from keras_tally import _backends, _native
+from keras_tally._native import (
+    reset,
+    result,
+    result_from,
+    update,
+    update_into,
+)
+
+
+class KernelMetric(keras.metrics.Metric):
+    """A Keras metric whose arithmetic is native.
+
+    The state is Keras's own variables, as float64, plus one variable
+    `residual`: what float64 could not hold of each of them, so that counts are
+    exact far past 2^53. The state of two data sets together is the sum of their
+    states, variable by variable.
+    """
+
+    _plan: Any = None
+    # Whether a Keras mask on y_pred becomes a weight.
+    _sees_mask = False
+    _input_names = ("y_true", "y_pred")
+
+    def _add_state(self, name: str, shape: Sequence[int] = ()) -> Any:
+        return self.add_variable(
+            shape=tuple(shape),
+            initializer=keras.initializers.Zeros(),
+            dtype="float64",
+            name=name,
+        )
+
+    def _make_plan(
+        self,
+        kernel: str,
+        result: str,
+        state: Sequence[Any],
+        result_dtype: str,
+        **options: Any,
+    ) -> None:
+        """Bind a kernel and a result to the state variables, in order."""
+        backend = _backends.active()
+        self.residual = self._add_state(
+            "residual", (len(state), *state[0].shape)
+        )
+        self._state = (*state, self.residual)
+        self._result_dtype = result_dtype
+        self._plan = _native.make_plan(
+            kernel,
+            result,
+            self._state,
+            {
+                "result_dtype": result_dtype,
+                "numpy_results": backend.NUMPY_RESULTS,
+                "wrap_result": backend.result_wrapper(result_dtype),
+                "sees_mask": self._sees_mask,
+                **options,
+            },
+        )
+
+    def update_state(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
+        """Add a batch to the state.
+
+        Args:
+            y_true: the ground truth.
+            y_pred: the predictions.
+            sample_weight: optional weights, by Keras's rules for this metric.
+
+        Raises:
+            ValueError: shapes, weights or labels that do not fit; the state
+                is as it was.
+            TypeError: an argument that is no tensor of an accepted dtype.
+        """
+        if not update(self._plan, y_true, y_pred, sample_weight):
+            self._update_general(y_true, y_pred, sample_weight)
+
+    def result(self) -> Any:
+        """Return the metric's value over everything seen since the last reset."""
+        value = result(self._plan)
+        return self._result_general() if value is None else value
+
+    def reset_state(self) -> None:
+        """Forget everything seen so far."""
+        if not reset(self._plan):
+            for variable in self.variables:
+                variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
+
+    def exact_state(self) -> dict[str, Any]:
+        """Return the state without rounding.
+
+        Returns:
+            For each variable's name, a Python `int` (or `Fraction`, where it is
+            no whole number), or nested lists of them in the variable's shape. A
+            value that is infinite or NaN stays a `float`.
+
+        Example:
+
+        >>> import keras_tally as kt
+        >>> m = kt.Mean()
+        >>> _ = m.count.assign(2.0**53)
+        >>> m.update_state([1.0, 2.0, 3.0])
+        >>> m.exact_state() == {"total": 6, "count": 2**53 + 3}
+        True
+        """
+        low = keras.ops.convert_to_numpy(self.residual)
+        exact = {}
+        for variable, remainder in zip(self._state[:-1], low, strict=True):
+            high = keras.ops.convert_to_numpy(variable)
+            exact[variable.name] = _add_exactly(high.tolist(), remainder.tolist())
+        return exact
+
+    def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        backend = _backends.active()
+        if self._sees_mask:
+            sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
+        stateless = in_stateless_scope()
+        if in_symbolic_scope() or any(
+            backend.is_symbolic(x) for x in (y_true, y_pred, sample_weight)
+        ):
+            if not stateless:
+                raise ValueError(
+                    "the inputs must hold data: a meta or fake tensor can only be "
+                    "traced in a stateless scope, where nothing is accumulated. "
+                    f"Received: y_true={_describe(y_true)}, "
+                    f"y_pred={_describe(y_pred)}"
+                )
+            return
+        y_true = _prepare(y_true, self._input_names[0])
+        y_pred = _prepare(y_pred, self._input_names[1])
+        if sample_weight is not None:
+            sample_weight = _prepare(sample_weight, "sample_weight")
+        _native.count_converted()
+        state = [backend.host_copy(variable.value) for variable in self._state]
+        update_into(self._plan, state, y_true, y_pred, sample_weight)
+        for variable, value in zip(self._state, state, strict=True):
+            variable.assign(value)
+
+    def _result_general(self) -> Any:
+        backend = _backends.active()
+        state = [variable.value for variable in self._state]
+        if any(backend.is_symbolic(value) for value in state):
+            return backend.symbolic_result(self._result_shape(), self._result_dtype)
+        value = result_from(self._plan, [backend.host_copy(x) for x in state])
+        return backend.place_like(value, state[0])
+
+    def _result_shape(self) -> tuple[int, ...]:
+        shape = tuple(self._state[0].shape)
+        return () if shape == (1,) else shape
+
+
+def _add_exactly(high: Any, low: Any) -> Any:
+    if isinstance(high, list):
+        return [_add_exactly(h, r) for h, r in zip(high, low, strict=True)]
+    if high - high != 0:
+        return high
+    exact = Fraction(high) + Fraction(low)
+    return int(exact) if exact.denominator == 1 else exact
+
+
+def _describe(x: Any) -> str:
+    shape = getattr(x, "shape", None)
+    kind = type(x).__name__
+    return kind if shape is None else f"{kind} of shape {tuple(shape)}"
+
+
+def _prepare(x: Any, argument: str) -> Any:
+    if x is None:
+        raise TypeError(
+            f"`{argument}` must be a tensor, an array, a list or a number. "
+            "Received: None"
+        )
+    try:
+        return _backends.active().prepare(x, argument)
+    except Exception as error:
+        raise TypeError(
+            f"`{argument}` must be a tensor, an array, a list or a number of a bool, "
+            "integer, float16, bfloat16, float32 or float64 dtype. "
+            f"Received: {_describe(x)} ({error})"
+        ) from error
+
+
+def combine_mask(mask: Any, sample_weight: Any) -> Any:
+    """Return the weights with masked samples at 0.
+
+    Both are aligned at their leading axes: weights of shape (batch,) and a mask
+    of shape (batch, steps) give weights of shape (batch, steps).
+    """
+    if mask is None:
+        return sample_weight
+    mask = keras.ops.cast(mask, "float64")
+    if sample_weight is None:
+        return mask
+    weight = keras.ops.cast(sample_weight, "float64")
+    while 0 < len(weight.shape) < len(mask.shape):
+        weight = keras.ops.expand_dims(weight, -1)
+    while len(mask.shape) < len(weight.shape):
+        mask = keras.ops.expand_dims(mask, -1)
+    return weight * mask

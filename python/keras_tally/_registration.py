@@ -1,0 +1,17 @@
+"""Registration for saving and loading, under the package's name."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import keras
+
+T = TypeVar("T")
+
+
+def register(cls: type[T]) -> type[T]:
+    """Make a class known to Keras's serialisation as `keras_tally>Name`."""
+    registered: type[T] = keras.saving.register_keras_serializable(
+        package="keras_tally"
+    )(cls)
+    return registered

@@ -1,0 +1,1 @@
+"""The metric classes, one file per family."""

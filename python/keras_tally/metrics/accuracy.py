@@ -1,0 +1,309 @@
+"""How often predictions are right, as in Keras's accuracy metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_tally import _backends
+from keras_tally._registration import register
+from keras_tally.metrics.reduction import KernelMean
+
+
+class _HitMean(KernelMean):
+    """The share of predictions that a kernel calls hits."""
+
+    _direction = "up"
+
+
+@register
+class Accuracy(_HitMean):
+    """How often predictions equal labels.
+
+    Formula: `mean(y_true == y_pred)`, `y_true` first cast to the dtype of
+    `y_pred`, weighted by `sample_weight`.
+
+    Shapes and dtypes: `y_true` and `y_pred` of shapes that broadcast, bool,
+    integer or float; the result is a scalar of `dtype`.
+
+    Differences from Keras: exact counts in a float64 state; 64-bit integers are
+    compared exactly.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes that do not broadcast, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.Accuracy()
+    >>> m.update_state([[1], [2], [3], [4]], [[0], [2], [3], [4]])
+    >>> float(m.result())
+    0.75
+
+    Source: `keras.metrics.Accuracy`.
+    """
+
+    _kernel = "equal"
+
+    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {"labels_in_scores_dtype": True}
+
+
+@register
+class BinaryAccuracy(_HitMean):
+    """How often thresholded predictions match binary labels.
+
+    Formula: `mean(y_true == (y_pred > threshold))`, weighted by `sample_weight`.
+
+    Shapes and dtypes: `y_true` and `y_pred` of shapes that broadcast, bool,
+    integer or float; the result is a scalar of `dtype`. A NaN score is above no
+    threshold.
+
+    Differences from Keras: exact counts in a float64 state.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+        threshold: float above which a prediction counts as 1.
+
+    Raises:
+        ValueError: shapes that do not broadcast, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.BinaryAccuracy()
+    >>> m.update_state([[1], [1], [0], [0]], [[0.98], [1], [0], [0.6]])
+    >>> float(m.result())
+    0.75
+
+    Source: `keras.metrics.BinaryAccuracy`.
+    """
+
+    _kernel = "binary_hit"
+
+    def __init__(
+        self,
+        name: str = "binary_accuracy",
+        dtype: Any = None,
+        threshold: float = 0.5,
+    ) -> None:
+        self.threshold = threshold
+        super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {
+            # Keras compares in float32 at most (and in a 16-bit y_pred's dtype).
+            "threshold": float(np.float32(self.threshold)),
+            "threshold_in_scores_dtype": (
+                _backends.active().THRESHOLD_IN_SCORES_DTYPE
+            ),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+@register
+class CategoricalAccuracy(_HitMean):
+    """How often the largest score falls on the largest entry of a one-hot label.
+
+    Formula: `mean(argmax(y_true, -1) == argmax(y_pred, -1))`, weighted by
+    `sample_weight`. The first of equal scores wins; NaN is the largest score.
+
+    Shapes and dtypes: `y_true` and `y_pred` of shape `(..., num_classes)`, bool,
+    integer or float; the result is a scalar of `dtype`.
+
+    Differences from Keras: exact counts in a float64 state.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes or weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.CategoricalAccuracy()
+    >>> m.update_state([[0, 0, 1], [0, 1, 0]], [[0.1, 0.9, 0.8], [0.05, 0.95, 0]])
+    >>> float(m.result())
+    0.5
+
+    Source: `keras.metrics.CategoricalAccuracy`.
+    """
+
+    _kernel = "categorical_hit"
+
+    def __init__(self, name: str = "categorical_accuracy", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+
+@register
+class SparseCategoricalAccuracy(_HitMean):
+    """How often the largest score falls on an integer label.
+
+    Formula: `mean(y_true == argmax(y_pred, -1))`, weighted by `sample_weight`.
+    The first of equal scores wins; NaN is the largest score; a label out of
+    range is never hit.
+
+    Shapes and dtypes: `y_pred` of shape `(..., num_classes)`, `y_true` of the
+    same shape without the last axis or with size 1 there, bool, integer or
+    float; the result is a scalar of `dtype`.
+
+    Differences from Keras: exact counts in a float64 state; labels are not
+    rounded to the dtype of `y_pred` (in float16, 2049 would equal 2048).
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes or weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.SparseCategoricalAccuracy()
+    >>> m.update_state([[2], [1]], [[0.1, 0.6, 0.3], [0.05, 0.95, 0]])
+    >>> float(m.result())
+    0.5
+
+    Source: `keras.metrics.SparseCategoricalAccuracy`.
+    """
+
+    _kernel = "sparse_categorical_hit"
+
+    def __init__(
+        self, name: str = "sparse_categorical_accuracy", dtype: Any = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+
+@register
+class TopKCategoricalAccuracy(_HitMean):
+    """How often a one-hot label's class is among the `k` best scores.
+
+    Formula: `mean(count(y_pred > y_pred[argmax(y_true)]) < k)`, weighted by
+    `sample_weight`: scores equal to the true class's do not push it out.
+
+    Shapes and dtypes: `y_true` and `y_pred` of shape `(..., num_classes)`, bool,
+    integer or float; the result is a scalar of `dtype`.
+
+    Differences from Keras: exact counts in a float64 state.
+
+    Args:
+        k: number of best scores to look at.
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes or weights that do not fit; `k` beyond the number of
+            classes (on torch; on NumPy everything is then a hit, as in Keras).
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.TopKCategoricalAccuracy(k=1)
+    >>> m.update_state([[0, 0, 1], [0, 1, 0]], [[0.1, 0.9, 0.8], [0.05, 0.95, 0]])
+    >>> float(m.result())
+    0.5
+
+    Source: `keras.metrics.TopKCategoricalAccuracy`.
+    """
+
+    _kernel = "top_k_hit"
+
+    def __init__(
+        self,
+        k: int = 5,
+        name: str = "top_k_categorical_accuracy",
+        dtype: Any = None,
+    ) -> None:
+        self.k = k
+        super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {
+            "k": self.k,
+            "k_within_classes": _backends.active().K_WITHIN_CLASSES,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), "k": self.k}
+
+
+@register
+class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
+    """How often an integer label's class is among the `k` best scores.
+
+    Formula: `mean(count(y_pred > y_pred[y_true]) < k)`, weighted by
+    `sample_weight`: scores equal to the true class's do not push it out. With
+    `from_sorted_ids`: `mean(y_true in y_pred[:k])`.
+
+    Shapes and dtypes: `y_pred` of shape `(..., num_classes)`, `y_true` of the
+    same shape without the last axis or with size 1 there, bool, integer or
+    float; the result is a scalar of `dtype`.
+
+    Differences from Keras: exact counts in a float64 state; a label out of range
+    is an error on both backends.
+
+    Args:
+        k: number of best scores to look at.
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+        from_sorted_ids: whether `y_pred` holds class ids, best first, instead of
+            scores.
+
+    Raises:
+        ValueError: shapes or weights that do not fit; a label outside
+            `[0, num_classes)`; `k` beyond the number of classes (on torch).
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.SparseTopKCategoricalAccuracy(k=1)
+    >>> m.update_state([2, 1], [[0.1, 0.9, 0.8], [0.05, 0.95, 0]])
+    >>> float(m.result())
+    0.5
+
+    Source: `keras.metrics.SparseTopKCategoricalAccuracy`.
+    """
+
+    _kernel = "sparse_top_k_hit"
+
+    def __init__(
+        self,
+        k: int = 5,
+        name: str = "sparse_top_k_categorical_accuracy",
+        dtype: Any = None,
+        from_sorted_ids: bool = False,
+    ) -> None:
+        self.from_sorted_ids = from_sorted_ids
+        if from_sorted_ids:
+            self._kernel = "sorted_ids_hit"
+        super().__init__(k=k, name=name, dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        config = super().get_config()
+        if self.from_sorted_ids:
+            config["from_sorted_ids"] = True
+        return config

@@ -1,0 +1,503 @@
+"""Counts over thresholds, and what is made of them: Precision, Recall, AUC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.metrics.metrics_utils import (
+    NEG_INF,
+    AUCCurve,
+    AUCSummationMethod,
+    is_evenly_distributed_thresholds,
+    parse_init_thresholds,
+)
+
+from keras_tally import _backends
+from keras_tally._kernel_metric import KernelMetric
+from keras_tally._registration import register
+
+CELLS = {
+    "true_positives": "tp",
+    "false_positives": "fp",
+    "true_negatives": "tn",
+    "false_negatives": "fn",
+}
+
+
+def threshold_options(thresholds: Sequence[float], even: bool) -> dict[str, Any]:
+    """Return how scores are compared: in floatx, as Keras casts them."""
+    return {
+        "thresholds": [float(t) for t in thresholds],
+        "even": bool(even),
+        # End points beyond [0, 1] catch scores of exactly 0 and 1.
+        "first_always_passed": bool(thresholds[0] < 0.0 or thresholds[-1] > 1.0),
+        "double_precision": keras.config.floatx() == "float64",
+    }
+
+
+class _ThresholdCounts(KernelMetric):
+    """Counts at each threshold, one state variable per kind of count."""
+
+    thresholds: list[float]
+
+    def _set_thresholds(self, thresholds: Any, default: float) -> None:
+        self.init_thresholds = thresholds
+        self.thresholds = parse_init_thresholds(thresholds, default)
+        self._thresholds_distributed_evenly = is_evenly_distributed_thresholds(
+            self.thresholds
+        )
+
+    def _plan_counts(
+        self, result: str, state: Sequence[Any], cells: Sequence[str], **options: Any
+    ) -> None:
+        self._make_plan(
+            "confusion",
+            result,
+            state,
+            keras.config.floatx(),
+            cells=list(cells),
+            **threshold_options(self.thresholds, self._thresholds_distributed_evenly),
+            **options,
+        )
+
+
+class _Count(_ThresholdCounts):
+    """One kind of count."""
+
+    _cell: str
+
+    def __init__(
+        self, thresholds: Any = None, name: str | None = None, dtype: Any = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self._set_thresholds(thresholds, 0.5)
+        self.accumulator = self._add_state("accumulator", (len(self.thresholds),))
+        self._plan_counts("counts", [self.accumulator], [self._cell])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), "thresholds": self.init_thresholds}
+
+
+_COUNT_DOC = """The number of {what}.
+
+    Formula: `sum(sample_weight * {formula})`, for each threshold; without
+    weights, an exact count.
+
+    Shapes and dtypes: `y_true` and `y_pred` of one shape (a missing or trailing
+    axis of size 1 is squeezed or expanded), bool, integer or float; scores are
+    compared in `keras.config.floatx()`; the result is a scalar, or has one entry
+    per threshold, of that dtype. A NaN score is above no threshold.
+
+    Differences from Keras: the state (`accumulator`, `residual`) is float64 and
+    exact; the result is a copy, never a view of the state; `y_true` and `y_pred`
+    of different shapes are an error even where their sizes agree.
+
+    Args:
+        thresholds: a float or a list of floats in [0, 1]; 0.5 by default.
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+
+    Raises:
+        ValueError: thresholds outside [0, 1], shapes or weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.{cls}()
+    >>> m.update_state([0, 1, 1, 1, 0, 0], [1, 0, 1, 1, 0, 0])
+    >>> float(m.result())
+    {value}
+
+    Source: `keras.metrics.{cls}`.
+    """
+
+
+def _document(what: str, formula: str, value: float) -> Any:
+    def decorate(cls: type) -> type:
+        cls.__doc__ = _COUNT_DOC.format(
+            what=what, formula=formula, value=value, cls=cls.__name__
+        )
+        return cls
+
+    return decorate
+
+
+@register
+@_document("true positives", "(y_true & (y_pred > threshold))", 2.0)
+class TruePositives(_Count):
+    _cell = "tp"
+
+
+@register
+@_document("true negatives", "(~y_true & ~(y_pred > threshold))", 2.0)
+class TrueNegatives(_Count):
+    _cell = "tn"
+
+
+@register
+@_document("false positives", "(~y_true & (y_pred > threshold))", 1.0)
+class FalsePositives(_Count):
+    _cell = "fp"
+
+
+@register
+@_document("false negatives", "(y_true & ~(y_pred > threshold))", 1.0)
+class FalseNegatives(_Count):
+    _cell = "fn"
+
+
+class _Share(_ThresholdCounts):
+    """True positives as a share of themselves and another count."""
+
+    _direction = "up"
+    _other: str
+
+    def __init__(
+        self,
+        thresholds: Any = None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self._set_thresholds(thresholds, 0.5 if top_k is None else NEG_INF)
+        self.top_k = top_k
+        self.class_id = class_id
+        shape = (len(self.thresholds),)
+        self.true_positives = self._add_state("true_positives", shape)
+        other = self._add_state(self._other, shape)
+        setattr(self, self._other, other)
+        self._plan_counts(
+            "ratio",
+            [self.true_positives, other],
+            ["tp", CELLS[self._other]],
+            top_k=top_k,
+            class_id=class_id,
+            k_within_classes=_backends.active().K_WITHIN_CLASSES,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {
+            **super().get_config(),
+            "thresholds": self.init_thresholds,
+            "top_k": self.top_k,
+            "class_id": self.class_id,
+        }
+
+
+@register
+class Precision(_Share):
+    """The share of positive predictions that are right.
+
+    Formula: `true_positives / (true_positives + false_positives)`, for each
+    threshold; `0 / 0` is 0.
+
+    Shapes and dtypes: `y_true` and `y_pred` of one shape (a missing or trailing
+    axis of size 1 is squeezed or expanded), bool, integer or float; scores are
+    compared in `keras.config.floatx()`; the result is a scalar, or has one entry
+    per threshold, of that dtype. A NaN score is above no threshold.
+
+    Differences from Keras: the state (`true_positives`, `false_positives`,
+    `residual`) is float64 and exact; `y_true` and `y_pred` of different shapes
+    are an error even where their sizes agree; of equal scores at the border of
+    the best `top_k`, those with the lowest index are taken.
+
+    Args:
+        thresholds: a float or a list of floats in [0, 1]; by default 0.5, or
+            none with `top_k`.
+        top_k: count only the `top_k` best scores of each row as predictions.
+        class_id: count only this column of `y_true` and `y_pred`.
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+
+    Raises:
+        ValueError: thresholds outside [0, 1], shapes or weights that do not fit,
+            `class_id` that is no column, `top_k` beyond the columns (on torch).
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.Precision()
+    >>> m.update_state([0, 1, 1, 1], [1, 0, 1, 1])
+    >>> round(float(m.result()), 5)
+    0.66667
+
+    Source: `keras.metrics.Precision`.
+    """
+
+    _other = "false_positives"
+
+
+@register
+class Recall(_Share):
+    """The share of positive labels that are found.
+
+    Formula: `true_positives / (true_positives + false_negatives)`, for each
+    threshold; `0 / 0` is 0.
+
+    Shapes and dtypes: as `Precision`.
+
+    Differences from Keras: as `Precision`; the state is `true_positives`,
+    `false_negatives`, `residual`.
+
+    Args:
+        thresholds: a float or a list of floats in [0, 1]; by default 0.5, or
+            none with `top_k`.
+        top_k: count only the `top_k` best scores of each row as predictions.
+        class_id: count only this column of `y_true` and `y_pred`.
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+
+    Raises:
+        ValueError: thresholds outside [0, 1], shapes or weights that do not fit,
+            `class_id` that is no column, `top_k` beyond the columns (on torch).
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.Recall()
+    >>> m.update_state([0, 1, 1, 1], [1, 0, 1, 1])
+    >>> round(float(m.result()), 5)
+    0.66667
+
+    Source: `keras.metrics.Recall`.
+    """
+
+    _other = "false_negatives"
+
+
+@register
+class AUC(KernelMetric):
+    """The area under the ROC, precision-recall or precision-recall-gain curve.
+
+    Formula: the curve's points at `num_thresholds` thresholds, joined by
+    `summation_method`. With `tpr = tp / (tp + fn)`, `fpr = fp / (fp + tn)` and
+    `precision = tp / (tp + fp)`: ROC is `tpr` over `fpr`, PR is `precision` over
+    `tpr` (interpolated as Davis & Goadrich show), PRGAIN is both rescaled to
+    gains. `'minoring'` and `'majoring'` bound the curve's own area from below
+    and above. `0 / 0` is 0.
+
+    Shapes and dtypes: `y_true` and `y_pred` of one shape (a missing or trailing
+    axis of size 1 is squeezed or expanded), bool, integer or float, scores in
+    [0, 1] (or logits); compared in `keras.config.floatx()`; the result is a
+    scalar of that dtype. NaN scores (of a weight other than 0) make the result
+    NaN until the next reset.
+
+    Differences from Keras: the state is float64 and exact, with a variable
+    `residual` after Keras's four; NaN scores give NaN, where Keras gives 0.5;
+    `y_true` and `y_pred` of different shapes are an error even where their sizes
+    agree.
+
+    Args:
+        num_thresholds: number of evenly spaced thresholds, at least 2.
+        curve: `'ROC'`, `'PR'` or `'PRGAIN'`.
+        summation_method: `'interpolation'`, `'minoring'` or `'majoring'`.
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+        thresholds: a list of thresholds in [0, 1] instead of evenly spaced ones;
+            both ends are added.
+        multi_label: whether each column of `(batch, num_labels)` inputs has an
+            area of its own, which are then averaged.
+        num_labels: number of columns, if known, with `multi_label`.
+        label_weights: weights of the columns: in the average with
+            `multi_label`, of the single predictions without.
+        from_logits: whether `y_pred` holds logits instead of probabilities.
+
+    Raises:
+        ValueError: an unknown curve or method, fewer than 2 thresholds, shapes,
+            weights or labels that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.AUC(num_thresholds=3)
+    >>> m.update_state([0, 0, 1, 1], [0, 0.5, 0.3, 0.9])
+    >>> float(m.result())
+    0.75
+
+    Source: `keras.metrics.AUC`; J. Davis and M. Goadrich, "The relationship
+    between precision-recall and ROC curves", ICML 2006; P. Flach and M. Kull,
+    "Precision-recall-gain curves", NIPS 2015.
+    """
+
+    _direction = "up"
+
+    def __init__(
+        self,
+        num_thresholds: int = 200,
+        curve: Any = "ROC",
+        summation_method: Any = "interpolation",
+        name: str | None = None,
+        dtype: Any = None,
+        thresholds: Sequence[float] | None = None,
+        multi_label: bool = False,
+        num_labels: int | None = None,
+        label_weights: Any = None,
+        from_logits: bool = False,
+    ) -> None:
+        self._init_from_thresholds = thresholds is not None
+        if thresholds is not None:
+            inner = sorted(parse_init_thresholds(list(thresholds)))
+            self.num_thresholds = len(inner) + 2
+            self._thresholds_distributed_evenly = is_evenly_distributed_thresholds(
+                np.array([0.0, *inner, 1.0])
+            )
+        else:
+            if num_thresholds <= 1:
+                raise ValueError(
+                    "`num_thresholds` must be an integer > 1. "
+                    f"Received: num_thresholds={num_thresholds}"
+                )
+            self.num_thresholds = num_thresholds
+            inner = [
+                (i + 1) * 1.0 / (num_thresholds - 1) for i in range(num_thresholds - 2)
+            ]
+            self._thresholds_distributed_evenly = True
+        epsilon = keras.config.epsilon()
+        self._thresholds = np.array([0.0 - epsilon, *inner, 1.0 + epsilon])
+        self.curve = curve if isinstance(curve, AUCCurve) else AUCCurve.from_str(curve)
+        self.summation_method = (
+            summation_method
+            if isinstance(summation_method, AUCSummationMethod)
+            else AUCSummationMethod.from_str(summation_method)
+        )
+        super().__init__(name=name, dtype=dtype)
+        self.multi_label = multi_label
+        self.num_labels = num_labels
+        self.label_weights = (
+            None
+            if label_weights is None
+            else keras.ops.array(label_weights, dtype=self.dtype)
+        )
+        self._from_logits = from_logits
+        self._built = False
+        if multi_label:
+            if num_labels:
+                self._build([None, num_labels])
+        elif num_labels:
+            raise ValueError(
+                "`num_labels` is needed only when `multi_label` is True. "
+                f"Received: num_labels={num_labels}"
+            )
+        else:
+            self._build(None)
+
+    @property
+    def thresholds(self) -> list[float]:
+        """The thresholds, both ends included."""
+        return list(self._thresholds)
+
+    def _build(self, shape: Sequence[int | None] | None) -> None:
+        labels = 1
+        state_shape: tuple[int, ...] = (self.num_thresholds,)
+        if self.multi_label:
+            if shape is None or len(shape) != 2:
+                raise ValueError(
+                    "`y_pred` must have rank 2 when `multi_label=True`. "
+                    f"Received: y_pred.shape={shape}"
+                )
+            labels = int(shape[1] or 0)
+            self._num_labels = labels
+            state_shape = (self.num_thresholds, labels)
+        label_weights = None
+        if self.label_weights is not None:
+            label_weights = keras.ops.convert_to_numpy(self.label_weights)
+            if label_weights.ndim != 1 or (
+                self.multi_label and len(label_weights) != labels
+            ):
+                raise ValueError(
+                    "`label_weights` must hold one weight per label. Received: "
+                    f"label_weights.shape={label_weights.shape}"
+                    + (f", {labels} labels" if self.multi_label else "")
+                )
+        self._build_input_shape = shape
+        state = []
+        for variable_name in CELLS:
+            variable = self._add_state(variable_name, state_shape)
+            setattr(self, variable_name, variable)
+            state.append(variable)
+        self._make_plan(
+            "confusion",
+            "auc",
+            state,
+            keras.config.floatx(),
+            cells=list(CELLS.values()),
+            curve=self.curve.value,
+            summation_method=self.summation_method.value,
+            labels=labels,
+            multi_label=self.multi_label,
+            label_weights=(
+                None if label_weights is None else label_weights.astype(float).tolist()
+            ),
+            from_logits=self._from_logits,
+            poison_on_nan=True,
+            **threshold_options(
+                self._thresholds.tolist(), self._thresholds_distributed_evenly
+            ),
+        )
+        self._built = True
+
+    def update_state(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
+        """Add a batch to the state.
+
+        Args:
+            y_true: the labels.
+            y_pred: the scores.
+            sample_weight: optional weights: a scalar, one per sample, or of the
+                rank of `y_pred`.
+
+        Raises:
+            ValueError: shapes or weights that do not fit; the state is as it
+                was.
+            TypeError: an argument that is no tensor of an accepted dtype.
+        """
+        if not self._built:
+            if not hasattr(y_pred, "shape"):
+                y_pred = keras.ops.convert_to_tensor(y_pred)
+            self._build(tuple(y_pred.shape))
+        super().update_state(y_true, y_pred, sample_weight)
+
+    def result(self) -> Any:
+        """Return the area over everything seen since the last reset."""
+        if not self._built:
+            raise ValueError(
+                "an AUC with `multi_label=True` and no `num_labels` has no result "
+                "before its first update_state()."
+            )
+        return super().result()
+
+    def reset_state(self) -> None:
+        """Forget everything seen so far."""
+        if self._built:
+            super().reset_state()
+
+    def _result_shape(self) -> tuple[int, ...]:
+        return ()
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        config = {
+            **super().get_config(),
+            "num_thresholds": self.num_thresholds,
+            "curve": self.curve.value,
+            "summation_method": self.summation_method.value,
+            "multi_label": self.multi_label,
+            "num_labels": self.num_labels,
+            "label_weights": self.label_weights,
+            "from_logits": self._from_logits,
+        }
+        if self._init_from_thresholds:
+            config["thresholds"] = self.thresholds[1:-1]
+        return config

@@ -1,0 +1,227 @@
+"""Cross-entropies between labels and predicted probabilities or logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_tally._registration import register
+from keras_tally.metrics.reduction import KernelMean
+
+
+class _Crossentropy(KernelMean):
+    """The mean of a cross-entropy."""
+
+    _direction = "down"
+    from_logits: bool
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {
+            "from_logits": self.from_logits,
+            "epsilon": keras.config.epsilon(),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), "from_logits": self.from_logits}
+
+
+@register
+class BinaryCrossentropy(_Crossentropy):
+    """The mean cross-entropy of two classes.
+
+    Formula, with `p = clip(y_pred, epsilon, 1 - epsilon)` and
+    `t = y_true * (1 - label_smoothing) + label_smoothing / 2`:
+    `mean(-(t * log(p) + (1 - t) * log(1 - p)))`: over the last axis first, then
+    over samples with `sample_weight`. From logits `x`:
+    `max(x, 0) - x * t + log(1 + exp(-abs(x)))`.
+
+    Shapes and dtypes: `y_true` and `y_pred` of one shape, bool, integer or
+    float; the result is a scalar of `dtype`, in nats.
+
+    Differences from Keras: computed and summed in float64; logits are never
+    clipped (Keras does on NumPy).
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+        from_logits: whether `y_pred` holds logits instead of probabilities.
+        label_smoothing: float in [0, 1]: how far labels are moved towards 1/2.
+
+    Raises:
+        ValueError: shapes that differ, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.BinaryCrossentropy()
+    >>> m.update_state([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])
+    >>> round(float(m.result()), 5)
+    0.81492
+
+    Source: `keras.metrics.BinaryCrossentropy`.
+    """
+
+    _kernel = "binary_crossentropy"
+
+    def __init__(
+        self,
+        name: str = "binary_crossentropy",
+        dtype: Any = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0,
+    ) -> None:
+        self.from_logits = from_logits
+        self.label_smoothing = label_smoothing
+        super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {
+            **super()._kernel_options(),
+            "mean_over_last_axis": True,
+            "label_smoothing": self.label_smoothing,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@register
+class CategoricalCrossentropy(_Crossentropy):
+    """The mean cross-entropy of one-hot labels.
+
+    Formula, with `p = clip(y_pred / sum(y_pred, axis), epsilon, 1 - epsilon)`
+    (`softmax(y_pred, axis)` unclipped from logits) and
+    `t = y_true * (1 - label_smoothing) + label_smoothing / num_classes`:
+    `mean(-sum(t * log(p), axis))`, weighted by `sample_weight`.
+
+    Shapes and dtypes: `y_true` and `y_pred` of one shape with a class axis, bool,
+    integer or float; the result is a scalar of `dtype`, in nats.
+
+    Differences from Keras: computed and summed in float64.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+        from_logits: whether `y_pred` holds logits instead of probabilities.
+        label_smoothing: float in [0, 1]: how far labels are moved towards
+            `1 / num_classes`.
+        axis: the class axis.
+
+    Raises:
+        ValueError: shapes that differ, no such axis, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.CategoricalCrossentropy()
+    >>> m.update_state([[0, 1, 0], [0, 0, 1]], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]])
+    >>> round(float(m.result()), 5)
+    1.17694
+
+    Source: `keras.metrics.CategoricalCrossentropy`.
+    """
+
+    _kernel = "categorical_crossentropy"
+
+    def __init__(
+        self,
+        name: str = "categorical_crossentropy",
+        dtype: Any = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0,
+        axis: int = -1,
+    ) -> None:
+        self.from_logits = from_logits
+        self.label_smoothing = label_smoothing
+        self.axis = axis
+        super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {
+            **super()._kernel_options(),
+            "label_smoothing": self.label_smoothing,
+            "axis": self.axis,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {
+            **super().get_config(),
+            "label_smoothing": self.label_smoothing,
+            "axis": self.axis,
+        }
+
+
+@register
+class SparseCategoricalCrossentropy(_Crossentropy):
+    """The mean cross-entropy of integer labels.
+
+    Formula, with `p = clip(y_pred / sum(y_pred, axis), epsilon, 1 - epsilon)`
+    (`softmax(y_pred, axis)` unclipped from logits):
+    `mean(-log(p[y_true]))`, weighted by `sample_weight`.
+
+    Shapes and dtypes: `y_pred` with a class axis, `y_true` of the same shape
+    without that axis or with size 1 there, bool, integer or float; the result
+    is a scalar of `dtype`, in nats.
+
+    Differences from Keras: computed and summed in float64; a label that is no
+    class is an error on both backends.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+        from_logits: whether `y_pred` holds logits instead of probabilities.
+        ignore_class: a label whose samples count as zeros and, where a
+            `sample_weight` is given, weigh nothing.
+        axis: the class axis.
+
+    Raises:
+        ValueError: shapes or weights that do not fit, no such axis, a label
+            outside `[0, num_classes)` that is not `ignore_class`.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.SparseCategoricalCrossentropy()
+    >>> m.update_state([1, 2], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]])
+    >>> round(float(m.result()), 5)
+    1.17694
+
+    Source: `keras.metrics.SparseCategoricalCrossentropy`.
+    """
+
+    _kernel = "sparse_categorical_crossentropy"
+
+    def __init__(
+        self,
+        name: str = "sparse_categorical_crossentropy",
+        dtype: Any = None,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+    ) -> None:
+        self.from_logits = from_logits
+        self.ignore_class = ignore_class
+        self.axis = axis
+        super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {
+            **super()._kernel_options(),
+            "ignore_class": self.ignore_class,
+            "axis": self.axis,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {
+            **super().get_config(),
+            "ignore_class": self.ignore_class,
+            "axis": self.axis,
+        }
