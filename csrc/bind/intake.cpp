@@ -63,10 +63,15 @@ ExchangeType look_up(PyTypeObject* type) {
   return found;
 }
 
-const ExchangeType& exchange_type(PyTypeObject* type) {
+const ExchangeType* known_type(PyTypeObject* type) {
   for (int i = 0; i < known_count; ++i) {
-    if (known_types[i].type == type) return known_types[i];
+    if (known_types[i].type == type) return &known_types[i];
   }
+  return nullptr;
+}
+
+const ExchangeType& exchange_type(PyTypeObject* type) {
+  if (const ExchangeType* known = known_type(type)) return *known;
   static ExchangeType uncached;
   uncached = look_up(type);
   if (uncached.api == nullptr || known_count == kMaxTypes) return uncached;
@@ -161,15 +166,6 @@ bool view_of(const DLTensor& tensor, const char* argument, View* view) {
 }
 
 bool borrow_exchange(const ExchangeType& type, PyObject* object, const char* argument, View* view) {
-  if (type.is_neg != nullptr) {
-    PyObject* negated = PyObject_Vectorcall(type.is_neg, &object, 1, nullptr);
-    if (negated != Py_False) {
-      if (negated == nullptr) PyErr_Clear();
-      Py_XDECREF(negated);
-      return false;
-    }
-    Py_DECREF(negated);
-  }
   DLTensor tensor;
   if (type.api->dltensor_from_py_object_no_sync(object, &tensor) != 0) {
     // Meta, sparse and functorch-wrapped tensors: Python will say what they are.
@@ -179,6 +175,15 @@ bool borrow_exchange(const ExchangeType& type, PyObject* object, const char* arg
   if (!view_of(tensor, argument, view)) return false;
   ++road_counts.exchange_api;
   return true;
+}
+
+// torch negates some views lazily, and DLPack would export the wrong sign.
+bool negated(const ExchangeType& type, PyObject* object) {
+  if (type.is_neg == nullptr) return false;
+  PyObject* answer = PyObject_Vectorcall(type.is_neg, &object, 1, nullptr);
+  if (answer == nullptr) PyErr_Clear();
+  Py_XDECREF(answer);
+  return answer != Py_False;
 }
 
 bool borrow_numpy(PyObject* object, const char* argument, View* view) {
@@ -261,17 +266,23 @@ const DLPackExchangeAPI* exchange_api_of(PyTypeObject* type) { return exchange_t
 
 bool borrow(PyObject* object, const char* argument, View* view, Keep* keep) {
   PyTypeObject* type = Py_TYPE(object);
-  for (int i = 0; i < known_count; ++i) {
-    if (known_types[i].type == type) return borrow_exchange(known_types[i], object, argument, view);
+  const ExchangeType* known = known_type(type);
+  if (known == nullptr) {
+    if (py::isinstance<py::array>(object)) return borrow_numpy(object, argument, view);
+    if (PyFloat_CheckExact(object) || PyLong_CheckExact(object) || PyList_CheckExact(object) ||
+        PyTuple_CheckExact(object)) {
+      return false;
+    }
+    known = &exchange_type(type);
+    if (known->api == nullptr) return borrow_dlpack(object, argument, view, keep);
   }
-  if (py::isinstance<py::array>(object)) return borrow_numpy(object, argument, view);
-  if (PyFloat_CheckExact(object) || PyLong_CheckExact(object) || PyList_CheckExact(object) ||
-      PyTuple_CheckExact(object)) {
-    return false;
-  }
-  const ExchangeType& found = exchange_type(type);
-  if (found.api != nullptr) return borrow_exchange(found, object, argument, view);
-  return borrow_dlpack(object, argument, view, keep);
+  return !negated(*known, object) && borrow_exchange(*known, object, argument, view);
+}
+
+bool borrow_state_value(PyObject* value, View* view, Keep* keep) {
+  const ExchangeType* known = known_type(Py_TYPE(value));
+  return known == nullptr ? borrow(value, "state", view, keep)
+                          : borrow_exchange(*known, value, "state", view);
 }
 
 }  // namespace kt

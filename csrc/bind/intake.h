@@ -43,6 +43,9 @@ class Keep {
 // as it lies. Throws TypeMistake for dtypes that no metric accepts.
 bool borrow(PyObject* object, const char* argument, View* view, Keep* keep);
 
+// The same for a state variable's value, which is never lazily negated.
+bool borrow_state_value(PyObject* value, View* view, Keep* keep);
+
 // The exchange API of a torch-like type; null where there is none.
 const DLPackExchangeAPI* exchange_api_of(PyTypeObject* type);
 

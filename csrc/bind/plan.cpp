@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "../exec/threads.h"
@@ -80,7 +81,7 @@ bool borrow_state(PyObject* const* tensors, int count, State* state, Keep* keep)
   std::int64_t size = 0;
   for (int i = 0; i < count; ++i) {
     View view;
-    if (!borrow(tensors[i], "state", &view, keep)) return false;
+    if (!borrow_state_value(tensors[i], &view, keep)) return false;
     if (view.dtype != DType::Float64 || !view.contiguous()) return false;
     double* data = reinterpret_cast<double*>(const_cast<char*>(view.data));
     if (i + 1 < count) {
@@ -384,6 +385,11 @@ void read_thresholds(const py::dict& options, Thresholds* out) {
     out->sorted[rank] = given[from];
     out->order[from] = static_cast<std::int64_t>(rank);
   }
+  std::size_t padded = 1;
+  while (padded < given.size() + 1) padded *= 2;
+  out->padded_float64 = out->sorted;
+  out->padded_float64.resize(padded - 1, std::numeric_limits<double>::infinity());
+  out->padded_float32.assign(out->padded_float64.begin(), out->padded_float64.end());
 }
 
 PyMethodDef methods[] = {

@@ -10,17 +10,23 @@
 namespace kt::KT_LEVEL {
 
 template <class V>
+KT_HOST_DEVICE V rounding_error(V a, V b, V sum) {
+  const V back = sum - a;
+  return (a - (sum - back)) + (b - back);
+}
+
+constexpr double kExactIntegers = 281474976710656.0;  // 2^48
+
+template <class V>
 KT_HOST_DEVICE void add_exactly(V& hi, V& lo, V x) {
   const V sum = hi + x;
-  const V back = sum - hi;
-  const V error = (hi - (sum - back)) + (x - back);
-  const V low = lo + error;
+  const V low = lo + rounding_error(hi, x, sum);
   V head = sum + low;
   V tail = low - (head - sum);
   const V scaled = head * (1.0 / 4096.0);
   const V rounded = ((scaled + kRoundMagic) - kRoundMagic) * 4096.0;
   // Above 2^63 the rounding trick ends, and hi is coarser than 4096 anyway.
-  const auto coarse = (absolute(head) >= 281474976710656.0) & (absolute(head) < 4.0e18);
+  const auto coarse = (absolute(head) >= kExactIntegers) & (absolute(head) < 4.0e18);
   tail = coarse ? tail + (head - rounded) : tail;
   head = coarse ? rounded : head;
   hi = head;
@@ -32,7 +38,14 @@ inline void accumulate(double* hi, double* lo, const double* x, std::int64_t n) 
   std::int64_t i = 0;
   for (; i + kLanes<double> <= n; i += kLanes<double>) {
     F64 h = load<F64>(hi + i), l = load<F64>(lo + i);
-    add_exactly(h, l, load<F64>(x + i));
+    const F64 added = load<F64>(x + i), sum = h + added;
+    // Counts below 2^48 leave no remainder: the usual case, and a short one.
+    const F64 remainder = rounding_error(h, added, sum);
+    if (!any_lane((remainder != 0.0) | (l != 0.0) | !(absolute(sum) < kExactIntegers))) {
+      store(hi + i, sum);
+      continue;
+    }
+    add_exactly(h, l, added);
     store(hi + i, h);
     store(lo + i, l);
   }

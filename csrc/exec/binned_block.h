@@ -95,20 +95,26 @@ bool even_bins(const T* y_true, const T* y_pred, const double* weight, std::int6
 
 template <class T>
 bool listed_bins(const T* y_true, const T* y_pred, const double* weight, std::int64_t n,
-                 const double* thresholds, std::int64_t count, std::int32_t* bins) {
+                 const T* thresholds, std::int64_t count, std::int32_t* bins) {
+  // A lower bound without branches (how many thresholds lie below the score),
+  // eight scores side by side so that their look-ups overlap.
+  constexpr int kSide = 8;
   bool nan = false;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const T p = y_pred[i];
-    nan |= p != p;
-    // Branch-free lower bound: how many thresholds lie below p.
-    std::int64_t low = 0;
-    for (std::int64_t length = count; length > 0;) {
-      const std::int64_t half = length >> 1;
-      const bool above = p > static_cast<T>(thresholds[low + half]);
-      low = above ? low + half + 1 : low;
-      length = above ? length - half - 1 : half;
+  for (std::int64_t i = 0; i < n; i += kSide) {
+    const int left = static_cast<int>(n - i < kSide ? n - i : kSide);
+    T score[kSide] = {};
+    std::int32_t low[kSide] = {};
+    for (int s = 0; s < left; ++s) {
+      score[s] = y_pred[i + s];
+      nan |= score[s] != score[s];
     }
-    bins[i] = static_cast<std::int32_t>(low) * 2 + (y_true[i] != T{0} ? 1 : 0);
+    for (std::int64_t half = (count + 1) / 2; half > 0; half /= 2) {
+      for (int s = 0; s < kSide; ++s) {
+        const bool above = score[s] > thresholds[low[s] + half - 1];
+        low[s] += static_cast<std::int32_t>(half) & -static_cast<std::int32_t>(above);
+      }
+    }
+    for (int s = 0; s < left; ++s) bins[i + s] = low[s] * 2 + (y_true[i + s] != T{0} ? 1 : 0);
   }
   return nan && any_weighted_nan(y_pred, weight, n);
 }

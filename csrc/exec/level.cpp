@@ -45,14 +45,19 @@ void multiply(double* x, const double* y, std::int64_t n) {
 // In float64 and rounded once, whatever T is.
 template <class T>
 void sigmoid(T* x, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; i += kLanes<double>) {
-    const std::int64_t left = n - i < kLanes<double> ? n - i : kLanes<double>;
-    T buffer[kLanes<double>] = {};
-    std::memcpy(buffer, x + i, static_cast<std::size_t>(left) * sizeof(T));
-    const F64 v = load_double(buffer);
+  const auto eight = [](T* at) {
+    const F64 v = load_double(at);
     const F64 e = exp_of(-absolute(v));
-    const F64 p = (v < 0.0 ? e : F64{} + 1.0) / (1.0 + e);
-    for (int lane = 0; lane < left; ++lane) x[i + lane] = static_cast<T>(p[lane]);
+    store_double(at, (v < 0.0 ? e : F64{} + 1.0) / (1.0 + e));
+  };
+  std::int64_t i = 0;
+  for (; i + kLanes<double> <= n; i += kLanes<double>) eight(x + i);
+  if (i < n) {
+    T buffer[kLanes<double>] = {};
+    const std::size_t bytes = static_cast<std::size_t>(n - i) * sizeof(T);
+    std::memcpy(buffer, x + i, bytes);
+    eight(buffer);
+    std::memcpy(x + i, buffer, bytes);
   }
 }
 

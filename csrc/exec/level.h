@@ -52,8 +52,9 @@ struct BinnedBlocks {
   bool (*even_float64)(const double* y_true, const double* y_pred, const double* weight,
                        std::int64_t n, std::int64_t thresholds, bool first_always_passed,
                        std::int32_t* bins);
+  // `thresholds` ascend and are padded with infinity to 2^k - 1 of them.
   bool (*listed_float32)(const float* y_true, const float* y_pred, const double* weight,
-                         std::int64_t n, const double* thresholds, std::int64_t count,
+                         std::int64_t n, const float* thresholds, std::int64_t count,
                          std::int32_t* bins);
   bool (*listed_float64)(const double* y_true, const double* y_pred, const double* weight,
                          std::int64_t n, const double* thresholds, std::int64_t count,

@@ -75,7 +75,7 @@ struct Batch {
 
 // What a batch adds to the state.
 struct Addition {
-  std::vector<double> values;  // binned: four cells of the state's size
+  Cells values;                // binned: four cells of the state's size
   double few[2] = {0, 0};      // otherwise: total and count
   bool parallel = false;       // several threads worked
 };

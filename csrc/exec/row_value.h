@@ -16,16 +16,6 @@ KT_HOST_DEVICE Vec<T> load_tail(const T* from, std::int64_t n, T padding) {
   return load<Vec<T>>(buffer);
 }
 
-template <class M>
-KT_HOST_DEVICE bool any_lane(M mask) {
-  constexpr int kWords = sizeof(M) / 8;
-  std::uint64_t words[kWords];
-  std::memcpy(words, &mask, sizeof(mask));
-  std::uint64_t any = 0;
-  for (int i = 0; i < kWords; ++i) any |= words[i];
-  return any != 0;
-}
-
 template <class T>
 T row_max(const T* x, std::int64_t n, bool* has_nan) {
   using V = Vec<T>;
@@ -44,17 +34,18 @@ T row_max(const T* x, std::int64_t n, bool* has_nan) {
     nan |= (a != a) | (b != b) | (c != c) | (d != d);
   }
   for (; i < n; i += kL) {
-    const V a = i + kL <= n ? load<V>(x + i) : load_tail<T>(x + i, n - i, lowest);
+    // The last vector may overlap the one before: a maximum does not mind.
+    const V a = i + kL <= n  ? load<V>(x + i)
+                : n >= kL ? load<V>(x + n - kL)
+                          : load_tail<T>(x, n, lowest);
     m0 = a > m0 ? a : m0;
     nan |= a != a;
   }
   m0 = m1 > m0 ? m1 : m0;
   m2 = m3 > m2 ? m3 : m2;
   m0 = m2 > m0 ? m2 : m0;
-  T best = m0[0];
-  for (int lane = 1; lane < kL; ++lane) best = m0[lane] > best ? m0[lane] : best;
   *has_nan = any_lane(nan);
-  return best;
+  return max_lane(m0);
 }
 
 template <class T>
@@ -83,6 +74,7 @@ std::int64_t row_argmax(const T* x, std::int64_t n) {
                      (load<V>(x + i + 2 * kL) == best) | (load<V>(x + i + 3 * kL) == best);
     if (any_lane(hit)) break;
   }
+  while (i + kL <= n && !any_lane(load<V>(x + i) == best)) i += kL;
   while (x[i] != best) ++i;
   return i;
 }
@@ -173,6 +165,7 @@ double dense_log_loss(const T* x, const double* targets, std::int64_t n, const P
   const double floor = smoothing / static_cast<double>(n);
   const double shift = params.from_logits ? log_normaliser(x, n) : 0.0;
   const double sum = params.from_logits ? 1.0 : row_sum(x, n);
+  const bool finite = sum - sum == 0.0;
   F64 acc = {};
   for (std::int64_t i = 0; i < n; i += kLanes<double>) {
     const std::int64_t left = n - i;
@@ -188,6 +181,8 @@ double dense_log_loss(const T* x, const double* targets, std::int64_t n, const P
     }
     const F64 v = load_double(from);
     const F64 t = load_double(target) * (1.0 - smoothing) + floor;
+    // Of a one-hot row one vector counts; the others would add zeros.
+    if (!params.from_logits && finite && !any_lane(t != 0.0)) continue;
     const F64 log_p = params.from_logits
                           ? v - shift
                           : log_of(clamp(v / sum, params.epsilon, 1.0 - params.epsilon));

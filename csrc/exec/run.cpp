@@ -415,7 +415,7 @@ class Binned {
     if (job.top_k > 0) top_k_ = all_top_k<T>(level_, job);
   }
 
-  bool run(std::vector<double>* cells, bool* nan_seen) {
+  bool run(Cells* cells, bool* nan_seen) {
     const std::int64_t n = job_.y_pred.size();
     const std::int64_t count = static_cast<std::int64_t>(job_.thresholds->sorted.size());
     one_threshold_ = count == 1 && job_.labels == 1;
@@ -424,21 +424,20 @@ class Binned {
     const int max_chunks =
         static_cast<int>(std::clamp<std::int64_t>((std::int64_t{1} << 21) / size_, 1, kMaxChunks));
     const Chunks chunks = cut(n, kMinChunk, max_chunks, kBlock);
-    std::vector<double> partial(static_cast<std::size_t>(size_ * chunks.count));
-    std::vector<char> nans(static_cast<std::size_t>(chunks.count));
+    Buffer<double, 1024> partial;
+    partial.clear(size_ * chunks.count);
+    bool nans[kMaxChunks];
     auto task = [&](int chunk) {
       const std::int64_t begin = chunk * chunks.size;
-      nans[static_cast<std::size_t>(chunk)] = run_chunk(
-          begin, std::min(n, begin + chunks.size), &partial[static_cast<std::size_t>(chunk * size_)]);
+      nans[chunk] =
+          run_chunk(begin, std::min(n, begin + chunks.size), partial.data() + chunk * size_);
     };
     const bool parallel = for_chunks(chunks.count, n >= kParallelThreshold, task);
     for (int chunk = 1; chunk < chunks.count; ++chunk) {
-      for (std::int64_t i = 0; i < size_; ++i) {
-        partial[static_cast<std::size_t>(i)] += partial[static_cast<std::size_t>(chunk * size_ + i)];
-      }
+      for (std::int64_t i = 0; i < size_; ++i) partial[i] += partial[chunk * size_ + i];
     }
-    *nan_seen = std::find(nans.begin(), nans.end(), 1) != nans.end();
-    finish(partial, count, cells);
+    *nan_seen = std::find(nans, nans + chunks.count, true) != nans + chunks.count;
+    finish(partial.data(), count, cells);
     return parallel;
   }
 
@@ -490,8 +489,8 @@ class Binned {
     const int tables = end - begin >= 4096 && size_ <= 1024 ? 4 : 1;
     const bool plain_counts =
         !one_threshold_ && job_.labels == 1 && job_.weights[0] == nullptr && job_.weights[1] == nullptr;
-    std::vector<std::uint32_t> counts(
-        plain_counts ? static_cast<std::size_t>(size_ * tables) : std::size_t{0});
+    Buffer<std::uint32_t, 4096> counts;
+    if (plain_counts) counts.clear(size_ * tables);
     bool nan = false;
     for (std::int64_t start = begin; start < end; start += kBlock) {
       const std::int64_t n = std::min(kBlock, end - start);
@@ -509,9 +508,9 @@ class Binned {
         continue;
       }
       nan |= thresholds.even ? even(y_true, y_pred, weight, n, count, bins)
-                             : listed(y_true, y_pred, weight, n, count, bins);
+                             : listed(y_true, y_pred, weight, n, bins);
       if (plain_counts) {
-        add_counts(bins, n, tables, counts.data());
+        add_counts(bins, n, tables, counts.data(), y_true + n, y_pred + n);
       } else {
         std::int64_t column = job_.labels == 1 ? 0 : start % job_.labels;
         for (std::int64_t i = 0; i < n; ++i) {
@@ -523,64 +522,72 @@ class Binned {
     if (plain_counts) {
       for (std::int64_t i = 0; i < size_; ++i) {
         for (int t = 0; t < tables; ++t) {
-          partial[i] += static_cast<double>(counts[static_cast<std::size_t>(t * size_ + i)]);
+          partial[i] += static_cast<double>(counts[t * size_ + i]);
         }
       }
     }
     return nan;
   }
 
-  void add_counts(const std::int32_t* bins, std::int64_t n, int tables, std::uint32_t* counts) const {
+  // While counting, memory fetches the next block.
+  void add_counts(const std::int32_t* bins, std::int64_t n, int tables, std::uint32_t* counts,
+                  const T* next_true, const T* next_pred) const {
     std::int64_t i = 0;
     if (tables == 4) {
       std::uint32_t* second = counts + size_;
       std::uint32_t* third = second + size_;
       std::uint32_t* fourth = third + size_;
-      for (; i + 4 <= n; i += 4) {
-        ++counts[bins[i]];
-        ++second[bins[i + 1]];
-        ++third[bins[i + 2]];
-        ++fourth[bins[i + 3]];
+      for (; i + 16 <= n; i += 16) {
+        __builtin_prefetch(next_true + i);
+        __builtin_prefetch(next_pred + i);
+        for (int j = 0; j < 16; j += 4) {
+          ++counts[bins[i + j]];
+          ++second[bins[i + j + 1]];
+          ++third[bins[i + j + 2]];
+          ++fourth[bins[i + j + 3]];
+        }
       }
     }
     for (; i < n; ++i) ++counts[bins[i]];
   }
 
-  // Running sums over the bins, from the highest down.
-  void finish(const std::vector<double>& sums, std::int64_t count, std::vector<double>* cells) const {
+  // Running sums over the bins: from the highest down for what passes a
+  // threshold, from the lowest up for what does not.
+  void finish(const double* sums, std::int64_t count, Cells* cells) const {
     const std::int64_t labels = job_.labels, plane = count * labels;
-    cells->resize(static_cast<std::size_t>(4 * plane));
+    cells->resize(4 * plane);
     double* tp = cells->data();
     double* fp = tp + plane;
     double* fn = fp + plane;
     double* tn = fn + plane;
     if (one_threshold_) {
-      std::copy(sums.begin(), sums.begin() + 4, tp);
+      std::copy(sums, sums + 4, tp);
       return;
     }
-    const auto bin = [&](std::int64_t b, int label, std::int64_t column) {
-      return sums[static_cast<std::size_t>((b * 2 + label) * labels + column)];
-    };
-    std::vector<double> above(static_cast<std::size_t>(2 * count)), below(above.size());
+    Buffer<double, 1024> running(4 * count);
+    double* above[2] = {running.data(), running.data() + count};
+    double* below[2] = {running.data() + 2 * count, running.data() + 3 * count};
     for (std::int64_t column = 0; column < labels; ++column) {
-      for (int label = 0; label < 2; ++label) {
-        double up = 0, down = 0;
-        for (std::int64_t t = count - 1; t >= 0; --t) {
-          up += bin(t + 1, label, column);
-          above[static_cast<std::size_t>(label * count + t)] = up;
-        }
-        for (std::int64_t t = 0; t < count; ++t) {
-          down += bin(t, label, column);
-          below[static_cast<std::size_t>(label * count + t)] = down;
-        }
+      const double* no = sums + column;
+      const double* yes = no + labels;
+      double up[2] = {0, 0}, down[2] = {0, 0};
+      for (std::int64_t t = 0; t < count; ++t) {
+        const std::int64_t top = count - 1 - t;
+        down[0] += no[t * 2 * labels];
+        down[1] += yes[t * 2 * labels];
+        up[0] += no[(top + 1) * 2 * labels];
+        up[1] += yes[(top + 1) * 2 * labels];
+        below[0][t] = down[0];
+        below[1][t] = down[1];
+        above[0][top] = up[0];
+        above[1][top] = up[1];
       }
       for (std::int64_t t = 0; t < count; ++t) {
         const std::int64_t rank = job_.thresholds->order[static_cast<std::size_t>(t)];
-        const std::size_t no = static_cast<std::size_t>(rank), yes = static_cast<std::size_t>(count + rank);
-        tp[t * labels + column] = above[yes];
-        fp[t * labels + column] = above[no];
-        fn[t * labels + column] = below[yes];
-        tn[t * labels + column] = below[no];
+        tp[t * labels + column] = above[1][rank];
+        fp[t * labels + column] = above[0][rank];
+        fn[t * labels + column] = below[1][rank];
+        tn[t * labels + column] = below[0][rank];
       }
     }
   }
@@ -610,13 +617,15 @@ class Binned {
       return level_.binned.even_float64(t, p, w, n, count, first, bins);
     }
   }
-  bool listed(const T* t, const T* p, const double* w, std::int64_t n, std::int64_t count,
-              std::int32_t* bins) const {
-    const double* sorted = job_.thresholds->sorted.data();
+  bool listed(const T* t, const T* p, const double* w, std::int64_t n, std::int32_t* bins) const {
     if constexpr (std::is_same_v<T, float>) {
-      return level_.binned.listed_float32(t, p, w, n, sorted, count, bins);
+      const std::vector<float>& padded = job_.thresholds->padded_float32;
+      return level_.binned.listed_float32(t, p, w, n, padded.data(),
+                                          static_cast<std::int64_t>(padded.size()), bins);
     } else {
-      return level_.binned.listed_float64(t, p, w, n, sorted, count, bins);
+      const std::vector<double>& padded = job_.thresholds->padded_float64;
+      return level_.binned.listed_float64(t, p, w, n, padded.data(),
+                                          static_cast<std::int64_t>(padded.size()), bins);
     }
   }
 
@@ -630,7 +639,7 @@ class Binned {
 
 }  // namespace
 
-bool run_binned(const BinnedJob& job, std::vector<double>* cells, bool* nan_seen) {
+bool run_binned(const BinnedJob& job, Cells* cells, bool* nan_seen) {
   if (job.thresholds->double_precision) return Binned<double>(job).run(cells, nan_seen);
   return Binned<float>(job).run(cells, nan_seen);
 }

@@ -10,6 +10,7 @@
 
 #include "../defs/common.h"
 #include "../tensor/view.h"
+#include "buffer.h"
 
 namespace kt {
 
@@ -75,6 +76,9 @@ bool run_rowwise(const RowwiseJob& job, Sums* sums, BadLabel* bad);
 struct Thresholds {
   std::vector<double> sorted;       // ascending, rounded to the precision of comparison
   std::vector<std::int64_t> order;  // order[i]: position of the i-th given one in `sorted`
+  // The same padded with infinity to 2^k - 1 of them, for searching.
+  std::vector<float> padded_float32;
+  std::vector<double> padded_float64;
   bool even = false;                // i / (T - 1)
   bool first_always_passed = false;
   bool double_precision = false;
@@ -94,7 +98,8 @@ struct BinnedJob {
 };
 // cells: TP, FP, FN, TN, each (thresholds, labels) in the given order.
 // `nan_seen`: a score with a weight other than 0 is NaN.
-bool run_binned(const BinnedJob& job, std::vector<double>* cells, bool* nan_seen);
+using Cells = Buffer<double, 1024>;
+bool run_binned(const BinnedJob& job, Cells* cells, bool* nan_seen);
 
 // Rounds to what `dtype` can hold, as a cast to it would.
 void round_to(double* x, std::int64_t n, DType dtype);

@@ -5,6 +5,9 @@
 
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #include "../defs/common.h"
 #include "../defs/math.h"
@@ -30,6 +33,15 @@ template <>
 struct BitsOf<F64> {
   using type = I64;
 };
+
+template <>
+struct BitsOf<F32> {
+  using type = I32;
+};
+
+// Clearing the sign bit is cheaper than the comparison of the general form.
+KT_HOST_DEVICE F64 absolute(F64 x) { return from_bits<F64>(bits(x) & 0x7fffffffffffffffLL); }
+KT_HOST_DEVICE F32 absolute(F32 x) { return from_bits<F32>(bits(x) & 0x7fffffff); }
 
 template <class T>
 struct VectorOf;
@@ -67,6 +79,12 @@ KT_HOST_DEVICE F64 load_double(const float* from) {
   return __builtin_convertvector(half, F64);
 }
 
+KT_HOST_DEVICE void store_double(double* to, F64 x) { store(to, x); }
+KT_HOST_DEVICE void store_double(float* to, F64 x) {
+  const F32Half half = __builtin_convertvector(x, F32Half);
+  std::memcpy(to, &half, sizeof(half));
+}
+
 // Lane numbers below n, as a mask.
 KT_HOST_DEVICE I64 lanes_below(std::int64_t n) {
   const I64 lane = {0, 1, 2, 3, 4, 5, 6, 7};
@@ -75,6 +93,51 @@ KT_HOST_DEVICE I64 lanes_below(std::int64_t n) {
 KT_HOST_DEVICE I32 lanes_below_32(std::int64_t n) {
   const I32 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   return lane < (I32{} + static_cast<std::int32_t>(n));
+}
+
+// Whether any lane of a comparison is true.
+template <class M>
+KT_HOST_DEVICE bool any_lane(M mask) {
+#if defined(__AVX512F__)
+  __m512i all;
+  std::memcpy(&all, &mask, sizeof(all));
+  return _mm512_test_epi64_mask(all, all) != 0;
+#elif defined(__AVX2__)
+  __m256i half[2];
+  std::memcpy(half, &mask, sizeof(half));
+  const __m256i all = _mm256_or_si256(half[0], half[1]);
+  return _mm256_testz_si256(all, all) == 0;
+#else
+  std::uint64_t words[8];
+  std::memcpy(words, &mask, sizeof(words));
+  std::uint64_t any = 0;
+  for (int i = 0; i < 8; ++i) any |= words[i];
+  return any != 0;
+#endif
+}
+
+KT_HOST_DEVICE float max_lane(F32 x) {
+  F32Half half[2];
+  std::memcpy(half, &x, sizeof(half));
+  const F32Half eight = half[0] > half[1] ? half[0] : half[1];
+  float lanes[8];
+  std::memcpy(lanes, &eight, sizeof(lanes));
+  for (int width = 4; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) {
+      lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+    }
+  }
+  return lanes[0];
+}
+KT_HOST_DEVICE double max_lane(F64 x) {
+  double lanes[8];
+  std::memcpy(lanes, &x, sizeof(lanes));
+  for (int width = 4; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) {
+      lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+    }
+  }
+  return lanes[0];
 }
 
 // The lanes added up in a fixed tree.

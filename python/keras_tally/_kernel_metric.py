@@ -41,12 +41,14 @@ class KernelMetric(keras.metrics.Metric):
     _input_names = ("y_true", "y_pred")
 
     def _add_state(self, name: str, shape: Sequence[int] = ()) -> Any:
-        return self.add_variable(
+        variable = self.add_variable(
             shape=tuple(shape),
             initializer=keras.initializers.Zeros(),
             dtype="float64",
             name=name,
         )
+        _backends.active().settle(variable)
+        return variable
 
     def _make_plan(
         self,

@@ -29,9 +29,15 @@ def prepare(x: Any, argument: str) -> Any:
     return np.require(keras.ops.convert_to_tensor(x), requirements=["A"])
 
 
+def settle(variable: Any) -> None:
+    """Give a new float64 variable a float64 value: Keras makes it float32."""
+    if variable._value is not None:
+        variable._value = variable._value.astype("float64")
+
+
 def host_copy(x: Any) -> Any:
     """Return a copy of a state array."""
-    return np.array(x)
+    return np.array(x, dtype="float64")
 
 
 def place_like(result: Any, state: Any) -> Any:

@@ -47,6 +47,10 @@ def prepare(x: Any, argument: str) -> Any:
     return x.detach().resolve_conj().resolve_neg().cpu()
 
 
+def settle(variable: Any) -> None:
+    """Do what a new variable needs: here nothing."""
+
+
 def host_copy(x: torch.Tensor) -> torch.Tensor:
     """Return a copy of a state tensor in host memory."""
     return x.detach().to("cpu", copy=True)
