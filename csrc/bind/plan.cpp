@@ -438,7 +438,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   Params& params = metric.params;
   read(options, "threshold", &params.threshold);
   read(options, "label_smoothing", &params.label_smoothing);
-  read(options, "epsilon", &params.epsilon);
+  read(options, "epsilon", &metric.epsilon);
   read(options, "from_logits", &params.from_logits);
   params.has_ignore_class = read(options, "ignore_class", &params.ignore_class);
   read(options, "k", &params.k);

@@ -7,7 +7,7 @@
 namespace kt::KT_LEVEL {
 
 // t = y_true (1 - s) + s / 2 with label smoothing s.
-// Probabilities: p = clip(y_pred, eps, 1 - eps); -(t log p + (1 - t) log(1 - p)).
+// Probabilities: p = clip(y_pred, lowest, highest); -(t log p + (1 - t) log(1 - p)).
 // Logits x:      max(x, 0) - x t + log(1 + e^-|x|), which neither overflows nor
 //                cancels for any finite x.
 // NaN in either input makes the sum NaN.
@@ -21,7 +21,7 @@ struct BinaryCrossentropy {
       const V positive = y_pred < V{} ? V{} : y_pred;
       return positive - y_pred * t + log1p_of(exp_of(-absolute(y_pred)));
     }
-    const V p = clamp(y_pred, params.epsilon, 1.0 - params.epsilon);
+    const V p = clamp(y_pred, params.lowest, params.highest);
     return -(t * log_of(p) + (1.0 - t) * log_of(1.0 - p));
   }
 };

@@ -69,7 +69,7 @@ struct SortedIdsHit {
 };
 
 // Logits: log(sum(e^x)) - x[label], shifted by the row's maximum.
-// Probabilities: -log(clip(p[label] / sum(p), eps, 1 - eps)).
+// Probabilities: -log(clip(p[label] / sum(p), lowest, highest)).
 struct SparseCrossentropy {
   static constexpr unsigned kNeeds = kSparseLogLoss | kLabelInRange | kIntegerLabel;
   KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {

@@ -50,6 +50,19 @@ double read_scalar(const View& view) {
   return out;
 }
 
+// [epsilon, 1 - epsilon] as the scores' dtype has it: in float32, 1 - 1e-7 is
+// 1 - 1.19e-7, which decides the loss of a saturated score.
+Params params_for(const Metric& metric, DType scores) {
+  Params params = metric.params;
+  params.lowest = metric.epsilon;
+  params.highest = 1.0 - metric.epsilon;
+  if (scores != DType::Float64) {
+    params.lowest = static_cast<double>(static_cast<float>(params.lowest));
+    params.highest = static_cast<double>(static_cast<float>(params.highest));
+  }
+  return params;
+}
+
 // Sums over a batch -> what Keras's Mean adds to `total` and `count`. Every
 // sample counts once, however many values it has; a scalar weight, or values
 // of rank 0, make the batch one sample.
@@ -96,8 +109,8 @@ void compute_elementwise(const Metric& metric, const Batch& batch, Addition* add
     weighting = spread_weight(batch.sample_weight, job.y_pred.shape, rank, values_rank);
     if (!weighting.scalar) job.weight = &weighting.view;
   }
-  Op<ElementwiseId> op{static_cast<ElementwiseId>(metric.kernel.id), metric.params};
   const DType scores = batch.y_pred.dtype;
+  Op<ElementwiseId> op{static_cast<ElementwiseId>(metric.kernel.id), params_for(metric, scores)};
   if (metric.threshold_in_scores_dtype && item_size(scores) == 2 && !is_integer(scores)) {
     round_to(&op.params.threshold, 1, scores);
   }
@@ -184,7 +197,8 @@ void compute_rowwise(const Metric& metric, const Batch& batch, Addition* additio
     }
     if (!weighting.scalar) job.weight = &weighting.view;
   }
-  const Op<RowwiseId> op{id, metric.params};
+  const Op<RowwiseId> op{id, params_for(metric, batch.y_pred.dtype)};
+  job.scores_are_ids = id == RowwiseId::sorted_ids_hit;
   job.ops = &op;
   Sums sums;
   BadLabel bad;

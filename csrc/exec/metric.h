@@ -34,6 +34,7 @@ const KernelRow& find_kernel(const std::string& name);
 struct Metric {
   KernelRow kernel;
   Params params;
+  double epsilon = 1e-7;  // clips probabilities, in the scores' own precision
   // Elementwise.
   bool mean_over_last_axis = false;
   bool labels_in_scores_dtype = false;     // Accuracy: compare after a cast

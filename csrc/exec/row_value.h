@@ -156,7 +156,7 @@ double sparse_log_loss(const T* x, std::int64_t n, std::int64_t label, const Par
   const double score = static_cast<double>(x[label]);
   if (params.from_logits) return log_normaliser(x, n) - score;
   const double p = score / row_sum(x, n);
-  return -log_one(clamp(p, params.epsilon, 1.0 - params.epsilon));
+  return -log_one(clamp(p, params.lowest, params.highest));
 }
 
 template <class T>
@@ -185,7 +185,7 @@ double dense_log_loss(const T* x, const double* targets, std::int64_t n, const P
     if (!params.from_logits && finite && !any_lane(t != 0.0)) continue;
     const F64 log_p = params.from_logits
                           ? v - shift
-                          : log_of(clamp(v / sum, params.epsilon, 1.0 - params.epsilon));
+                          : log_of(clamp(v / sum, params.lowest, params.highest));
     acc += lanes_below(left) ? t * log_p : F64{};
   }
   return -sum_lanes(acc);

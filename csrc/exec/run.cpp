@@ -257,6 +257,19 @@ const T* fetch_row(const Level& level, const View& view, std::int64_t offset,
   return buffer.data();
 }
 
+// 64-bit ids do not fit a double: those equal to the label become 0, others 1,
+// and the label itself 0.
+const double* mark_equal(const View& ids, std::int64_t offset, std::int64_t label,
+                         std::vector<double>& buffer) {
+  const std::int64_t n = ids.shape[ids.rank - 1], stride = ids.strides[ids.rank - 1];
+  const std::int64_t* data = reinterpret_cast<const std::int64_t*>(ids.data) + offset;
+  buffer.resize(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; ++i) {
+    buffer[static_cast<std::size_t>(i)] = data[i * stride] == label ? 0.0 : 1.0;
+  }
+  return buffer.data();
+}
+
 template <class T>
 void rowwise_chunk(const Level& level, const RowwiseJob& job, const Walk<3>& walk,
                    std::int64_t begin, std::int64_t end, Sums* sums, BadLabel* bad) {
@@ -274,13 +287,14 @@ void rowwise_chunk(const Level& level, const RowwiseJob& job, const Walk<3>& wal
   row.label = 0;
   row.targets = nullptr;
   row.targets_size = job.dense ? job.truth.shape[job.truth.rank - 1] : 0;
+  const bool wide_ids = job.scores_are_ids && wide_integer(job.scores.dtype) &&
+                        wide_integer(job.truth.dtype);
   for (std::int64_t start = begin; start < end; start += kRowGroup) {
     const std::int64_t n = std::min(kRowGroup, end - start);
     row_offsets(walk, 0, start, n, score_offsets);
     const double* group_labels = nullptr;
-    if (job.dense) {
-      row_offsets(walk, 1, start, n, truth_offsets);
-    } else {
+    if (job.dense || wide_ids) row_offsets(walk, 1, start, n, truth_offsets);
+    if (!job.dense) {
       group_labels = fetch(level, walk, 1, job.truth, start, n, labels);
     }
     const double* group_weights =
@@ -308,7 +322,17 @@ void rowwise_chunk(const Level& level, const RowwiseJob& job, const Walk<3>& wal
             continue;
           }
         }
-        row.scores = fetch_row(level, job.scores, score_offsets[i], score_buffer);
+        if constexpr (std::is_same_v<T, double>) {
+          if (wide_ids) {
+            const auto* ids = reinterpret_cast<const std::int64_t*>(job.truth.data);
+            row.scores =
+                mark_equal(job.scores, score_offsets[i], ids[truth_offsets[i]], score_buffer);
+            row.label = 0.0;
+          }
+        }
+        if (!wide_ids) {
+          row.scores = fetch_row(level, job.scores, score_offsets[i], score_buffer);
+        }
         bool bad_label = false;
         values[i] = function(row, params, &bad_label);
         if (bad_label && bad->row < 0) *bad = {start + i, row.label};

@@ -63,6 +63,7 @@ struct RowwiseJob {
   View scores, truth;
   bool dense = false;
   const View* weight = nullptr;  // (...)
+  bool scores_are_ids = false;   // only ever compared with the label
   const Op<RowwiseId>* ops;
   int op_count = 1;
 };
