@@ -26,7 +26,9 @@ def symbolic_result(shape: tuple[int, ...], dtype: str) -> Any:
 def prepare(x: Any, argument: str) -> Any:
     """Return `x` as an aligned array in native byte order."""
     del argument
-    return np.require(keras.ops.convert_to_tensor(x), requirements=["A"])
+    if not isinstance(x, np.ndarray):
+        x = keras.ops.convert_to_tensor(x)
+    return np.require(x, dtype=x.dtype.newbyteorder("="), requirements=["A"])
 
 
 def settle(variable: Any) -> None:

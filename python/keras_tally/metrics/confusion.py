@@ -19,6 +19,16 @@ from keras_tally import _backends
 from keras_tally._kernel_metric import KernelMetric
 from keras_tally._registration import register
 
+def checked_thresholds(thresholds: Any, default: float = 0.5) -> list[float]:
+    """Return thresholds as Keras reads them; NaN is refused as well."""
+    parsed: list[float] = parse_init_thresholds(thresholds, default)
+    if any(t != t for t in parsed):
+        raise ValueError(
+            f"Threshold values must be in [0, 1]. Received: {thresholds}"
+        )
+    return parsed
+
+
 CELLS = {
     "true_positives": "tp",
     "false_positives": "fp",
@@ -45,7 +55,7 @@ class _ThresholdCounts(KernelMetric):
 
     def _set_thresholds(self, thresholds: Any, default: float) -> None:
         self.init_thresholds = thresholds
-        self.thresholds = parse_init_thresholds(thresholds, default)
+        self.thresholds = checked_thresholds(thresholds, default)
         self._thresholds_distributed_evenly = is_evenly_distributed_thresholds(
             self.thresholds
         )
@@ -294,6 +304,7 @@ class AUC(KernelMetric):
 
     Differences from Keras: the state is float64 and exact, with a variable
     `residual` after Keras's four; NaN scores give NaN, where Keras gives 0.5;
+    `label_weights` come out of `get_config()` as a list, which can be loaded;
     `y_true` and `y_pred` of different shapes are an error even where their sizes
     agree.
 
@@ -347,7 +358,7 @@ class AUC(KernelMetric):
     ) -> None:
         self._init_from_thresholds = thresholds is not None
         if thresholds is not None:
-            inner = sorted(parse_init_thresholds(list(thresholds)))
+            inner = sorted(checked_thresholds(list(thresholds)))
             self.num_thresholds = len(inner) + 2
             self._thresholds_distributed_evenly = is_evenly_distributed_thresholds(
                 np.array([0.0, *inner, 1.0])
@@ -495,7 +506,11 @@ class AUC(KernelMetric):
             "summation_method": self.summation_method.value,
             "multi_label": self.multi_label,
             "num_labels": self.num_labels,
-            "label_weights": self.label_weights,
+            "label_weights": (
+                None
+                if self.label_weights is None
+                else keras.ops.convert_to_numpy(self.label_weights).tolist()
+            ),
             "from_logits": self._from_logits,
         }
         if self._init_from_thresholds:
