@@ -46,8 +46,8 @@ ExchangeType look_up(PyTypeObject* type) {
     PyErr_Clear();
     return found;
   }
-  auto* api = static_cast<const DLPackExchangeAPI*>(
-      PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
+  auto* api =
+      static_cast<const DLPackExchangeAPI*>(PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
   Py_DECREF(capsule);
   if (api == nullptr) {
     PyErr_Clear();
@@ -147,8 +147,8 @@ bool view_of(const DLTensor& tensor, const char* argument, View* view) {
   }
   if (tensor.ndim > kMaxRank) {
     throw ValueMistake(std::string("`") + argument + "` must have at most " +
-                       std::to_string(kMaxRank) + " axes. Received: " +
-                       std::to_string(tensor.ndim));
+                       std::to_string(kMaxRank) +
+                       " axes. Received: " + std::to_string(tensor.ndim));
   }
   view->dtype = dtype_of(tensor.dtype, argument);
   view->rank = tensor.ndim;
@@ -251,8 +251,8 @@ bool borrow_dlpack(PyObject* object, const char* argument, View* view, Keep* kee
   if (PyCapsule_IsValid(capsule, "dltensor")) {
     tensor = &static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule, "dltensor"))->dl_tensor;
   } else if (PyCapsule_IsValid(capsule, "dltensor_versioned")) {
-    auto* managed = static_cast<DLManagedTensorVersioned*>(
-        PyCapsule_GetPointer(capsule, "dltensor_versioned"));
+    auto* managed =
+        static_cast<DLManagedTensorVersioned*>(PyCapsule_GetPointer(capsule, "dltensor_versioned"));
     if (managed->version.major == DLPACK_MAJOR_VERSION) tensor = &managed->dl_tensor;
   }
   if (tensor == nullptr || !view_of(*tensor, argument, view)) return false;

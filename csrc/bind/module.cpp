@@ -52,10 +52,10 @@ void set_num_threads(int count) {
 
 std::map<std::string, long long> road_counts() {
   const kt::RoadCounts& roads = kt::road_counts;
-  return {{"exchange_api", roads.exchange_api}, {"numpy", roads.numpy},
-          {"dlpack", roads.dlpack},             {"in_place", roads.in_place},
-          {"pure", roads.pure},                 {"converted", roads.converted},
-          {"parallel", roads.parallel}};
+  return {
+      {"exchange_api", roads.exchange_api}, {"numpy", roads.numpy}, {"dlpack", roads.dlpack},
+      {"in_place", roads.in_place},         {"pure", roads.pure},   {"converted", roads.converted},
+      {"parallel", roads.parallel}};
 }
 
 double read_bandwidth(const py::object& tensors) {

@@ -30,8 +30,8 @@ PyObject* interned(const char* text) { return PyUnicode_InternFromString(text); 
 // Keras keeps its scopes in a thread-local that `clear_session` replaces, so it
 // is looked up in its module each time.
 bool in_stateless_scope(PyObject** tracker_out) {
-  static PyObject* names =
-      PyModule_GetDict(py::module_::import("keras.src.backend.common.global_state").release().ptr());
+  static PyObject* names = PyModule_GetDict(
+      py::module_::import("keras.src.backend.common.global_state").release().ptr());
   static PyObject* tracker_name = interned("GLOBAL_STATE_TRACKER");
   static PyObject* scope_name = interned("stateless_scope");
   PyObject* tracker = PyDict_GetItem(names, tracker_name);
@@ -278,8 +278,7 @@ PyObject* result_of(const Plan& plan, PyObject* const* tensors, int count) {
   std::vector<double> many(size > 8 ? static_cast<std::size_t>(size) : std::size_t{0});
   double* results = size > 8 ? many.data() : few;
   finish(plan.metric, state, results);
-  const bool plain =
-      plan.result_dtype == DType::Float32 || plan.result_dtype == DType::Float64;
+  const bool plain = plan.result_dtype == DType::Float32 || plan.result_dtype == DType::Float64;
   const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(tensors[0]));
   if (plain && api != nullptr) return new_tensor(api, results, size, scalar, plan.result_dtype);
   return new_numpy(plan, results, size, scalar);
@@ -344,11 +343,11 @@ bool read(const py::dict& options, const char* name, T* into) {
 
 DType dtype_named(const std::string& name) {
   static const std::pair<const char*, DType> names[] = {
-      {"bool", DType::Bool},         {"uint8", DType::UInt8},   {"uint16", DType::UInt16},
-      {"uint32", DType::UInt32},     {"uint64", DType::UInt64}, {"int8", DType::Int8},
-      {"int16", DType::Int16},       {"int32", DType::Int32},   {"int64", DType::Int64},
-      {"float16", DType::Float16},   {"bfloat16", DType::BFloat16},
-      {"float32", DType::Float32},   {"float64", DType::Float64},
+      {"bool", DType::Bool},       {"uint8", DType::UInt8},       {"uint16", DType::UInt16},
+      {"uint32", DType::UInt32},   {"uint64", DType::UInt64},     {"int8", DType::Int8},
+      {"int16", DType::Int16},     {"int32", DType::Int32},       {"int64", DType::Int64},
+      {"float16", DType::Float16}, {"bfloat16", DType::BFloat16}, {"float32", DType::Float32},
+      {"float64", DType::Float64},
   };
   for (const auto& [known, dtype] : names) {
     if (name == known) return dtype;
@@ -467,8 +466,8 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
                                                {"tn", Cell::TrueNegatives}}));
   }
   if (read(options, "curve", &name)) {
-    metric.curve = one_of<Curve>(
-        name, {{"ROC", Curve::Roc}, {"PR", Curve::Pr}, {"PRGAIN", Curve::PrGain}});
+    metric.curve =
+        one_of<Curve>(name, {{"ROC", Curve::Roc}, {"PR", Curve::Pr}, {"PRGAIN", Curve::PrGain}});
   }
   if (read(options, "summation_method", &name)) {
     metric.summation = one_of<Summation>(name, {{"interpolation", Summation::Interpolation},

@@ -17,7 +17,7 @@ struct Plan {
   Metric metric;
   std::vector<pybind11::object> variables;  // Keras's own in order, `residual` last
   // Where a Keras mask hangs on the inputs: ignored, or handed back to Python.
-  bool sees_mask = false;           // y_pred's mask becomes weights
+  bool sees_mask = false;  // y_pred's mask becomes weights
   bool mask_only_with_weight = false;
   int inputs = 2;  // y_true and y_pred, or values alone
   DType result_dtype = DType::Float32;

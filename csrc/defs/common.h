@@ -25,8 +25,8 @@ namespace kt {
 struct Params {
   double threshold = 0.5;
   double label_smoothing = 0.0;
-  double lowest = 1e-7;           // probabilities are clipped to
-  double highest = 1.0 - 1e-7;    // [lowest, highest]
+  double lowest = 1e-7;         // probabilities are clipped to
+  double highest = 1.0 - 1e-7;  // [lowest, highest]
   bool from_logits = false;
   bool from_sorted_ids = false;
   bool has_ignore_class = false;

@@ -72,17 +72,13 @@ struct SortedIdsHit {
 // Probabilities: -log(clip(p[label] / sum(p), lowest, highest)).
 struct SparseCrossentropy {
   static constexpr unsigned kNeeds = kSparseLogLoss | kLabelInRange | kIntegerLabel;
-  KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
-    return row.log_loss;
-  }
+  KT_HOST_DEVICE static double value(const RowStats& row, const Params&) { return row.log_loss; }
 };
 
 // The same with a whole row of targets t (1 - s) + s / classes.
 struct DenseCrossentropy {
   static constexpr unsigned kNeeds = kDenseLogLoss;
-  KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
-    return row.log_loss;
-  }
+  KT_HOST_DEVICE static double value(const RowStats& row, const Params&) { return row.log_loss; }
 };
 
 }  // namespace kt::KT_LEVEL

@@ -18,7 +18,8 @@ void sum_as_double(const T* y_true, const T* y_pred, std::int64_t n, const Param
   for (; i + kStep <= n; i += kStep) {
     for (int a = 0; a < kAccumulators; ++a) {
       const std::int64_t at = i + a * kLanes<double>;
-      acc[a] += Def::template value<F64>(load_double(y_true + at), load_double(y_pred + at), params);
+      acc[a] +=
+          Def::template value<F64>(load_double(y_true + at), load_double(y_pred + at), params);
     }
   }
   if (i < n) {
@@ -90,8 +91,8 @@ void sum_weighted(const T* y_true, const T* y_pred, const double* weight, std::i
 }
 
 template <class Def, class T>
-void elementwise_block(const void* y_true, const void* y_pred, const double* weight,
-                       std::int64_t n, const Params& params, double* sums) {
+void elementwise_block(const void* y_true, const void* y_pred, const double* weight, std::int64_t n,
+                       const Params& params, double* sums) {
   const T* t = static_cast<const T*>(y_true);
   const T* p = static_cast<const T*>(y_pred);
   if (weight != nullptr) {

@@ -11,12 +11,21 @@ namespace kt {
 
 const std::vector<KernelRow>& kernel_table() {
   static const std::vector<KernelRow> table = {
-#define KT_ELEMENTWISE(name, definition, operands, shapes)                            \
-  {#name, Executor::Elementwise, static_cast<int>(ElementwiseId::name),               \
-   Operands::operands, Shapes::shapes, Labels::Sparse},
-#define KT_ROWWISE(name, definition, labels)                                          \
-  {#name, Executor::Rowwise, static_cast<int>(RowwiseId::name), Operands::Binary,     \
-   Shapes::Broadcast, Labels::labels},
+#define KT_ELEMENTWISE(name, definition, operands, shapes) \
+  {                                                        \
+      #name,                                               \
+      Executor::Elementwise,                               \
+      static_cast<int>(ElementwiseId::name),               \
+      Operands::operands,                                  \
+      Shapes::shapes,                                      \
+      Labels::Sparse},
+#define KT_ROWWISE(name, definition, labels) \
+  {#name,                                    \
+   Executor::Rowwise,                        \
+   static_cast<int>(RowwiseId::name),        \
+   Operands::Binary,                         \
+   Shapes::Broadcast,                        \
+   Labels::labels},
 #define KT_BINNED(name) \
   {#name, Executor::Binned, 0, Operands::Binary, Shapes::Same, Labels::Sparse},
 #include "../kernels.def"
@@ -136,10 +145,9 @@ void compute_rowwise(const Metric& metric, const Batch& batch, Addition* additio
   }
   const std::int64_t axis = metric.axis < 0 ? metric.axis + rank : metric.axis;
   if (axis < 0 || axis >= rank) {
-    throw ValueMistake("`axis` must be in [-" + std::to_string(rank) + ", " +
-                       std::to_string(rank) + ") for a `y_pred` of shape " +
-                       shape_text(batch.y_pred) + ". Received: axis=" +
-                       std::to_string(metric.axis));
+    throw ValueMistake("`axis` must be in [-" + std::to_string(rank) + ", " + std::to_string(rank) +
+                       ") for a `y_pred` of shape " + shape_text(batch.y_pred) +
+                       ". Received: axis=" + std::to_string(metric.axis));
   }
   const int class_axis = static_cast<int>(axis);
   const int lead = rank - 1;
@@ -169,9 +177,10 @@ void compute_rowwise(const Metric& metric, const Batch& batch, Addition* additio
   }
   if (!fits) {
     throw ValueMistake(
-        std::string(job.dense ? "`y_true` must hold a row of class scores for each row of `y_pred`. "
-                              : "`y_true` must hold one label for each row of `y_pred`: the same "
-                                "shape without the class axis, or with size 1 there. ") +
+        std::string(job.dense
+                        ? "`y_true` must hold a row of class scores for each row of `y_pred`. "
+                        : "`y_true` must hold one label for each row of `y_pred`: the same "
+                          "shape without the class axis, or with size 1 there. ") +
         "Received: " + both_shapes(batch.y_true, batch.y_pred));
   }
   std::int64_t rows = 1;
@@ -184,8 +193,8 @@ void compute_rowwise(const Metric& metric, const Batch& batch, Addition* additio
   const bool ranks = id == RowwiseId::top_k_hit || id == RowwiseId::sparse_top_k_hit;
   if (ranks && metric.k_within_classes && metric.params.k > classes) {
     throw ValueMistake("`k` must not exceed the number of classes. Received: k=" +
-                       std::to_string(metric.params.k) + ", y_pred.shape=" +
-                       shape_text(batch.y_pred));
+                       std::to_string(metric.params.k) +
+                       ", y_pred.shape=" + shape_text(batch.y_pred));
   }
   Weighting weighting;
   if (batch.has_weight) {
@@ -208,8 +217,8 @@ void compute_rowwise(const Metric& metric, const Batch& batch, Addition* additio
     if (bad.label == std::floor(bad.label)) label = label.substr(0, label.find('.'));
     throw ValueMistake("`y_true` must hold class labels in [0, " + std::to_string(classes) +
                        "), the size of the class axis of `y_pred`. Received: label " + label +
-                       " in row " + std::to_string(bad.row) + " (y_pred.shape=" +
-                       shape_text(batch.y_pred) + ")");
+                       " in row " + std::to_string(bad.row) +
+                       " (y_pred.shape=" + shape_text(batch.y_pred) + ")");
   }
   add_mean(metric, sums, batch.has_weight ? &weighting : nullptr, job.scores.shape, lead, rows,
            addition->few);
@@ -256,8 +265,8 @@ void compute_binned(const Metric& metric, const Batch& batch, Addition* addition
   const int rank = job.y_pred.rank;
   if (metric.multi_label && (rank != 2 || job.y_pred.shape[1] != metric.labels)) {
     throw ValueMistake("with `multi_label=True`, `y_pred` must have shape (batch, " +
-                       std::to_string(metric.labels) + "). Received: " +
-                       both_shapes(batch.y_true, batch.y_pred));
+                       std::to_string(metric.labels) +
+                       "). Received: " + both_shapes(batch.y_true, batch.y_pred));
   }
   job.labels = metric.labels;
   if (metric.top_k > 0) {
@@ -268,8 +277,8 @@ void compute_binned(const Metric& metric, const Batch& batch, Addition* addition
     const std::int64_t classes = job.y_pred.shape[rank - 1];
     if (metric.k_within_classes && metric.top_k > classes) {
       throw ValueMistake("`top_k` must not exceed the number of classes. Received: top_k=" +
-                         std::to_string(metric.top_k) + ", y_pred.shape=" +
-                         shape_text(batch.y_pred));
+                         std::to_string(metric.top_k) +
+                         ", y_pred.shape=" + shape_text(batch.y_pred));
     }
     job.top_k = metric.top_k;
     job.top_k_scores = job.y_pred;
@@ -282,12 +291,11 @@ void compute_binned(const Metric& metric, const Batch& batch, Addition* addition
           both_shapes(batch.y_true, batch.y_pred));
     }
     const std::int64_t classes = job.y_pred.shape[rank - 1];
-    const std::int64_t column =
-        metric.class_id < 0 ? metric.class_id + classes : metric.class_id;
+    const std::int64_t column = metric.class_id < 0 ? metric.class_id + classes : metric.class_id;
     if (column < 0 || column >= classes) {
       throw ValueMistake("`class_id` must be a column of `y_pred`. Received: class_id=" +
-                         std::to_string(metric.class_id) + ", y_pred.shape=" +
-                         shape_text(batch.y_pred));
+                         std::to_string(metric.class_id) +
+                         ", y_pred.shape=" + shape_text(batch.y_pred));
     }
     job.class_id = column;
     take_column(job.y_true, column);
@@ -301,8 +309,8 @@ void compute_binned(const Metric& metric, const Batch& batch, Addition* addition
       throw ValueMistake(
           "`sample_weight` must be a scalar, hold one weight per sample, or have the rank of "
           "`y_pred` and broadcast to its shape " +
-          shape_text(job.y_pred) + ". Received: sample_weight.shape=" +
-          shape_text(batch.sample_weight));
+          shape_text(job.y_pred) +
+          ". Received: sample_weight.shape=" + shape_text(batch.sample_weight));
     }
     job.weights[0] = &weight;
   }
@@ -313,10 +321,11 @@ void compute_binned(const Metric& metric, const Batch& batch, Addition* addition
     label_weight.shape[0] = static_cast<std::int64_t>(metric.label_weights.size());
     label_weight.strides[0] = 1;
     if (rank < 2 || !broadcast_to(label_weight, job.y_pred.shape, rank)) {
-      throw ValueMistake("`label_weights` must hold one weight for each column of `y_pred`. "
-                         "Received: " +
-                         std::to_string(metric.label_weights.size()) +
-                         " weights, y_pred.shape=" + shape_text(batch.y_pred));
+      throw ValueMistake(
+          "`label_weights` must hold one weight for each column of `y_pred`. "
+          "Received: " +
+          std::to_string(metric.label_weights.size()) +
+          " weights, y_pred.shape=" + shape_text(batch.y_pred));
     }
     job.weights[1] = &label_weight;
   }
@@ -344,10 +353,11 @@ void compute(const Metric& metric, const Batch& batch, Addition* addition) {
 void commit(const Metric& metric, const Addition& addition, const State& state) {
   const Level& level = active_level();
   for (int s = 0; s < state.count; ++s) {
-    const double* from = metric.kernel.executor == Executor::Binned
-                             ? addition.values.data() +
-                                   static_cast<int>(metric.cells[static_cast<std::size_t>(s)]) * state.size
-                             : addition.few + s;
+    const double* from =
+        metric.kernel.executor == Executor::Binned
+            ? addition.values.data() +
+                  static_cast<int>(metric.cells[static_cast<std::size_t>(s)]) * state.size
+            : addition.few + s;
     level.accumulate(state.high[s], state.low + s * state.size, from, state.size);
   }
 }
@@ -385,8 +395,7 @@ double area_under_curve(const Metric& metric, const State& state) {
       low = high;
     }
     const bool own_weight = metric.multi_label && !metric.label_weights.empty();
-    const double weight =
-        own_weight ? metric.label_weights[static_cast<std::size_t>(column)] : 1.0;
+    const double weight = own_weight ? metric.label_weights[static_cast<std::size_t>(column)] : 1.0;
     weighted += area * weight;
     weights += weight;
   }

@@ -76,9 +76,9 @@ struct Batch {
 
 // What a batch adds to the state.
 struct Addition {
-  Cells values;                // binned: four cells of the state's size
-  double few[2] = {0, 0};      // otherwise: total and count
-  bool parallel = false;       // several threads worked
+  Cells values;            // binned: four cells of the state's size
+  double few[2] = {0, 0};  // otherwise: total and count
+  bool parallel = false;   // several threads worked
 };
 
 // Two steps: `compute` throws on bad input before any state is touched and

@@ -35,9 +35,9 @@ T row_max(const T* x, std::int64_t n, bool* has_nan) {
   }
   for (; i < n; i += kL) {
     // The last vector may overlap the one before: a maximum does not mind.
-    const V a = i + kL <= n  ? load<V>(x + i)
-                : n >= kL ? load<V>(x + n - kL)
-                          : load_tail<T>(x, n, lowest);
+    const V a = i + kL <= n ? load<V>(x + i)
+                : n >= kL   ? load<V>(x + n - kL)
+                            : load_tail<T>(x, n, lowest);
     m0 = a > m0 ? a : m0;
     nan |= a != a;
   }
@@ -183,9 +183,8 @@ double dense_log_loss(const T* x, const double* targets, std::int64_t n, const P
     const F64 t = load_double(target) * (1.0 - smoothing) + floor;
     // Of a one-hot row one vector counts; the others would add zeros.
     if (!params.from_logits && finite && !any_lane(t != 0.0)) continue;
-    const F64 log_p = params.from_logits
-                          ? v - shift
-                          : log_of(clamp(v / sum, params.lowest, params.highest));
+    const F64 log_p =
+        params.from_logits ? v - shift : log_of(clamp(v / sum, params.lowest, params.highest));
     acc += lanes_below(left) ? t * log_p : F64{};
   }
   return -sum_lanes(acc);

@@ -87,8 +87,8 @@ struct Walk {
 };
 
 template <class T>
-void convert(const Level& level, const char* data, DType dtype, std::int64_t stride,
-             std::int64_t n, T* out) {
+void convert(const Level& level, const char* data, DType dtype, std::int64_t stride, std::int64_t n,
+             T* out) {
   if constexpr (std::is_same_v<T, float>) {
     level.to_float32(data, dtype, stride, n, out);
   } else {
@@ -114,8 +114,8 @@ const T* fetch(const Level& level, const Walk<kCount>& walk, int v, const View& 
 template <class Function>
 bool for_chunks(int count, bool parallel, Function& function) {
   return run_chunks(
-      count, parallel,
-      [](void* context, int chunk) { (*static_cast<Function*>(context))(chunk); }, &function);
+      count, parallel, [](void* context, int chunk) { (*static_cast<Function*>(context))(chunk); },
+      &function);
 }
 
 // Partial sums of all chunks, added up in the chunks' order.
@@ -185,12 +185,11 @@ void elementwise_chunk(const Level& level, const ElementwiseJob& job, const Walk
       y_true = fetch(level, walk, 0, job.y_true, start, n, true_buffer);
       y_pred = fetch(level, walk, 1, job.y_pred, start, n, pred_buffer);
     }
-    const double* weight =
-        job.weight == nullptr ? nullptr
-                              : fetch(level, walk, 2, *job.weight, start, n, weight_buffer);
+    const double* weight = job.weight == nullptr
+                               ? nullptr
+                               : fetch(level, walk, 2, *job.weight, start, n, weight_buffer);
     for (int op = 0; op < job.op_count; ++op) {
-      const ElementwiseBlocks& blocks =
-          level.elementwise[static_cast<int>(job.ops[op].kernel)];
+      const ElementwiseBlocks& blocks = level.elementwise[static_cast<int>(job.ops[op].kernel)];
       const ElementwiseBlock block = std::is_same_v<T, float> ? blocks.float32 : blocks.float64;
       double both[2] = {sums[op].value, sums[op].weight};
       block(y_true, y_pred, weight, n, job.ops[op].params, both);
@@ -280,15 +279,14 @@ void rowwise_chunk(const Level& level, const RowwiseJob& job, const Walk<3>& wal
   alignas(64) double values[kRowGroup];
   std::vector<T> score_buffer;
   std::vector<double> target_buffer;
-  const ElementwiseBlocks& identity =
-      level.elementwise[static_cast<int>(ElementwiseId::identity)];
+  const ElementwiseBlocks& identity = level.elementwise[static_cast<int>(ElementwiseId::identity)];
   Row row;
   row.classes = job.scores.shape[job.scores.rank - 1];
   row.label = 0;
   row.targets = nullptr;
   row.targets_size = job.dense ? job.truth.shape[job.truth.rank - 1] : 0;
-  const bool wide_ids = job.scores_are_ids && wide_integer(job.scores.dtype) &&
-                        wide_integer(job.truth.dtype);
+  const bool wide_ids =
+      job.scores_are_ids && wide_integer(job.scores.dtype) && wide_integer(job.truth.dtype);
   for (std::int64_t start = begin; start < end; start += kRowGroup) {
     const std::int64_t n = std::min(kRowGroup, end - start);
     row_offsets(walk, 0, start, n, score_offsets);
@@ -302,8 +300,7 @@ void rowwise_chunk(const Level& level, const RowwiseJob& job, const Walk<3>& wal
     for (int op = 0; op < job.op_count; ++op) {
       const Params& params = job.ops[op].params;
       const RowValues& functions = level.rowwise[static_cast<int>(job.ops[op].kernel)];
-      const RowValue function =
-          std::is_same_v<T, float> ? functions.float32 : functions.float64;
+      const RowValue function = std::is_same_v<T, float> ? functions.float32 : functions.float64;
       const double* op_weights = group_weights;
       for (std::int64_t i = 0; i < n; ++i) {
         if (job.dense) {
@@ -362,8 +359,7 @@ bool run_rowwise(const RowwiseJob& job, Sums* sums, BadLabel* bad) {
       rowwise_chunk<double>(level, job, walk, begin, end, into, bad_into);
     }
   };
-  const Chunks chunks =
-      cut(rows, std::max<std::int64_t>(1, kMinChunk / classes), kMaxChunks, 1);
+  const Chunks chunks = cut(rows, std::max<std::int64_t>(1, kMinChunk / classes), kMaxChunks, 1);
   if (chunks.count == 1) {
     run(0, rows, sums, bad);
     return false;
@@ -475,8 +471,8 @@ class Binned {
     const double* weight = nullptr;
     for (int w = 0; w < 2; ++w) {
       if (job_.weights[w] == nullptr) continue;
-      const double* next =
-          fetch(level_, walk_, 2 + w, *job_.weights[w], start, n, weight == nullptr ? buffer : other);
+      const double* next = fetch(level_, walk_, 2 + w, *job_.weights[w], start, n,
+                                 weight == nullptr ? buffer : other);
       if (weight == nullptr) {
         weight = next;
       } else {
@@ -511,8 +507,8 @@ class Binned {
     // Neighbouring scores often share a bin: four tables keep their increments
     // from waiting for each other.
     const int tables = end - begin >= 4096 && size_ <= 1024 ? 4 : 1;
-    const bool plain_counts =
-        !one_threshold_ && job_.labels == 1 && job_.weights[0] == nullptr && job_.weights[1] == nullptr;
+    const bool plain_counts = !one_threshold_ && job_.labels == 1 && job_.weights[0] == nullptr &&
+                              job_.weights[1] == nullptr;
     Buffer<std::uint32_t, 4096> counts;
     if (plain_counts) counts.clear(size_ * tables);
     bool nan = false;

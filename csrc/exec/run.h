@@ -80,7 +80,7 @@ struct Thresholds {
   // The same padded with infinity to 2^k - 1 of them, for searching.
   std::vector<float> padded_float32;
   std::vector<double> padded_float64;
-  bool even = false;                // i / (T - 1)
+  bool even = false;  // i / (T - 1)
   bool first_always_passed = false;
   bool double_precision = false;
 };
@@ -94,7 +94,7 @@ struct BinnedJob {
   bool from_logits = false;
   // Scores outside their row's best k count as below every threshold.
   std::int64_t top_k = 0;
-  View top_k_scores;          // the whole rows (..., classes)
+  View top_k_scores;           // the whole rows (..., classes)
   std::int64_t class_id = -1;  // y_pred is this column of the rows
 };
 // cells: TP, FP, FN, TN, each (thresholds, labels) in the given order.

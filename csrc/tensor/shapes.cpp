@@ -74,8 +74,9 @@ void broadcast_together(View& y_true, View& y_pred) {
   }
   View t = y_true, p = y_pred;
   if (!broadcast_to(t, shape, rank) || !broadcast_to(p, shape, rank)) {
-    throw ValueMistake("`y_true` and `y_pred` must have shapes that broadcast. Received: y_true.shape=" +
-                       shape_text(y_true) + ", y_pred.shape=" + shape_text(y_pred));
+    throw ValueMistake(
+        "`y_true` and `y_pred` must have shapes that broadcast. Received: y_true.shape=" +
+        shape_text(y_true) + ", y_pred.shape=" + shape_text(y_pred));
   }
   y_true = t;
   y_pred = p;
@@ -99,8 +100,8 @@ Weighting spread_weight(const View& weight, const std::int64_t* shape, int rank,
     throw ValueMistake(
         "`sample_weight` must be a scalar, or match the leading axes of the values it weighs, "
         "whose shape is " +
-        shape_text(values) + " (each axis equal or 1). Received: sample_weight.shape=" +
-        shape_text(weight));
+        shape_text(values) +
+        " (each axis equal or 1). Received: sample_weight.shape=" + shape_text(weight));
   }
   for (int d = 0; d < rank; ++d) {
     const bool spread = d >= w.rank || w.shape[d] == 1;

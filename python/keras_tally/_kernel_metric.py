@@ -26,7 +26,7 @@ from keras_tally._native import (
 )
 
 
-class KernelMetric(keras.metrics.Metric):
+class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     """A Keras metric whose arithmetic is native.
 
     The state is Keras's own variables, as float64, plus one variable
@@ -60,9 +60,7 @@ class KernelMetric(keras.metrics.Metric):
     ) -> None:
         """Bind a kernel and a result to the state variables, in order."""
         backend = _backends.active()
-        self.residual = self._add_state(
-            "residual", (len(state), *state[0].shape)
-        )
+        self.residual = self._add_state("residual", (len(state), *state[0].shape))
         self._state = (*state, self.residual)
         self._result_dtype = result_dtype
         self._plan = _native.make_plan(
@@ -77,24 +75,6 @@ class KernelMetric(keras.metrics.Metric):
                 **options,
             },
         )
-
-    def update_state(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
-    ) -> None:
-        """Add a batch to the state.
-
-        Args:
-            y_true: the ground truth.
-            y_pred: the predictions.
-            sample_weight: optional weights, by Keras's rules for this metric.
-
-        Raises:
-            ValueError: shapes, weights or labels that do not fit; the state
-                is as it was.
-            TypeError: an argument that is no tensor of an accepted dtype.
-        """
-        if not update(self._plan, y_true, y_pred, sample_weight):
-            self._update_general(y_true, y_pred, sample_weight)
 
     def result(self) -> Any:
         """Return the metric's value over everything seen since the last reset."""
@@ -168,6 +148,26 @@ class KernelMetric(keras.metrics.Metric):
     def _result_shape(self) -> tuple[int, ...]:
         shape = tuple(self._state[0].shape)
         return () if shape == (1,) else shape
+
+
+class PairMetric(KernelMetric):
+    """A metric of labels and predictions."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch to the state.
+
+        Args:
+            y_true: the ground truth.
+            y_pred: the predictions.
+            sample_weight: optional weights, by Keras's rules for this metric.
+
+        Raises:
+            ValueError: shapes, weights or labels that do not fit; the state
+                is as it was.
+            TypeError: an argument that is no tensor of an accepted dtype.
+        """
+        if not update(self._plan, y_true, y_pred, sample_weight):
+            self._update_general(y_true, y_pred, sample_weight)
 
 
 def _add_exactly(high: Any, low: Any) -> Any:

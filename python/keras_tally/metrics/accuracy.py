@@ -105,9 +105,7 @@ class BinaryAccuracy(_HitMean):
         return {
             # Keras compares in float32 at most (and in a 16-bit y_pred's dtype).
             "threshold": float(np.float32(self.threshold)),
-            "threshold_in_scores_dtype": (
-                _backends.active().THRESHOLD_IN_SCORES_DTYPE
-            ),
+            "threshold_in_scores_dtype": (_backends.active().THRESHOLD_IN_SCORES_DTYPE),
         }
 
     def get_config(self) -> dict[str, Any]:

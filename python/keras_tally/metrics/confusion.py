@@ -16,16 +16,15 @@ from keras.src.metrics.metrics_utils import (
 )
 
 from keras_tally import _backends
-from keras_tally._kernel_metric import KernelMetric
+from keras_tally._kernel_metric import PairMetric
 from keras_tally._registration import register
+
 
 def checked_thresholds(thresholds: Any, default: float = 0.5) -> list[float]:
     """Return thresholds as Keras reads them; NaN is refused as well."""
     parsed: list[float] = parse_init_thresholds(thresholds, default)
     if any(t != t for t in parsed):
-        raise ValueError(
-            f"Threshold values must be in [0, 1]. Received: {thresholds}"
-        )
+        raise ValueError(f"Threshold values must be in [0, 1]. Received: {thresholds}")
     return parsed
 
 
@@ -48,7 +47,7 @@ def threshold_options(thresholds: Sequence[float], even: bool) -> dict[str, Any]
     }
 
 
-class _ThresholdCounts(KernelMetric):
+class _ThresholdCounts(PairMetric):
     """Counts at each threshold, one state variable per kind of count."""
 
     thresholds: list[float]
@@ -286,7 +285,7 @@ class Recall(_Share):
 
 
 @register
-class AUC(KernelMetric):
+class AUC(PairMetric):
     """The area under the ROC, precision-recall or precision-recall-gain curve.
 
     Formula: the curve's points at `num_thresholds` thresholds, joined by
@@ -458,9 +457,7 @@ class AUC(KernelMetric):
         )
         self._built = True
 
-    def update_state(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
-    ) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch to the state.
 
         Args:

@@ -9,7 +9,7 @@ import keras
 from keras.src import losses
 from keras.src.backend import get_keras_mask
 
-from keras_tally._kernel_metric import KernelMetric, combine_mask
+from keras_tally._kernel_metric import KernelMetric, PairMetric, combine_mask
 from keras_tally._native import update
 from keras_tally._registration import register
 
@@ -127,7 +127,7 @@ class Mean(_ValueReduction):
 
     _mean_result = "mean"
 
-    def __init__(self, name: str = "mean", dtype: Any = None) -> None:
+    def __init__(self, name: str | None = "mean", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self.total = self._add_state("total")
         self.count = self._add_state("count")
@@ -154,7 +154,8 @@ class KernelMean(Mean):
     _sees_mask = True
     _input_names = KernelMetric._input_names
 
-    update_state = KernelMetric.update_state
+    # As in Keras, a mean of computed values takes pairs where `Mean` takes values.
+    update_state = PairMetric.update_state  # type: ignore[assignment]
 
     def _plan_mean(self) -> None:
         self._make_plan(
@@ -225,7 +226,7 @@ class MeanMetricWrapper(Mean):
         if fn in losses.ALL_OBJECTS or type(fn) in losses.ALL_OBJECTS:
             self._direction = "down"
 
-    def update_state(
+    def update_state(  # type: ignore[override]
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Add the values of `fn` over a batch to the state.
