@@ -48,9 +48,16 @@ KT_HOST_DEVICE V constant(double value) {
   return V{} + static_cast<Scalar<V>>(value);
 }
 
+// What vectors do better than lane by lane; exec/vec.h specialises it for them.
+template <class V>
+struct Lanes {
+  KT_HOST_DEVICE static V absolute(V x) { return x < V{} ? -x : x; }
+  KT_HOST_DEVICE static bool all(bool condition) { return condition; }
+};
+
 template <class V>
 KT_HOST_DEVICE V absolute(V x) {
-  return x < V{} ? -x : x;
+  return Lanes<V>::absolute(x);
 }
 
 // Clamping that lets NaN through.

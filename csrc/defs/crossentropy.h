@@ -22,6 +22,8 @@ struct BinaryCrossentropy {
       return positive - y_pred * t + log1p_of(exp_of(-absolute(y_pred)));
     }
     const V p = clamp(y_pred, params.lowest, params.highest);
+    // Hard labels need one of the two logarithms; the other counts zero times.
+    if (Lanes<V>::all((t == 0.0) | (t == 1.0))) return -log_of(t == 1.0 ? p : 1.0 - p);
     return -(t * log_of(p) + (1.0 - t) * log_of(1.0 - p));
   }
 };

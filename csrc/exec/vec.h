@@ -39,10 +39,6 @@ struct BitsOf<F32> {
   using type = I32;
 };
 
-// Clearing the sign bit is cheaper than the comparison of the general form.
-KT_HOST_DEVICE F64 absolute(F64 x) { return from_bits<F64>(bits(x) & 0x7fffffffffffffffLL); }
-KT_HOST_DEVICE F32 absolute(F32 x) { return from_bits<F32>(bits(x) & 0x7fffffff); }
-
 template <class T>
 struct VectorOf;
 template <>
@@ -115,6 +111,20 @@ KT_HOST_DEVICE bool any_lane(M mask) {
   return any != 0;
 #endif
 }
+
+// Clearing the sign bit is cheaper than the comparison of the general form.
+template <>
+struct Lanes<F64> {
+  KT_HOST_DEVICE static F64 absolute(F64 x) {
+    return from_bits<F64>(bits(x) & 0x7fffffffffffffffLL);
+  }
+  KT_HOST_DEVICE static bool all(I64 condition) { return !any_lane(~condition); }
+};
+template <>
+struct Lanes<F32> {
+  KT_HOST_DEVICE static F32 absolute(F32 x) { return from_bits<F32>(bits(x) & 0x7fffffff); }
+  KT_HOST_DEVICE static bool all(I32 condition) { return !any_lane(~condition); }
+};
 
 KT_HOST_DEVICE float max_lane(F32 x) {
   F32Half half[2];
