@@ -77,9 +77,7 @@ bool even_bins(const T* y_true, const T* y_pred, const double* weight, std::int6
       const I32 packed = bin * 2 - label;  // a true lane is -1
       std::memcpy(bins + i, &packed, sizeof(packed));
     }
-    std::int32_t any[kLanes<float>];
-    std::memcpy(any, &nans, sizeof(any));
-    for (int lane = 0; lane < kLanes<float>; ++lane) nan |= any[lane] != 0;
+    nan = any_lane(nans);
   }
   for (; i < n; ++i) {
     const T p = y_pred[i];
@@ -93,6 +91,8 @@ bool even_bins(const T* y_true, const T* y_pred, const double* weight, std::int6
   return nan && any_weighted_nan(y_pred, weight, n);
 }
 
+constexpr std::int64_t kShortList = 31;
+
 template <class T>
 bool listed_bins(const T* y_true, const T* y_pred, const double* weight, std::int64_t n,
                  const T* thresholds, std::int64_t count, std::int32_t* bins) {
@@ -100,7 +100,22 @@ bool listed_bins(const T* y_true, const T* y_pred, const double* weight, std::in
   // eight scores side by side so that their look-ups overlap.
   constexpr int kSide = 8;
   bool nan = false;
-  for (std::int64_t i = 0; i < n; i += kSide) {
+  std::int64_t i = 0;
+  if constexpr (std::is_same_v<T, float>) {
+    // Short lists: compare with each.
+    auto nans = F32{} != F32{};
+    for (; count <= kShortList && i + kLanes<float> <= n; i += kLanes<float>) {
+      const F32 p = load<F32>(y_pred + i);
+      nans |= p != p;
+      I32 bin = {};
+      for (std::int64_t t = 0; t < count; ++t) bin -= p > thresholds[t];
+      const I32 label = load<F32>(y_true + i) != F32{};
+      const I32 packed = bin * 2 - label;  // a true lane is -1
+      std::memcpy(bins + i, &packed, sizeof(packed));
+    }
+    nan = any_lane(nans);
+  }
+  for (; i < n; i += kSide) {
     const int left = static_cast<int>(n - i < kSide ? n - i : kSide);
     T score[kSide] = {};
     std::int32_t low[kSide] = {};

@@ -20,7 +20,7 @@ namespace {
 
 #define KT_ELEMENTWISE(name, definition, operands, shapes) \
   {elementwise_block<definition, float>, elementwise_block<definition, double>},
-#define KT_ROWWISE(name, definition, labels)
+#define KT_ROWWISE(name, definition, labels, shapes)
 #define KT_BINNED(name)
 const ElementwiseBlocks kElementwise[] = {
 #include "../kernels.def"
@@ -29,7 +29,7 @@ const ElementwiseBlocks kElementwise[] = {
 #undef KT_ROWWISE
 
 #define KT_ELEMENTWISE(name, definition, operands, shapes)
-#define KT_ROWWISE(name, definition, labels) \
+#define KT_ROWWISE(name, definition, labels, shapes) \
   {row_value<definition, float>, row_value<definition, double>},
 const RowValues kRowwise[] = {
 #include "../kernels.def"

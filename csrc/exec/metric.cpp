@@ -19,13 +19,9 @@ const std::vector<KernelRow>& kernel_table() {
       Operands::operands,                                  \
       Shapes::shapes,                                      \
       Labels::Sparse},
-#define KT_ROWWISE(name, definition, labels) \
-  {#name,                                    \
-   Executor::Rowwise,                        \
-   static_cast<int>(RowwiseId::name),        \
-   Operands::Binary,                         \
-   Shapes::Broadcast,                        \
-   Labels::labels},
+#define KT_ROWWISE(name, definition, labels, shapes)                                       \
+  {#name,          Executor::Rowwise, static_cast<int>(RowwiseId::name), Operands::Binary, \
+   Shapes::shapes, Labels::labels},
 #define KT_BINNED(name) \
   {#name, Executor::Binned, 0, Operands::Binary, Shapes::Same, Labels::Sparse},
 #include "../kernels.def"
@@ -151,29 +147,29 @@ void compute_rowwise(const Metric& metric, const Batch& batch, Addition* additio
   }
   const int class_axis = static_cast<int>(axis);
   const int lead = rank - 1;
-  const bool crossentropy =
-      id == RowwiseId::categorical_crossentropy || id == RowwiseId::sparse_categorical_crossentropy;
+  const Shapes shapes = metric.kernel.shapes;
   move_axis_last(job.scores, class_axis);
-  bool fits;
-  if (job.dense) {
-    if (crossentropy) {
-      fits = job.truth.rank == rank && same_shape(job.truth, batch.y_pred, rank);
-      if (fits) move_axis_last(job.truth, class_axis);
-    } else {
-      fits = job.truth.rank >= 1 && job.truth.rank <= rank;
-      if (fits) {
-        std::int64_t shape[kMaxRank];
-        std::copy(job.scores.shape, job.scores.shape + lead, shape);
-        shape[lead] = job.truth.shape[job.truth.rank - 1];
-        fits = broadcast_to(job.truth, shape, rank);
-      }
-    }
-  } else {
-    if (job.truth.rank == rank && job.truth.shape[class_axis] == 1) {
-      drop_axis(job.truth, class_axis);
-    }
-    fits = crossentropy ? job.truth.rank == lead && same_shape(job.truth, job.scores, lead)
-                        : broadcast_to(job.truth, job.scores.shape, lead);
+  // The class axis of y_true, which has none of its own where labels are given.
+  std::int64_t targets = 1;
+  if (job.truth.rank == rank && (job.dense || job.truth.shape[class_axis] == 1)) {
+    targets = job.truth.shape[class_axis];
+    move_axis_last(job.truth, class_axis);
+  } else if (!job.dense) {
+    append_axis(job.truth);
+  } else if (job.truth.rank > 0) {
+    targets = job.truth.shape[job.truth.rank - 1];
+  }
+  bool fits = job.truth.rank <= rank && job.truth.rank > 0;
+  if (fits && shapes != Shapes::Broadcast) {
+    fits = job.truth.rank == rank && same_shape(job.truth, job.scores, lead) &&
+           (shapes != Shapes::Same || !job.dense || targets == job.scores.shape[lead]) &&
+           (shapes != Shapes::Rows || lead > 0);
+  }
+  if (fits) {
+    std::int64_t shape[kMaxRank];
+    std::copy(job.scores.shape, job.scores.shape + lead, shape);
+    shape[lead] = targets;
+    fits = broadcast_to(job.truth, shape, rank);
   }
   if (!fits) {
     throw ValueMistake(
@@ -186,12 +182,11 @@ void compute_rowwise(const Metric& metric, const Batch& batch, Addition* additio
   std::int64_t rows = 1;
   for (int d = 0; d < lead; ++d) rows *= job.scores.shape[d];
   const std::int64_t classes = job.scores.shape[lead];
-  if (rows > 0 && (classes == 0 || (job.dense && job.truth.shape[lead] == 0))) {
+  if (rows > 0 && (classes == 0 || targets == 0)) {
     throw ValueMistake("the class axis must not be empty. Received: " +
                        both_shapes(batch.y_true, batch.y_pred));
   }
-  const bool ranks = id == RowwiseId::top_k_hit || id == RowwiseId::sparse_top_k_hit;
-  if (ranks && metric.k_within_classes && metric.params.k > classes) {
+  if (metric.k_within_classes && metric.params.k > classes) {
     throw ValueMistake("`k` must not exceed the number of classes. Received: k=" +
                        std::to_string(metric.params.k) +
                        ", y_pred.shape=" + shape_text(batch.y_pred));

@@ -14,7 +14,7 @@ namespace kt {
 
 enum class Executor { Elementwise, Rowwise, Binned };
 enum class Operands { Unary, Binary };
-enum class Shapes { Broadcast, Same };
+enum class Shapes { Broadcast, Rows, Same };
 enum class Labels { Sparse, Dense };
 enum class Cell : int { TruePositives, FalsePositives, FalseNegatives, TrueNegatives };
 enum class Result { Mean, Sum, RootMean, Counts, Ratio, Auc };

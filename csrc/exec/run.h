@@ -16,7 +16,7 @@ namespace kt {
 
 enum class ElementwiseId : int {
 #define KT_ELEMENTWISE(name, definition, operands, shapes) name,
-#define KT_ROWWISE(name, definition, labels)
+#define KT_ROWWISE(name, definition, labels, shapes)
 #define KT_BINNED(name)
 #include "../kernels.def"
 #undef KT_ELEMENTWISE
@@ -25,7 +25,7 @@ enum class ElementwiseId : int {
 
 enum class RowwiseId : int {
 #define KT_ELEMENTWISE(name, definition, operands, shapes)
-#define KT_ROWWISE(name, definition, labels) name,
+#define KT_ROWWISE(name, definition, labels, shapes) name,
 #include "../kernels.def"
 #undef KT_ELEMENTWISE
 #undef KT_ROWWISE
@@ -58,7 +58,7 @@ struct ElementwiseJob {
 // Returns whether several threads worked.
 bool run_elementwise(const ElementwiseJob& job, Sums* sums);
 
-// scores: (..., classes); truth: (...) labels or (..., classes) targets.
+// scores: (..., classes); truth: (..., 1) labels or (..., targets).
 struct RowwiseJob {
   View scores, truth;
   bool dense = false;

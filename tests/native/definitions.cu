@@ -29,7 +29,7 @@ __global__ void binned(const float* y_pred, float* out) {
 
 #define KT_ELEMENTWISE(name, definition, operands, shapes) \
   template __global__ void elementwise<definition>(const double*, const double*, double*, Params);
-#define KT_ROWWISE(name, definition, labels) \
+#define KT_ROWWISE(name, definition, labels, shapes) \
   template __global__ void rowwise<definition>(const RowStats*, double*, Params);
 #define KT_BINNED(name)
 #include "../../csrc/kernels.def"

@@ -239,7 +239,11 @@ class TopKCategoricalAccuracy(_HitMean):
     def _kernel_options(self) -> dict[str, Any]:
         return {
             "k": self.k,
-            "k_within_classes": _backends.active().K_WITHIN_CLASSES,
+            # Sorted ids are sliced, scores are ranked.
+            "k_within_classes": (
+                _backends.active().K_WITHIN_CLASSES
+                and self._kernel != "sorted_ids_hit"
+            ),
         }
 
     def get_config(self) -> dict[str, Any]:

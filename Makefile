@@ -1,0 +1,129 @@
+# keras-tally: everything a developer runs. Needs python3 (3.11 or newer), pip, g++ and make; the rest (cmake and ninja
+# included) is installed from PyPI into .venv, in the versions of constraints.txt. Start with `make help`.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL = -m pip install --disable-pip-version-check --progress-bar on -c $(CURDIR)/constraints.txt
+# Build tools that pyproject.toml leaves to the system, and what Keras's NumPy backend
+# imports without declaring it.
+TOOLS := build cmake ninja
+NUMPY_BACKEND := jax
+WHEEL_VENV := build/wheel-venv
+WHEEL_CWD := build/wheel-tests
+
+# Keras writes its settings file here instead of into the home directory.
+export KERAS_HOME := $(CURDIR)/build/keras
+
+# Extra arguments: make test PYTEST_ARGS="-k auc -x", make bench BENCH_ARGS="latency fit".
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+# What the extension is made of; a change rebuilds it (only the objects that need it).
+NATIVE_SOURCES := $(shell find csrc -type f 2>/dev/null) CMakeLists.txt pyproject.toml
+CPP_SOURCES := $(shell find csrc -name '*.h' -o -name '*.hpp' -o -name '*.cpp' -o -name '*.cc' -o -name '*.cu' 2>/dev/null)
+
+define check_python
+$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"keras-tally needs Python 3.11 or newer, and $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.12 ...")'
+endef
+
+# $(call make_venv,folder): the standard library's venv, or virtualenv (kept in .bootstrap) where the system has none.
+define make_venv
+rm -rf $(1)
+if ! $(PYTHON) -m venv $(1) 2>/dev/null; then \
+  echo "== python3 -m venv is not usable here: using virtualenv"; \
+  rm -rf $(1) .bootstrap; \
+  $(PYTHON) -m pip install --disable-pip-version-check --progress-bar on --target .bootstrap virtualenv; \
+  PYTHONPATH=.bootstrap $(PYTHON) -m virtualenv $(1); \
+fi
+endef
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(VENV)/.built ## Make .venv and build the extension in it (every target below does this first)
+
+.PHONY: demo
+demo: $(VENV)/.built ## Train two small models, our metrics beside Keras's own
+	@KERAS_BACKEND=torch $(BIN)/python examples/demo.py
+
+.PHONY: test
+test: $(VENV)/.built ## Run the tests and doctests, on the torch and the NumPy backend
+	@echo "== tests, torch backend"
+	@KERAS_BACKEND=torch $(BIN)/pytest --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
+	@echo "== tests, NumPy backend"
+	@KERAS_BACKEND=numpy $(BIN)/pytest --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.built ## Measure speed and error; writes bench/results/ and the tables in README.md
+	@KERAS_BACKEND=torch $(BIN)/python bench/run_all.py $(BENCH_ARGS)
+
+.PHONY: wheel
+wheel: $(VENV)/.deps ## Build the wheel, install it into a clean venv, run the tests against it
+	@echo "== building the source archive, and the wheel from it"
+	@mkdir -p dist && rm -f dist/keras_tally-*
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build --outdir dist .
+	@echo "== installing it into $(WHEEL_VENV)"
+	@$(call make_venv,$(WHEEL_VENV))
+	@$(BIN)/python tools/requirements.py run demo bench test > build/wheel-requirements.txt
+	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) -r build/wheel-requirements.txt $(NUMPY_BACKEND)
+	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) --no-deps dist/keras_tally-*.whl
+	@rm -rf $(WHEEL_CWD) && mkdir -p $(WHEEL_CWD)
+	@cd $(WHEEL_CWD) && for backend in torch numpy; do \
+	  echo "== tests of the wheel, $$backend backend"; \
+	  export KERAS_BACKEND=$$backend; \
+	  $(CURDIR)/$(WHEEL_VENV)/bin/python -P -c 'import keras_tally, sys; p = keras_tally.__file__; p.startswith(sys.prefix) or sys.exit(f"these tests would run against {p}, not against the wheel")'; \
+	  $(CURDIR)/$(WHEEL_VENV)/bin/pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) --doctest-modules --pyargs $(CURDIR)/tests keras_tally $(PYTEST_ARGS); \
+	done
+	@ls -l dist
+
+.PHONY: lint
+lint: $(VENV)/.built ## ruff, clang-format, mypy --strict, and the stub of the extension against the extension
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
+	$(BIN)/mypy --strict python/keras_tally
+	KERAS_BACKEND=numpy MYPYPATH=python $(BIN)/python -m mypy.stubtest keras_tally._native
+
+.PHONY: format
+format: $(VENV)/.deps ## Apply ruff's and clang-format's layout
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(CPP_SOURCES)
+
+.PHONY: clean
+clean: ## Remove what was built (not .venv)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.built
+
+.PHONY: distclean
+distclean: clean ## Remove .venv as well
+	rm -rf $(VENV) .bootstrap
+
+$(VENV)/.created:
+	@$(check_python)
+	@echo "== making $(VENV)"
+	@$(call make_venv,$(VENV))
+	@touch $@
+
+$(VENV)/.deps: constraints.txt pyproject.toml tools/requirements.py $(VENV)/.created
+	@echo "== installing what pyproject.toml asks for, in the versions of constraints.txt (torch is the large one)"
+	@mkdir -p build
+	@$(BIN)/python tools/requirements.py all > build/requirements.txt
+	@$(BIN)/python $(PIP_INSTALL) -r build/requirements.txt $(TOOLS) $(NUMPY_BACKEND)
+	@touch $@
+
+# Development builds treat the compiler's warnings as errors; users' builds do not.
+$(VENV)/.built: $(VENV)/.deps $(NATIVE_SOURCES)
+	@echo "== building the extension"
+	@$(BIN)/python $(PIP_INSTALL) --no-build-isolation --no-deps --verbose \
+	  --config-settings=build-dir=build/dev \
+	  --config-settings=cmake.define.KERAS_TALLY_WERROR=ON --editable .
+	@touch $@

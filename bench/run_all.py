@@ -1,0 +1,221 @@
+"""Every benchmark in turn, then the summary and the README's tables: `make bench`.
+
+    python bench/run_all.py               # all of them, about ten minutes
+    python bench/run_all.py latency fit   # only these
+    python bench/run_all.py --readme      # measure nothing
+
+The summary and the README's tables are made from all stored results, old or new.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from harness import RESULTS, provenance, say, shown, table, target_table
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+SCRIPTS = ("latency", "throughput", "fit", "accuracy", "import_time")
+SHOWN = (
+    "BinaryAccuracy",
+    "SparseCategoricalAccuracy",
+    "Precision",
+    "MeanSquaredError",
+    "AUC(200)",
+    "BinaryCrossentropy",
+)
+LARGE = {"SparseCategoricalAccuracy": "SparseCategoricalAccuracy, argmax of 1000"}
+
+
+def stored() -> dict[str, dict[str, Any]]:
+    """Every stored result, by name."""
+    return {
+        s: json.loads((RESULTS / f"{s}.json").read_text())
+        for s in SCRIPTS
+        if (RESULTS / f"{s}.json").exists()
+    }
+
+
+def readme_tables(results: dict[str, dict[str, Any]]) -> str:
+    """What goes between the README's markers."""
+    parts = []
+    libraries = {
+        "keras": "Keras",
+        "torchmetrics": "torchmetrics",
+        "torcheval": "torcheval",
+    }
+    if "latency" in results:
+        by = {(r["metric"], r["step"]): r for r in results["latency"]["rows"]}
+        rows = []
+        for metric in SHOWN:
+            for step in ("update_state", "result"):
+                r = by[metric, step]
+                rows.append(
+                    {
+                        "what": f"`{metric}` {step}",
+                        **{k: r[k] for k in ("ours", *libraries)},
+                    }
+                )
+        r = by["BinaryAccuracy", "metric(y, p)"]
+        rows.append(
+            {
+                "what": "`BinaryAccuracy` metric(y, p)",
+                **{k: r[k] for k in ("ours", *libraries)},
+            }
+        )
+        parts += [
+            "**Batch of 32, one thread, microseconds:**",
+            table({"what": "", "ours": "keras-tally", **libraries}, rows),
+        ]
+    if "throughput" in results:
+        by = {(r["metric"], r["threads"]): r for r in results["throughput"]["rows"]}
+        rows = []
+        for metric in SHOWN:
+            r, two = (
+                by[LARGE.get(metric, metric), 1],
+                by.get((LARGE.get(metric, metric), 2), {}),
+            )
+            keys = ("share", "keras", "torchmetrics", "torcheval", "sklearn")
+            row = {
+                "what": f"`{metric}` {r['shape']}",
+                "ours": r["ours"],
+                "two": two.get("ours"),
+            }
+            rows.append(
+                row | {k: r.get(k) for k in keys} | {"share": f"{r['share']:.0%}"}
+            )
+        columns = {
+            "what": "",
+            "ours": "keras-tally",
+            "two": "with two threads",
+            "share": "of a plain read loop's rate",
+        }
+        parts += [
+            "**One update with 4 million elements, one thread (unless stated), "
+            "milliseconds:**",
+            table(columns | libraries | {"sklearn": "scikit-learn"}, rows),
+        ]
+    if "fit" in results:
+        rows = results["fit"]["rows"]
+        columns = {
+            "step": "",
+            "none": "no metrics",
+            "ours": "keras-tally",
+            "keras": "Keras",
+            "ours_share": "our share, %",
+        }
+        parts += [
+            "**Training a small binary model (64-128-1, 60,000 rows, batch 128) "
+            "with BinaryAccuracy, Precision, Recall and AUC, "
+            "seconds, and the share of them spent on metrics:**",
+            table(columns | {"keras_share": "Keras's share, %"}, rows),
+        ]
+    if "accuracy" in results:
+        rows = results["accuracy"]["rows"]
+        columns = {
+            "case": "",
+            "kind": "error",
+            "ours": "keras-tally",
+            **libraries,
+            "sklearn": "scikit-learn",
+        }
+        parts += ["**Error against the exact answer:**", table(columns, rows)]
+    targets = [t for r in results.values() for t in r["targets"]]
+    missed = [t for t in targets if not t["met"]]
+    if targets:
+        text = f"{len(targets) - len(missed)} of {len(targets)} targets are met"
+        named = [
+            f"{t['what']} {shown(t['measured'])}{t['unit']} ({t['goal']})"
+            for t in missed[:8]
+        ]
+        if missed:
+            text += f"; missed: {'; '.join(named)}"
+        if len(missed) > len(named):
+            text += f"; and {len(missed) - len(named)} more"
+        parts.append(
+            f"{text}. All of them: "
+            "[bench/results/summary.md](bench/results/summary.md)."
+        )
+    if "latency" in results:
+        r = results["latency"]
+        parts.append(
+            f"Measured on {r['machine']['cpu']}, {r['machine']['cores']} cores, SIMD "
+            f"level {r['machine']['simd']}, with "
+            + ", ".join(
+                f"{k} {v}" for k, v in r["versions"].items() if k != "keras-tally"
+            )
+            + ". A dash: the library has no such metric, or none that can be compared."
+        )
+    return "\n\n".join(parts)
+
+
+def write_summary(results: dict[str, dict[str, Any]]) -> None:
+    """All targets in one file."""
+    parts = [
+        "# Targets, met and missed",
+        "Written by `make bench` from the results beside this file.",
+    ]
+    for name, r in results.items():
+        if r["targets"]:
+            parts += [
+                f"## [{r['title']}]({name}.md)",
+                target_table(r["targets"]),
+                provenance(r),
+            ]
+    (RESULTS / "summary.md").write_text("\n\n".join(parts) + "\n")
+
+
+def write_readme(results: dict[str, dict[str, Any]]) -> None:
+    """Replace what lies between the markers."""
+    text = README.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise SystemExit(f"{README.name} should contain {BEGIN} and {END} once each")
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    README.write_text(
+        f"{head}{BEGIN}\n<!-- written by `make bench`; edits here are lost "
+        f"-->\n\n{readme_tables(results)}\n\n{END}{tail}"
+    )
+
+
+def main(arguments: list[str]) -> None:
+    chosen = [a for a in arguments if a != "--readme"]
+    unknown = [a for a in chosen if a not in SCRIPTS]
+    if unknown:
+        raise SystemExit(f"{unknown[0]!r} is none of: {', '.join(SCRIPTS)}")
+    if not chosen and "--readme" not in arguments:
+        chosen = list(SCRIPTS)
+    RESULTS.mkdir(exist_ok=True)
+    start = time.perf_counter()
+    for i, name in enumerate(chosen, 1):
+        say(f"\n#### {i} of {len(chosen)}, {time.perf_counter() - start:.0f} s so far")
+        subprocess.run(
+            [sys.executable, str(HERE / f"{name}.py")],
+            check=True,
+            env={**os.environ, "KERAS_BACKEND": "torch"},
+        )
+    results = stored()
+    write_summary(results)
+    write_readme(results)
+    targets = [t for r in results.values() for t in r["targets"]]
+    say(
+        f"\n{sum(t['met'] for t in targets)} of {len(targets)} targets met; see "
+        "bench/results/summary.md"
+    )
+    for t in targets:
+        if not t["met"]:
+            say(
+                f"  missed: {t['what']}: {shown(t['measured'])}{t['unit']} "
+                f"({t['goal']})"
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

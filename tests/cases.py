@@ -1,0 +1,327 @@
+"""Every metric class with its interesting arguments and data that suits it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+import keras_tally as kt
+from support import attach_mask, dtype_of, to_backend
+
+
+class Batch(NamedTuple):
+    """One call of `update_state`: NumPy arrays, weights and the mask of y_pred."""
+
+    args: tuple
+    weight: object = None
+    mask: object = None
+
+    def feed(self, metric):
+        *others, last = (to_backend(a) for a in self.args)
+        last = attach_mask(last, self.mask)
+        if self.weight is None:
+            metric.update_state(*others, last)
+            return
+        weight = self.weight
+        if not np.isscalar(weight):
+            weight = to_backend(weight)
+        metric.update_state(*others, last, sample_weight=weight)
+
+    def split(self, sizes):
+        """The same samples in consecutive batches of these sizes."""
+        ends = np.cumsum(sizes)
+        parts = []
+        for start, end in zip(ends - sizes, ends, strict=True):
+            cut = slice(start, end)
+            parts.append(
+                Batch(
+                    tuple(a[cut] for a in self.args),
+                    None if self.weight is None else self.weight[cut],
+                    None if self.mask is None else self.mask[cut],
+                )
+            )
+        return parts
+
+
+def round_to(array, dtype):
+    return np.asarray(array).astype(dtype_of(dtype))
+
+
+# Makers of data: (rng, shape, dtype of labels, dtype of scores) -> arrays.  `shape`
+# is what the samples look like, the classes excluded for metrics that have them.
+
+
+def make_values(rng, shape, label_dtype, score_dtype):
+    return (round_to(rng.normal(size=shape), score_dtype),)
+
+
+def make_regression(rng, shape, label_dtype, score_dtype):
+    labels = rng.integers(0, 2, shape) if label_dtype == "bool" else None
+    if labels is None:
+        labels = np.abs(rng.normal(scale=3.0, size=shape))
+    scores = rng.normal(scale=3.0, size=shape)
+    return round_to(labels, label_dtype), round_to(scores, score_dtype)
+
+
+def make_equal_labels(rng, shape, label_dtype, score_dtype):
+    high = 2 if label_dtype == "bool" else 4
+    return (
+        round_to(rng.integers(0, high, shape), label_dtype),
+        round_to(rng.integers(0, high, shape), score_dtype),
+    )
+
+
+# Scores on which rules about borders disagree: both ends, the usual thresholds.
+BORDER_SCORES = np.array([0.0, 0.25, 0.5, 0.75, 1.0, -0.5, 1.5])
+
+
+def make_binary(rng, shape, label_dtype, score_dtype):
+    labels = rng.integers(0, 2, shape)
+    scores = rng.uniform(size=shape)
+    scores = np.where(
+        rng.uniform(size=shape) < 0.2, rng.choice(BORDER_SCORES, shape), scores
+    )
+    return round_to(labels, label_dtype), round_to(scores, score_dtype)
+
+
+def make_probabilities(rng, shape, label_dtype, score_dtype):
+    labels = rng.integers(0, 2, shape)
+    scores = rng.uniform(0.02, 0.98, size=shape)
+    return round_to(labels, label_dtype), round_to(scores, score_dtype)
+
+
+def make_logits(rng, shape, label_dtype, score_dtype):
+    labels = rng.integers(0, 2, shape)
+    scores = rng.normal(scale=2.0, size=shape)
+    return round_to(labels, label_dtype), round_to(scores, score_dtype)
+
+
+CLASSES = 7
+
+
+def class_scores(rng, shape, score_dtype):
+    """Scores without ties, also after the rounding to 8 bits of bfloat16."""
+    steps = np.argsort(rng.uniform(size=(*shape, CLASSES)), axis=-1)
+    scale = rng.choice([1.0, 0.5, 0.25], (*shape, 1))
+    return round_to((steps + 1) / 8 * scale, score_dtype)
+
+
+def make_sparse(rng, shape, label_dtype, score_dtype):
+    high = 2 if label_dtype == "bool" else CLASSES
+    labels = rng.integers(0, high, shape)
+    return round_to(labels, label_dtype), class_scores(rng, shape, score_dtype)
+
+
+def make_onehot(rng, shape, label_dtype, score_dtype):
+    labels = np.eye(CLASSES)[rng.integers(0, CLASSES, shape)]
+    return round_to(labels, label_dtype), class_scores(rng, shape, score_dtype)
+
+
+def make_sorted_ids(rng, shape, label_dtype, score_dtype):
+    labels, scores = make_sparse(rng, shape, label_dtype, "float64")
+    return labels, round_to(np.argsort(-scores, axis=-1), score_dtype)
+
+
+def make_multi_label(rng, shape, label_dtype, score_dtype):
+    return make_binary(rng, (*shape, 3), label_dtype, score_dtype)
+
+
+@keras.saving.register_keras_serializable("keras_tally_tests")
+def squared_difference(y_true, y_pred):
+    """A user's own function for MeanMetricWrapper."""
+    y_pred = keras.ops.convert_to_tensor(y_pred)
+    y_true = keras.ops.cast(y_true, y_pred.dtype)
+    return keras.ops.mean((y_true - y_pred) ** 2, axis=-1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A class of the package with arguments and a maker of suitable data."""
+
+    name: str
+    make: Callable
+    kwargs: dict = field(default_factory=dict)
+    ranks: tuple = (1, 2, 3)  # ranks of `shape` that are given to `make`
+    # The lowest rank whose first axis counts samples: a mean over the last axis
+    # makes one value, so one sample, of a whole 1-D batch.
+    sample_rank: int = 1
+    # Largest error, relative to the reference in float64, of the state's sums.
+    tolerance: float = 1e-12
+
+    @property
+    def id(self):
+        arguments = ",".join(
+            f"{k}={getattr(v, '__name__', v)}" for k, v in self.kwargs.items()
+        )
+        return f"{self.name}({arguments[:60]})"
+
+    def ours(self, **extra):
+        return getattr(kt, self.name)(**{**self.kwargs, **extra})
+
+    def keras(self, **extra):
+        kwargs = {**self.kwargs, **extra}
+        if self.name == "Huber":  # Keras has the loss, but no metric of it
+            delta = kwargs.pop("threshold", 1.0)
+            kwargs.setdefault("name", "huber")
+            return keras.metrics.MeanMetricWrapper(
+                keras.losses.huber, delta=delta, **kwargs
+            )
+        return getattr(keras.metrics, self.name)(**kwargs)
+
+    def batch(self, seed, shape, label_dtype="float32", score_dtype="float32"):
+        rng = np.random.default_rng(seed)
+        return Batch(self.make(rng, shape, label_dtype, score_dtype))
+
+    def sample(self, seed, count, weighted=False):
+        """`count` samples of the lowest rank that has samples, float32."""
+        batch = self.batch(seed, (count, 4)[: self.sample_rank])
+        if not weighted:
+            return batch
+        rng = np.random.default_rng(seed + 1)
+        weight = rng.integers(0, 5, count).astype(np.float32) / 4
+        return batch._replace(weight=weight)
+
+
+# The cross-entropies go through a logarithm; the rest is exact up to rounding.
+LOG = 1e-6
+
+COUNTS = ("TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives")
+RATIOS = ("Precision", "Recall")
+THRESHOLDS = (
+    {},
+    {"thresholds": 0.25},
+    {"thresholds": [0.3, 0.75]},
+    {"thresholds": [0.0, 0.5, 1.0]},
+    {"thresholds": [0.9, 0.1, 0.5, 0.2]},
+)
+AUC_ARGUMENTS = (
+    {},
+    {"num_thresholds": 3},
+    {"num_thresholds": 2},
+    {"num_thresholds": 33, "curve": "PR"},
+    {"num_thresholds": 33, "curve": "PRGAIN"},
+    {"num_thresholds": 11, "summation_method": "minoring"},
+    {"num_thresholds": 11, "curve": "PR", "summation_method": "majoring"},
+    {"thresholds": [0.5, 0.25]},
+    {"thresholds": [0.1, 0.45, 0.9], "curve": "PR"},
+    {"thresholds": [0.2, 0.4, 0.4, 0.8], "summation_method": "minoring"},
+)
+MULTI_LABEL_ARGUMENTS = (
+    {"multi_label": True, "num_labels": 3, "num_thresholds": 21},
+    {"multi_label": True, "num_thresholds": 21, "label_weights": [0.5, 1.0, 2.0]},
+    {"multi_label": True, "thresholds": [0.1, 0.45, 0.9], "curve": "PR"},
+    {"label_weights": [0.5, 1.0, 2.0], "num_thresholds": 21},
+    {"label_weights": [0.5, 1.0, 2.0], "thresholds": [0.1, 0.45, 0.9]},
+)
+
+
+def _cases():
+    for name in ("Mean", "Sum"):
+        yield Case(name, make_values)
+    yield Case("RootMeanSquaredError", make_regression)
+    for name, kwargs in (
+        ("MeanSquaredError", {}),
+        ("MeanAbsoluteError", {}),
+        ("Huber", {}),
+        ("Huber", {"threshold": 0.75}),
+    ):
+        yield Case(name, make_regression, kwargs, sample_rank=2)
+    # The user's function computes in the dtype of the scores.
+    yield Case(
+        "MeanMetricWrapper",
+        make_regression,
+        {"fn": squared_difference},
+        sample_rank=2,
+        tolerance=LOG,
+    )
+    yield Case("Accuracy", make_equal_labels)
+    yield Case("BinaryAccuracy", make_binary)
+    yield Case("BinaryAccuracy", make_binary, {"threshold": 0.25})
+    yield Case("CategoricalAccuracy", make_onehot, ranks=(1, 2))
+    yield Case("SparseCategoricalAccuracy", make_sparse, ranks=(1, 2))
+    for k in (5, 1):
+        yield Case("TopKCategoricalAccuracy", make_onehot, {"k": k}, ranks=(1, 2))
+        yield Case("SparseTopKCategoricalAccuracy", make_sparse, {"k": k}, ranks=(1, 2))
+    yield Case(
+        "SparseTopKCategoricalAccuracy",
+        make_sorted_ids,
+        {"k": 2, "from_sorted_ids": True},
+        ranks=(1, 2),
+    )
+    for name in COUNTS + RATIOS:
+        for kwargs in THRESHOLDS:
+            yield Case(name, make_binary, kwargs)
+    for name in RATIOS:
+        for kwargs in (
+            {"top_k": 2},
+            {"class_id": 1},
+            {"top_k": 3, "class_id": 2},
+            {"top_k": 3, "thresholds": [0.25, 0.5]},
+        ):
+            yield Case(name, make_onehot, kwargs, ranks=(1,))
+    for kwargs in AUC_ARGUMENTS:
+        yield Case("AUC", make_binary, kwargs)
+    for kwargs in MULTI_LABEL_ARGUMENTS:
+        yield Case("AUC", make_multi_label, kwargs, ranks=(1,))
+    yield Case("AUC", make_logits, {"from_logits": True, "num_thresholds": 17})
+    for smoothing in (0, 0.2):
+        yield Case(
+            "BinaryCrossentropy",
+            make_probabilities,
+            {"label_smoothing": smoothing},
+            sample_rank=2,
+            tolerance=LOG,
+        )
+        yield Case(
+            "CategoricalCrossentropy",
+            make_onehot,
+            {"label_smoothing": smoothing},
+            ranks=(1, 2),
+            tolerance=LOG,
+        )
+    yield Case(
+        "BinaryCrossentropy",
+        make_logits,
+        {"from_logits": True},
+        sample_rank=2,
+        tolerance=LOG,
+    )
+    yield Case(
+        "CategoricalCrossentropy",
+        make_onehot,
+        {"from_logits": True},
+        ranks=(1, 2),
+        tolerance=LOG,
+    )
+    for kwargs in ({}, {"from_logits": True}, {"ignore_class": 1}):
+        yield Case(
+            "SparseCategoricalCrossentropy",
+            make_sparse,
+            kwargs,
+            ranks=(1, 2),
+            tolerance=LOG,
+        )
+
+
+CASES = tuple(_cases())
+# One per class, with the default arguments as far as the class has them.
+DEFAULT_CASES = tuple({case.name: case for case in reversed(CASES)}.values())[::-1]
+CLASS_NAMES = tuple(case.name for case in DEFAULT_CASES)
+CONFUSION_NAMES = (*COUNTS, *RATIOS, "AUC")
+# The classes whose variables are whole numbers as long as there are no weights.
+COUNTING_NAMES = (
+    *CONFUSION_NAMES,
+    "Accuracy",
+    "BinaryAccuracy",
+    "CategoricalAccuracy",
+    "SparseCategoricalAccuracy",
+    "TopKCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy",
+)
+
+
+def default_case(name):
+    (case,) = [c for c in DEFAULT_CASES if c.name == name]
+    return case

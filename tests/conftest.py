@@ -1,0 +1,87 @@
+"""Profiles of hypothesis, markers, and what every test starts from."""
+
+import os
+
+import hypothesis
+import keras
+import pytest
+
+import keras_tally as kt
+from keras_tally import _native
+from support import IS_TORCH
+
+if IS_TORCH:
+    # Small tensors everywhere: threads of torch would only wait for each other.
+    import torch
+
+    torch.set_num_threads(1)
+
+# A fixed budget and fixed seeds where the suite decides; more examples, and new ones
+# on every run, where a developer looks for bugs (HYPOTHESIS_PROFILE=dev).
+# "quick" does not shrink failures: for a first look at many of them.
+COMMON = {
+    "deadline": None,
+    "suppress_health_check": list(hypothesis.HealthCheck),
+}
+hypothesis.settings.register_profile(
+    "ci", max_examples=25, derandomize=True, database=None, **COMMON
+)
+hypothesis.settings.register_profile("dev", max_examples=250, **COMMON)
+hypothesis.settings.register_profile(
+    "quick",
+    hypothesis.settings.get_profile("ci"),
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "torch_only: needs KERAS_BACKEND=torch")
+    # Keras 3.15's own conversions of torch parameters, under NumPy 2.
+    for message in (
+        "__array__ implementation doesn't accept a copy keyword",
+        "__array_wrap__ must accept context and return_scalar",
+    ):
+        config.addinivalue_line(
+            "filterwarnings", f"ignore:{message}:DeprecationWarning"
+        )
+    # Keras's NumPy backend divides by zero first and looks afterwards.
+    config.addinivalue_line("filterwarnings", r"ignore::RuntimeWarning:keras\.src")
+
+
+def pytest_collection_modifyitems(items):
+    if IS_TORCH:
+        return
+    skip = pytest.mark.skip(reason="runs under KERAS_BACKEND=torch only")
+    for item in items:
+        if "torch_only" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def fresh_settings():
+    """Leave no thread count, SIMD level, seed or name counter to the next test."""
+    threads = kt.num_threads()
+    level = _native.active_level()
+    keras.utils.set_random_seed(0)
+    yield
+    kt.set_num_threads(threads)
+    _native.set_level(level)
+    keras.utils.clear_session(free_memory=False)
+
+
+@pytest.fixture
+def roads():
+    """A function that gives how much each road counter rose since the start."""
+    start = _native.road_counts()
+
+    def risen():
+        now = _native.road_counts()
+        return {k: now[k] - start.get(k, 0) for k in now if now[k] != start.get(k, 0)}
+
+    return risen
+
+
+@pytest.fixture
+def two_threads():
+    kt.set_num_threads(2)

@@ -1,0 +1,133 @@
+"""What the tests share: the active backend, conversions and comparisons."""
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+
+import references
+
+BACKEND = keras.backend.backend()
+IS_TORCH = BACKEND == "torch"
+if IS_TORCH:
+    import torch
+
+torch_only = pytest.mark.torch_only
+
+LABEL_DTYPES = (
+    "bool",
+    "uint8",
+    "int32",
+    "int64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+)
+SCORE_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+# What one rounding to this dtype may change, relatively.
+ROUNDING = {"float64": 1e-15, "float32": 1.2e-7, "float16": 1e-3, "bfloat16": 8e-3}
+
+
+def dtype_of(name):
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+
+
+def to_backend(array, dtype=None):
+    """A tensor of the active backend with the values (and strides) of `array`."""
+    array = np.asarray(array)
+    if dtype is not None:
+        array = array.astype(dtype_of(dtype))
+    if not IS_TORCH:
+        return array
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.astype(np.float32)).to(torch.bfloat16)
+    backwards = min(array.strides, default=0) < 0  # which torch does not have
+    return torch.from_numpy(array.copy() if backwards else array)
+
+
+def to_numpy(tensor):
+    """The values as NumPy float64 (or the integer dtype they have)."""
+    if IS_TORCH and isinstance(tensor, torch.Tensor):
+        tensor = tensor.detach()
+        if tensor.dtype == torch.bfloat16:
+            tensor = tensor.to(torch.float32)
+        return tensor.cpu().numpy()
+    if isinstance(tensor, keras.Variable):
+        return to_numpy(tensor.value)
+    return np.asarray(tensor)
+
+
+def attach_mask(tensor, mask):
+    """The tensor, carrying the Keras mask, as a layer's output does."""
+    if mask is not None:
+        # Keras keeps the masks of NumPy arrays in a table by identity, and a view
+        # is a fresh object: no other test's array can be meant.
+        tensor = tensor if IS_TORCH else tensor.view()
+        keras.src.backend.set_keras_mask(tensor, to_backend(mask))
+    return tensor
+
+
+def keras_variables(metric):
+    """The variables Keras's own class has too, by name."""
+    return {v.name: v for v in metric.variables if v.name != "residual"}
+
+
+def residual(metric):
+    (variable,) = [v for v in metric.variables if v.name == "residual"]
+    return variable
+
+
+def state(metric):
+    """The state as float64 arrays by name, the low halves added."""
+    highs = {name: to_numpy(v) for name, v in keras_variables(metric).items()}
+    lows = [to_numpy(v) for v in metric.variables if v.name == "residual"]
+    if not lows:
+        return highs
+    return {name: highs[name] + lows[0][i] for i, name in enumerate(highs)}
+
+
+def state_bits(metric):
+    """The exact bytes of every variable, for "nothing changed" and "the same"."""
+    return [(v.name, tuple(v.shape), to_numpy(v).tobytes()) for v in metric.variables]
+
+
+def updated(metric, batches):
+    """The metric after all batches, each a `cases.Batch` of NumPy arrays."""
+    for batch in batches:
+        batch.feed(metric)
+    return metric
+
+
+def reference_after(name, kwargs, batches):
+    reference = references.build(name, **kwargs)
+    for batch in batches:
+        reference.update(*batch.args, weight=batch.weight, mask=batch.mask)
+    return reference
+
+
+def assert_close(got, expected, relative, absolute=0.0, what=""):
+    np.testing.assert_allclose(
+        np.asarray(to_numpy(got), np.float64),
+        np.asarray(to_numpy(expected), np.float64),
+        rtol=relative,
+        atol=absolute,
+        err_msg=what,
+    )
+
+
+def assert_states_close(got, expected, relative, absolute=0.0):
+    assert list(got) == list(expected)
+    for name, value in expected.items():
+        assert np.shape(got[name]) == np.shape(value), name
+        assert_close(got[name], value, relative, absolute, what=name)
+
+
+def result_dtype(metric):
+    return keras.backend.standardize_dtype(metric.result().dtype)
+
+
+def as_float(metric):
+    """A scalar result as a Python float."""
+    return float(to_numpy(metric.result()))

@@ -1,0 +1,494 @@
+"""Random batches through ours, Keras's own class and the float64 reference."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+import keras_tally as kt
+from cases import CASES, CONFUSION_NAMES, Batch, default_case
+from support import (
+    BACKEND,
+    IS_TORCH,
+    LABEL_DTYPES,
+    ROUNDING,
+    SCORE_DTYPES,
+    as_float,
+    assert_close,
+    assert_states_close,
+    keras_variables,
+    reference_after,
+    result_dtype,
+    state,
+    state_bits,
+    to_backend,
+    to_numpy,
+    updated,
+)
+
+# What Keras may be off by: it computes in the dtype of the scores and adds in
+# float32, and a mean of a few values cancels little.
+KERAS_ERROR = {"float64": 1e-5, "float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}
+# These round nothing on the way, so that even Keras must agree closely.
+COMPARED_IN_FLOAT32 = (*CONFUSION_NAMES, "Accuracy", "BinaryAccuracy")
+# A value for each element, where others have one for each row.
+ELEMENTWISE = ("Mean", "Sum", "Accuracy", "BinaryAccuracy", "RootMeanSquaredError")
+# Classes that bring ranks together by a trailing axis of 1.
+RANK_MATCHING = (
+    "MeanSquaredError",
+    "Huber",
+    "RootMeanSquaredError",
+    "Accuracy",
+    "BinaryAccuracy",
+    "Precision",
+    "AUC",
+    "FalsePositives",
+)
+
+
+def weight_shapes(case, args):
+    """Shapes of sample_weight that Keras accepts for these inputs."""
+    full = np.shape(args[-1])
+    if case.name in CONFUSION_NAMES:
+        shapes = [(), full[:1], (1,)] if len(full) < 3 else [(), (1,), full[:-1]]
+        if "class_id" not in case.kwargs:
+            shapes += [full, (*full[:-1], 1)]
+        return shapes
+    # Else the last axis holds the classes, or what the function averages.
+    values = full if case.name in ELEMENTWISE else full[:-1]
+    shapes = [(), values] + [values[:rank] for rank in range(1, len(values))]
+    if values:
+        shapes += [(1,) * len(values), (*values[:-1], 1)]
+    return shapes
+
+
+@st.composite
+def runs(draw, case):
+    """A few batches of one kind: shapes, dtypes, weights and masks drawn."""
+    label_dtype = draw(st.sampled_from(LABEL_DTYPES))
+    # Keras computes sigmoid and logarithm in half precision, and a user's function
+    # computes in whatever the scores are: nothing to compare with.
+    no_halves = (
+        case.kwargs.get("from_logits")
+        or "Crossentropy" in case.name
+        or case.name == "MeanMetricWrapper"
+    )
+    score_dtype = draw(st.sampled_from(SCORE_DTYPES[2:] if no_halves else SCORE_DTYPES))
+    rank = draw(st.sampled_from(case.ranks))
+    batches = []
+    weighted = draw(st.booleans())
+    masked = draw(st.booleans()) and "Categorical" not in case.name
+    for _ in range(draw(st.integers(1, 3))):
+        shape = tuple(draw(st.integers(1, 6)) for _ in range(rank))
+        seed = draw(st.integers(0, 2**32 - 1))
+        batch = case.batch(seed, shape, label_dtype, score_dtype)
+        rng = np.random.default_rng(seed)
+        weight = mask = None
+        if weighted:
+            weight_shape = draw(st.sampled_from(weight_shapes(case, batch.args)))
+            weight = rng.integers(0, 9, weight_shape).astype(np.float32) / 4
+        if masked and len(shape) > case.sample_rank - 1:
+            rank_of_mask = max(1, len(shape) - case.sample_rank + 1)
+            mask = rng.uniform(size=shape[:rank_of_mask]) < 0.7
+        batches.append(batch._replace(weight=weight, mask=mask))
+    return label_dtype, score_dtype, batches
+
+
+def keras_accepts(metric, batches):
+    """The metric after all batches, or None where Keras refuses one."""
+    try:
+        return updated(metric, batches)
+    except Exception as error:
+        note(f"keras: {type(error).__name__}: {error}")
+        return None
+
+
+def refusal_of(metric, batches):
+    """The error with which our metric refuses one of the batches, or None."""
+    try:
+        updated(metric, batches)
+    except (ValueError, TypeError) as error:
+        return error
+    return None
+
+
+def close_enough(case, score_dtype):
+    if case.name in COMPARED_IN_FLOAT32:
+        return KERAS_ERROR["float32"]
+    return KERAS_ERROR[score_dtype]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+@given(data=st.data())
+def test_random_runs(case, data):
+    label_dtype, score_dtype, batches = data.draw(runs(case))
+    theirs = keras_accepts(case.keras(), batches)
+    ours = case.ours()
+    if theirs is None:
+        masked = "ignore_class" in case.kwargs
+        may_answer = any(
+            b.weight is not None and (masked or b.mask is not None) for b in batches
+        )
+        if "bfloat16" in (label_dtype, score_dtype) and not IS_TORCH:
+            may_answer = True  # ml_dtypes has gaps that Keras falls into
+        refusal = refusal_of(ours, batches)
+        if refusal is not None:
+            note(f"ours: {refusal}")
+            return
+        # Keras multiplies weights by the mask in place, so it cannot broadcast them
+        # up; that is no reason to refuse, but the answer has to be the right one.
+        assert may_answer, "Keras refuses this"
+        reference = reference_after(case.name, case.kwargs, batches)
+        assert_states_close(state(ours), reference.state(), case.tolerance, 1e-12)
+        return
+    updated(ours, batches)
+    reference = reference_after(case.name, case.kwargs, batches)
+    assert_states_close(state(ours), reference.state(), case.tolerance, 1e-12)
+    error = case.tolerance + ROUNDING["float32"]
+    assert_close(ours.result(), reference.result(), error, 1e-6)
+    assert tuple(ours.result().shape) == tuple(theirs.result().shape)
+    error = close_enough(case, score_dtype)
+    assert_states_close(state(ours), state(theirs), error, error)
+    assert_close(ours.result(), theirs.result(), error, error)
+
+
+@given(
+    labels=st.sampled_from(["(n,)", "(n,1)", "(n,t)", "(n,t,1)"]),
+    scores=st.sampled_from(["(n,)", "(n,1)", "(n,t)", "(n,t,1)"]),
+    case=st.sampled_from(
+        [
+            c
+            for c in CASES
+            if c.name in RANK_MATCHING
+            and not {"label_weights", "multi_label"} & set(c.kwargs)
+        ]
+    ),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_trailing_axis_of_one(labels, scores, case, seed):
+    """Ranks that differ by a trailing 1 are brought together as in Keras."""
+    shapes = {"(n,)": (4,), "(n,1)": (4, 1), "(n,t)": (4, 3), "(n,t,1)": (4, 3, 1)}
+    if ("t" in labels) != ("t" in scores):
+        return
+    y_true = case.batch(seed, shapes[labels]).args[0]
+    y_pred = case.batch(seed, shapes[scores]).args[1]
+    batches = [Batch((y_true, y_pred))]
+    theirs, ours = updated(case.keras(), batches), updated(case.ours(), batches)
+    assert_states_close(state(ours), state(theirs), 1e-5, 1e-6)
+    reference = reference_after(case.name, case.kwargs, batches)
+    assert_states_close(state(ours), reference.state(), case.tolerance, 1e-12)
+
+
+# What an error must name: the argument that is wrong.
+ARGUMENT = re.compile(
+    r"\b(y_true|y_pred|sample_weight|values|k|top_k|class_id|label_weights)\b"
+)
+SHAPES = [(), (1,), (3,), (3, 1), (3, 4), (1, 4), (3, 4, 1), (3, 4, 2), (2, 4), (5,)]
+
+
+@pytest.mark.filterwarnings("ignore:In loss categorical_crossentropy:SyntaxWarning")
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.name != "MeanMetricWrapper"], ids=lambda c: c.id
+)
+@given(data=st.data())
+def test_any_shapes_agree_or_raise(case, data):
+    """Whatever the shapes: Keras's answer or a clear error, never another number."""
+    draw = data.draw
+    first, second = (draw(st.sampled_from(SHAPES)) for _ in range(2))
+    weight_shape = draw(st.sampled_from([None, *SHAPES]))
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    # Labels 0 and 1 fit every class; scores without ties leave no choice.
+    y_true = rng.integers(0, 2, first).astype(np.float32)
+    y_pred = np.float32(rng.permutation(np.prod(second, dtype=int)) + 1) / 32
+    args = (y_pred.reshape(second),)
+    if case.name not in ("Mean", "Sum"):
+        args = (y_true, *args)
+    weight = None
+    if weight_shape is not None:
+        weight = rng.integers(0, 9, weight_shape).astype(np.float32) / 4
+    batches = [Batch(args, weight)]
+    theirs, ours = keras_accepts(case.keras(), batches), case.ours()
+    before = state_bits(ours)
+    refusal = refusal_of(ours, batches)
+    if refusal is not None:
+        note(f"ours: {refusal}")
+        assert ARGUMENT.search(str(refusal)), refusal
+        # The first batch of a multi-label AUC builds the state.
+        assert not before or state_bits(ours) == before
+        return
+    if theirs is None and () in (first, second):
+        return  # single numbers are no less clear to us than to Python
+    if theirs is None and "ignore_class" in case.kwargs and weight is not None:
+        return  # Keras multiplies weights by the mask in place, see above
+    assert theirs is not None, "Keras refuses these shapes"
+    assert_states_close(state(ours), state(theirs), 1e-5, 1e-5)
+
+
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 7))
+def test_top_k_ties_and_nan(seed, k):
+    """Tied scores are hits; NaN takes the place of a largest score."""
+    rng = np.random.default_rng(seed)
+    y_pred = rng.integers(0, 3, (6, 7)).astype(np.float32)
+    y_pred[rng.uniform(size=y_pred.shape) < 0.15] = np.nan
+    y_true = rng.integers(0, 7, 6).astype(np.int32)
+    batches = [Batch((y_true, y_pred))]
+    name = "SparseTopKCategoricalAccuracy"
+    theirs = updated(keras.metrics.SparseTopKCategoricalAccuracy(k=k), batches)
+    ours = updated(kt.SparseTopKCategoricalAccuracy(k=k), batches)
+    assert as_float(ours) == as_float(theirs)
+    assert_states_close(
+        state(ours), reference_after(name, {"k": k}, batches).state(), 0
+    )
+
+
+@pytest.mark.parametrize("name", ["SparseCategoricalAccuracy", "CategoricalAccuracy"])
+@given(seed=st.integers(0, 2**32 - 1), classes=st.integers(1, 70))
+def test_argmax_ties_and_nan(name, seed, classes):
+    """The first largest score wins; NaN counts as largest, as in torch and NumPy."""
+    rng = np.random.default_rng(seed)
+    y_pred = rng.integers(0, 4, (9, classes)).astype(np.float32)
+    y_pred[rng.uniform(size=y_pred.shape) < 0.03] = np.nan
+    y_pred[rng.uniform(size=y_pred.shape) < 0.03] = -np.inf
+    y_true = rng.integers(0, classes, 9)
+    if name == "CategoricalAccuracy":
+        y_true = np.eye(classes, dtype=np.float32)[y_true]
+    batches = [Batch((y_true, y_pred))]
+    theirs = updated(getattr(keras.metrics, name)(), batches)
+    ours = updated(getattr(kt, name)(), batches)
+    assert as_float(ours) == as_float(theirs)
+
+
+@pytest.mark.parametrize("name", ["Precision", "Recall"])
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 7))
+def test_confusion_top_k_ties_go_to_the_lowest_index(name, seed, k):
+    rng = np.random.default_rng(seed)
+    y_pred = rng.integers(0, 3, (6, 7)).astype(np.float32) / 2
+    y_true = rng.integers(0, 2, (6, 7)).astype(np.float32)
+    batches = [Batch((y_true, y_pred))]
+    ours = updated(getattr(kt, name)(top_k=k), batches)
+    assert_states_close(
+        state(ours), reference_after(name, {"top_k": k}, batches).state(), 0
+    )
+
+
+@pytest.mark.parametrize("name", ["Precision", "Recall", "TruePositives"])
+def test_thresholds_in_buckets_as_in_keras(name):
+    """Evenly spaced thresholds go through Keras's float32 formula, bit by bit."""
+    count = 200
+    thresholds = [i / (count - 1) for i in range(count)]
+    steps = np.arange(count, dtype=np.float32) / np.float32(count - 1)
+    near = [np.nextafter(steps, np.float32(side)) for side in (-1, 2)]
+    y_pred = np.concatenate([steps, *near, steps.astype(np.float16)])
+    y_true = np.float32(np.arange(len(y_pred)) % 3 > 0)
+    batches = [Batch((y_true, np.float32(y_pred)))]
+    kwargs = {"thresholds": thresholds}
+    ours = updated(getattr(kt, name)(**kwargs), batches)
+    theirs = updated(getattr(keras.metrics, name)(**kwargs), batches)
+    assert_states_close(state(ours), state(theirs), 0)
+
+
+@pytest.mark.parametrize("count", [3, 33, 101, 200, 1000])
+@pytest.mark.parametrize("score_dtype", ["float16", "float32", "float64"])
+def test_auc_buckets_as_in_keras(count, score_dtype):
+    """Also scores in float64, which Keras rounds to float32 first."""
+    steps = np.arange(count) / (count - 1)
+    rng = np.random.default_rng(count)
+    y_pred = np.concatenate([steps, rng.uniform(size=500)]).astype(score_dtype)
+    y_true = np.float32(rng.integers(0, 2, len(y_pred)))
+    batches = [Batch((y_true, y_pred))]
+    ours = updated(kt.AUC(num_thresholds=count), batches)
+    theirs = updated(keras.metrics.AUC(num_thresholds=count), batches)
+    assert_states_close(state(ours), state(theirs), 0)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 0.9])
+@pytest.mark.parametrize("score_dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", ["BinaryAccuracy", "Precision"])
+def test_score_equal_to_the_threshold_is_not_above(name, threshold, score_dtype):
+    """The threshold is a float32 number, to which float64 scores are compared."""
+    scores = np.array([threshold, np.float32(threshold)]).astype(score_dtype)
+    step = scores.dtype.type(2)
+    y_pred = np.concatenate([scores, np.nextafter(scores, step)])
+    batches = [Batch((np.ones(len(y_pred), np.float32), y_pred))]
+    kwargs = {"threshold" if name == "BinaryAccuracy" else "thresholds": threshold}
+    ours = updated(getattr(kt, name)(**kwargs), batches)
+    if score_dtype != "float16":  # torch rounds the threshold to float16 then
+        reference = reference_after(name, kwargs, batches)
+        assert_states_close(state(ours), reference.state(), 0)
+    if score_dtype == "float64" and not IS_TORCH:
+        return  # Keras's NumPy backend rounds every float64 array to float32
+    theirs = updated(getattr(keras.metrics, name)(**kwargs), batches)
+    assert_states_close(state(ours), state(theirs), 0)
+
+
+@pytest.mark.parametrize("name", ["Mean", "Sum"])
+def test_mask_of_values_counts_only_with_weights(name):
+    """A quirk of Keras: without weights, Mean and Sum ignore the mask."""
+    mask = np.array([True, False, True])
+    for weight in (None, np.float32([1.0, 2.0, 3.0])):
+        batches = [Batch((np.float32([1.0, 10.0, 100.0]),), weight, mask)]
+        ours = updated(getattr(kt, name)(), batches)
+        theirs = updated(getattr(keras.metrics, name)(), batches)
+        assert_states_close(state(ours), state(theirs), 0)
+
+
+@given(seed=st.integers(0, 2**32 - 1), weighted=st.booleans())
+def test_sparse_crossentropy_masks_and_ignored_class(seed, weighted):
+    """ignore_class rows count as zeros, unless there are weights or a mask."""
+    case = default_case("SparseCategoricalCrossentropy")
+    kwargs = {"ignore_class": 1}
+    rng = np.random.default_rng(seed)
+    batch = case.batch(seed, (5, 3), "int32")
+    batch = batch._replace(mask=rng.uniform(size=(5, 3)) < 0.6)
+    if weighted:
+        batch = batch._replace(weight=rng.integers(0, 5, (5, 3)).astype(np.float32))
+    ours = updated(kt.SparseCategoricalCrossentropy(**kwargs), [batch])
+    theirs = updated(keras.metrics.SparseCategoricalCrossentropy(**kwargs), [batch])
+    reference = reference_after(case.name, kwargs, [batch])
+    assert_states_close(state(ours), state(theirs), 1e-5, 1e-6)
+    assert_states_close(state(ours), reference.state(), case.tolerance, 1e-12)
+
+
+@pytest.mark.parametrize("ignore_class", [-1, 255, 0])
+def test_ignored_class_may_be_out_of_range(ignore_class):
+    y_true = np.array([0, ignore_class, 2, ignore_class], np.int32)
+    y_pred = np.float32([[0.2, 0.3, 0.5]] * 4)
+    batches = [Batch((y_true, y_pred))]
+    kwargs = {"ignore_class": ignore_class}
+    ours = updated(kt.SparseCategoricalCrossentropy(**kwargs), batches)
+    theirs = updated(keras.metrics.SparseCategoricalCrossentropy(**kwargs), batches)
+    assert_states_close(state(ours), state(theirs), 1e-6)
+
+
+@pytest.mark.torch_only
+@pytest.mark.parametrize("axis", [1, -2])
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize(
+    "name", ["CategoricalCrossentropy", "SparseCategoricalCrossentropy"]
+)
+def test_class_axis(name, axis, from_logits):
+    """Classes on another axis than the last one (NumPy's Keras cannot)."""
+    y_true, y_pred = default_case(name).batch(3, (4, 5)).args
+    y_pred = np.moveaxis(y_pred, -1, axis)
+    if name == "CategoricalCrossentropy":
+        y_true = np.moveaxis(y_true, -1, axis)
+    weight = np.float32([[0.5, 1.0, 0.0, 2.0, 1.0]] * 4)
+    kwargs = {"axis": axis, "from_logits": from_logits}
+    for batch in (Batch((y_true, y_pred)), Batch((y_true, y_pred), weight)):
+        ours = updated(getattr(kt, name)(**kwargs), [batch])
+        theirs = updated(getattr(keras.metrics, name)(**kwargs), [batch])
+        assert_states_close(state(ours), state(theirs), 1e-5)
+        reference = reference_after(name, kwargs, [batch])
+        assert_states_close(state(ours), reference.state(), 1e-6)
+
+
+# On NumPy Keras rounds every float64 array to float32.
+@pytest.mark.parametrize(
+    "score_dtype", ["float32", "float64"] if IS_TORCH else ["float32"]
+)
+@pytest.mark.parametrize(
+    "name", ["BinaryCrossentropy", "SparseCategoricalCrossentropy"]
+)
+def test_saturated_probabilities_as_in_keras(name, score_dtype):
+    """Scores of exactly 0 and 1 meet the same clipping as in Keras."""
+    if name == "BinaryCrossentropy":
+        y_true = np.float32([[0], [1], [0], [1], [0]])
+        y_pred = np.array([[0], [1], [1], [0], [1 - 2**-24]])
+    else:
+        y_true = np.int32([0, 1, 1])
+        y_pred = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    batches = [Batch((y_true, y_pred.astype(score_dtype)))]
+    ours = updated(getattr(kt, name)(), batches)
+    theirs = updated(getattr(keras.metrics, name)(), batches)
+    assert_states_close(state(ours), state(theirs), 1e-5)
+
+
+def test_binary_crossentropy_of_large_logits_is_exact():
+    """No clipping of the probability: on NumPy Keras stops at 16.1."""
+    y_pred = np.float32([[-200.0], [200.0], [50.0], [-0.001]])
+    y_true = np.float32([[1.0], [0.0], [1.0], [0.0]])
+    batches = [Batch((y_true, y_pred))]
+    ours = updated(kt.BinaryCrossentropy(from_logits=True), batches)
+    small = float(np.log1p(np.exp(-50.0)) + np.log1p(np.exp(np.float64(y_pred[3, 0]))))
+    assert_close(state(ours)["total"], 400.0 + small, 1e-9)
+    if IS_TORCH:
+        theirs = updated(keras.metrics.BinaryCrossentropy(from_logits=True), batches)
+        assert_close(ours.result(), theirs.result(), 1e-6)
+
+
+@pytest.mark.parametrize("name", ["MeanSquaredError", "MeanAbsoluteError"])
+def test_unsigned_integers_do_not_wrap(name):
+    """In Keras 250 - 5 is taken modulo 256."""
+    batches = [Batch((np.uint8([[250], [5]]), np.uint8([[5], [250]])))]
+    expected = 245.0**2 if name == "MeanSquaredError" else 245.0
+    assert as_float(updated(getattr(kt, name)(), batches)) == expected
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+def test_integer_scores(case):
+    """Integer y_pred, where Keras takes it."""
+    if "Crossentropy" in case.name or case.kwargs.get("from_logits"):
+        pytest.skip("integers are no probabilities")
+    batch = case.batch(0, (6, 4)[: case.sample_rank], "int32", "int64")
+    ours = updated(case.ours(), [batch])
+    reference = reference_after(case.name, case.kwargs, [batch])
+    assert_states_close(state(ours), reference.state(), case.tolerance)
+    if case.name == "Huber" or "top_k" in case.kwargs:
+        return  # Keras halves in integers; integers make ties
+    theirs = updated(case.keras(), [batch])
+    assert_states_close(state(ours), state(theirs), 1e-6)
+
+
+def test_large_integer_labels_are_compared_exactly():
+    """Ids beyond 2**24 and 2**53 that float32 or float64 would take for equal."""
+    for base, dtype in ((2**24, np.int32), (2**53, np.int64)):
+        y_true = np.array([base, base + 1, base + 1, base], dtype)
+        y_pred = np.array([base, base + 1, base, base + 1], dtype)
+        assert as_float(updated(kt.Accuracy(), [Batch((y_true, y_pred))])) == 0.5
+        scores = np.stack([y_pred, y_pred - 8], axis=-1)
+        ids = kt.SparseTopKCategoricalAccuracy(k=2, from_sorted_ids=True)
+        assert as_float(updated(ids, [Batch((y_true, scores))])) == 0.5
+
+
+def test_regression_keeps_the_precision_of_labels():
+    """y_true in float64 against y_pred in float16 is not rounded to float16."""
+    y_true, y_pred = np.array([[2049.25]]), np.float16([[2048]])
+    metric = updated(kt.MeanAbsoluteError(), [Batch((y_true, y_pred))])
+    assert as_float(metric) == 1.25
+
+
+@pytest.mark.parametrize("name", ["Mean", "Sum"])
+def test_integer_dtype_of_a_reduction(name):
+    if name == "Mean":
+        pytest.skip("Keras gives no meaning to the mean in an integer dtype")
+    ours, theirs = kt.Sum(dtype="int32"), keras.metrics.Sum(dtype="int32")
+    for metric in (ours, theirs):
+        metric.update_state(to_backend(np.int32([1, 2, 3])))
+    assert to_numpy(ours.result()).dtype == to_numpy(theirs.result()).dtype
+    assert as_float(ours) == as_float(theirs) == 6
+
+
+@pytest.mark.parametrize("floatx", ["float16", "float64"])
+def test_floatx_rules_the_result(floatx):
+    keras.config.set_floatx(floatx)
+    try:
+        for name in ("Mean", "Precision", "AUC", "TruePositives"):
+            case = default_case(name)
+            batch = case.sample(0, 8)
+            ours, theirs = updated(case.ours(), [batch]), updated(case.keras(), [batch])
+            # Keras divides in float32 where floatx is float64.
+            if floatx == "float16":
+                assert result_dtype(ours) == result_dtype(theirs)
+            else:
+                assert result_dtype(ours) == floatx
+            assert {v.dtype for v in keras_variables(ours).values()} == {"float64"}
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def test_backend_is_the_one_asked_for():
+    assert BACKEND in ("torch", "numpy")

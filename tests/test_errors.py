@@ -1,0 +1,343 @@
+"""Bad input: an error that names the argument, and a state that is as it was."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import keras_tally as kt
+from cases import CONFUSION_NAMES, COUNTS, DEFAULT_CASES, RATIOS, default_case
+from support import IS_TORCH, as_float, state_bits, to_backend, updated
+
+if IS_TORCH:
+    import torch
+
+every_class = pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
+# Their inputs are `values`, and any shape is good.
+REDUCTIONS = ("Mean", "Sum")
+# The user's own function sees the inputs first and may raise what it likes.
+two_inputs = pytest.mark.parametrize(
+    "case",
+    [c for c in DEFAULT_CASES if c.name not in (*REDUCTIONS, "MeanMetricWrapper")],
+    ids=lambda c: c.name,
+)
+no_wrapper = pytest.mark.parametrize(
+    "case", [c for c in DEFAULT_CASES if c.name != "MeanMetricWrapper"],
+    ids=lambda c: c.name,
+)  # fmt: skip
+
+
+def assert_refused(metric, args, match, weight=None, error=(ValueError, TypeError)):
+    """The update raises, says which argument, and leaves every bit as it was."""
+    before = state_bits(metric)
+    kwargs = {} if weight is None else {"sample_weight": weight}
+    with pytest.raises(error, match=match):
+        metric.update_state(*args, **kwargs)
+    assert state_bits(metric) == before
+
+
+def used(case):
+    """A metric with some state to lose, and a good batch for it."""
+    batch = case.sample(0, 6)
+    return updated(case.ours(), [batch]), [to_backend(a) for a in batch.args]
+
+
+@two_inputs
+def test_batch_sizes_that_differ(case):
+    metric, (y_true, y_pred) = used(case)
+    assert_refused(metric, (y_true[:4], y_pred), "y_true|y_pred")
+    assert_refused(metric, (y_true, y_pred[:4]), "y_true|y_pred")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *CONFUSION_NAMES,
+        "BinaryCrossentropy",
+        "CategoricalCrossentropy",
+        "SparseCategoricalCrossentropy",
+    ],
+)
+def test_ranks_that_differ(name):
+    """Where Keras broadcasts (the regression family), so do we; not here."""
+    metric, (y_true, y_pred) = used(default_case(name))
+    stack = torch.stack if IS_TORCH else np.stack
+    assert_refused(metric, (y_true, stack([y_pred, y_pred])[None]), "y_true|y_pred")
+
+
+@pytest.mark.parametrize("name", CONFUSION_NAMES)
+def test_confusion_shapes_must_match(name):
+    """Keras broadcasts or flattens some of these into plausible numbers."""
+    metric = getattr(kt, name)()
+    updated(metric, [default_case(name).sample(0, 5)])
+    rng = np.random.default_rng(0)
+    for first, second in (
+        ((4, 3), (4, 1)),
+        ((4, 1), (4, 3)),
+        ((4,), (4, 3)),
+        ((4, 3), (12,)),
+        ((1,), (4,)),
+        ((4, 3), (3, 4)),
+    ):
+        args = [to_backend(np.float32(rng.uniform(size=s))) for s in (first, second)]
+        assert_refused(metric, args, "y_true|y_pred", error=ValueError)
+
+
+@every_class
+def test_weights_of_another_batch(case):
+    metric, args = used(case)
+    if case.name == "MeanMetricWrapper":
+        args = [to_backend(a) for a in case.sample(0, 6).args]
+    for shape in ((5,), (7,), (5, 1), (6, 1, 1, 1, 1)):
+        weight = to_backend(np.ones(shape, np.float32))
+        assert_refused(metric, args, "sample_weight", weight)
+
+
+@every_class
+def test_full_rank_weights_of_another_shape(case):
+    batch = case.batch(0, (6, 4)[: max(2, case.sample_rank)][: len(case.ranks)])
+    metric = updated(case.ours(), [batch])
+    args = [to_backend(a) for a in batch.args]
+    weight = to_backend(np.ones((6, 9), np.float32))
+    assert_refused(metric, args, "sample_weight", weight)
+
+
+def bad_dtypes(array):
+    """The array in dtypes that no metric takes."""
+    yield array.astype(np.complex64)
+    yield array.astype(str)
+    yield array.astype(object)
+    yield array.astype(ml_dtypes.float8_e4m3fn)
+    if IS_TORCH:
+        tensor = torch.from_numpy(array)
+        yield tensor.to(torch.complex64)
+        yield tensor.to(torch.float8_e4m3fn)
+        yield tensor.to(torch.float8_e5m2)
+
+
+@no_wrapper
+def test_dtypes_no_metric_takes(case):
+    metric, args = used(case)
+    names = ("values",) if case.name in REDUCTIONS else ("y_true", "y_pred")
+    arrays = case.sample(0, 6).args
+    for position, name in enumerate(names):
+        for bad in bad_dtypes(np.float32(arrays[position])):
+            broken = list(args)
+            broken[position] = bad
+            assert_refused(metric, broken, name, error=TypeError)
+
+
+@no_wrapper
+def test_weights_of_a_bad_dtype(case):
+    metric, args = used(case)
+    for bad in bad_dtypes(np.ones(6, np.float32)):
+        assert_refused(metric, args, "sample_weight", bad, error=TypeError)
+
+
+@no_wrapper
+@pytest.mark.parametrize(
+    "bad", [None, "text", object(), {}, [[1.0], [2.0, 3.0]], {"a": 1}, print]
+)
+def test_things_that_are_no_tensors(case, bad):
+    metric, args = used(case)
+    names = ("values",) if case.name in REDUCTIONS else ("y_true", "y_pred")
+    for position, name in enumerate(names):
+        broken = list(args)
+        broken[position] = bad
+        assert_refused(metric, broken, name)
+    if bad is not None:
+        assert_refused(metric, args, "sample_weight", bad)
+
+
+@pytest.mark.parametrize("label", [-1, 7, 1000, -(2**31), 2**31 - 1, 2**40])
+@pytest.mark.parametrize(
+    "name", ["SparseTopKCategoricalAccuracy", "SparseCategoricalCrossentropy"]
+)
+def test_labels_out_of_range(name, label):
+    """Labels that cannot be an index: neither a number nor a read elsewhere."""
+    metric, (_, y_pred) = used(default_case(name))
+    labels = np.array([0, 1, 2, 3, 4, label], np.int64)
+    assert_refused(metric, (to_backend(labels), y_pred), "y_true", error=ValueError)
+    assert_refused(metric, (to_backend(labels.astype(np.float64)), y_pred), "y_true")
+
+
+@pytest.mark.parametrize("label", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "name", ["SparseTopKCategoricalAccuracy", "SparseCategoricalCrossentropy"]
+)
+def test_labels_that_are_no_numbers(name, label):
+    metric, (_, y_pred) = used(default_case(name))
+    labels = np.float32([0, 1, 2, 3, 4, label])
+    assert_refused(metric, (to_backend(labels), y_pred), "y_true", error=ValueError)
+
+
+def test_bad_label_deep_in_a_large_batch():
+    """The state is untouched even if most of the batch was read already."""
+    rng = np.random.default_rng(0)
+    y_true = rng.integers(0, 3, 200_000)
+    y_pred = np.float32(rng.uniform(size=(200_000, 3)))
+    y_true[-1] = 3
+    for threads in (1, 2):
+        kt.set_num_threads(threads)
+        metric, _ = used(default_case("SparseCategoricalCrossentropy"))
+        args = (to_backend(y_true), to_backend(y_pred))
+        assert_refused(metric, args, "y_true", error=ValueError)
+
+
+@pytest.mark.parametrize("label", [-1, 7, 2**40])
+def test_sparse_accuracy_counts_labels_out_of_range_as_wrong(label):
+    case = default_case("SparseCategoricalAccuracy")
+    _, y_pred = case.sample(0, 6).args
+    metric = case.ours()
+    labels = np.argmax(y_pred, axis=-1)
+    labels[2] = label
+    metric.update_state(to_backend(labels), to_backend(y_pred))
+    assert as_float(metric) == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize("name", ["BinaryAccuracy", "Precision", "Recall", *COUNTS])
+def test_nan_scores_are_above_no_threshold(name):
+    y_true = np.float32([1, 1, 0, 0])
+    y_pred = np.float32([np.nan, 0.9, np.nan, 0.9])
+    metric = getattr(kt, name)()
+    metric.update_state(to_backend(y_true), to_backend(y_pred))
+    expected = {
+        "BinaryAccuracy": 0.5,
+        "Precision": 0.5,
+        "Recall": 0.5,
+        "TruePositives": 1,
+        "FalsePositives": 1,
+        "FalseNegatives": 1,
+        "TrueNegatives": 1,
+    }
+    assert as_float(metric) == expected[name]
+
+
+@pytest.mark.parametrize("name", ["MeanSquaredError", "BinaryCrossentropy", "Mean"])
+def test_nan_inputs_of_means_give_nan(name):
+    case = default_case(name)
+    batch = case.sample(0, 6)
+    args = [a.copy() for a in batch.args]
+    args[-1][3] = np.nan
+    metric = case.ours()
+    metric.update_state(*(to_backend(a) for a in args))
+    assert np.isnan(as_float(metric))
+    metric.reset_state()
+    updated(metric, [batch])
+    assert not np.isnan(as_float(metric))
+
+
+# Constructors.
+
+
+@pytest.mark.parametrize(
+    "thresholds", [-0.1, 1.1, [0.5, 2.0], [0.5, None], [-1e-9], float("nan")]
+)
+@pytest.mark.parametrize("name", [*COUNTS, *RATIOS])
+def test_thresholds_outside_the_unit_interval(name, thresholds):
+    with pytest.raises((ValueError, TypeError), match=r"[Tt]hreshold"):
+        getattr(kt, name)(thresholds=thresholds)
+
+
+@pytest.mark.parametrize("thresholds", [[-0.1], [0.5, 1.5], [float("nan")]])
+def test_auc_thresholds_outside_the_unit_interval(thresholds):
+    with pytest.raises(ValueError, match=r"[Tt]hreshold"):
+        kt.AUC(thresholds=thresholds)
+
+
+@pytest.mark.parametrize("num_thresholds", [1, 0, -5])
+def test_auc_needs_two_thresholds(num_thresholds):
+    with pytest.raises(ValueError, match="num_thresholds"):
+        kt.AUC(num_thresholds=num_thresholds)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "match"),
+    [
+        ({"curve": "DET"}, "curve|DET"),
+        ({"summation_method": "simpson"}, "summation|simpson"),
+        ({"num_labels": 3}, "num_labels"),
+    ],
+)
+def test_auc_arguments(kwargs, match):
+    with pytest.raises(ValueError, match=match):
+        kt.AUC(**kwargs)
+
+
+@every_class
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "no_such_dtype"])
+def test_metric_dtypes_that_do_not_exist(case, dtype):
+    with pytest.raises((ValueError, TypeError), match=r"dtype|policy|float8"):
+        case.ours(dtype=dtype)
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_class_id(name):
+    metric = getattr(kt, name)(class_id=1)
+    vector = to_backend(np.float32([0.0, 1.0]))
+    assert_refused(metric, (vector, vector), "class_id", error=ValueError)
+    metric = getattr(kt, name)(class_id=3)
+    matrix = to_backend(np.float32([[0.0, 1.0, 0.5]]))
+    assert_refused(metric, (matrix, matrix), "class_id")
+
+
+@pytest.mark.parametrize(
+    "name", ["TopKCategoricalAccuracy", "SparseTopKCategoricalAccuracy"]
+)
+def test_k_beyond_the_classes(name):
+    """torch refuses it; NumPy takes every class as a hit."""
+    case = default_case(name)
+    args = [to_backend(a) for a in case.sample(0, 6).args]
+    metric = getattr(kt, name)(k=8)
+    if IS_TORCH:
+        assert_refused(metric, args, r"\bk\b", error=ValueError)
+    else:
+        metric.update_state(*args)
+        assert as_float(metric) == 1.0
+
+
+@pytest.mark.torch_only
+@pytest.mark.parametrize("name", RATIOS)
+def test_top_k_beyond_the_classes(name):
+    metric = getattr(kt, name)(top_k=4)
+    matrix = to_backend(np.float32([[0.0, 1.0, 0.5]]))
+    assert_refused(metric, (matrix, matrix), "k")
+
+
+def test_multi_label_needs_two_axes():
+    metric = kt.AUC(multi_label=True)
+    vector = to_backend(np.float32([0.0, 1.0]))
+    with pytest.raises(ValueError, match="y_pred"):
+        metric.update_state(vector, vector)
+    assert not metric.variables
+
+
+def test_multi_label_number_of_labels():
+    metric = kt.AUC(multi_label=True, num_labels=3)
+    matrix = to_backend(np.float32([[0.0, 1.0]]))
+    assert_refused(metric, (matrix, matrix), "y_pred|y_true|label", error=ValueError)
+
+
+def test_label_weights_of_another_number_of_labels():
+    matrix = to_backend(np.float32([[0.0, 1.0, 1.0]]))
+    metric = kt.AUC(label_weights=[1.0, 2.0])
+    assert_refused(metric, (matrix, matrix), "label", error=ValueError)
+
+
+def test_stateless_update_needs_every_variable():
+    metric = kt.Mean()
+    with pytest.raises(ValueError, match="metric_variables"):
+        metric.stateless_update_state([], np.float32([1.0]))
+
+
+def test_messages_say_what_arrived_and_what_is_accepted():
+    metric = kt.MeanSquaredError()
+    with pytest.raises(ValueError, match=r"\(4, 3\).*\(4, 5\)|4.*3.*4.*5") as caught:
+        metric.update_state(
+            to_backend(np.ones((4, 3), np.float32)),
+            to_backend(np.ones((4, 5), np.float32)),
+        )
+    assert "y_true" in str(caught.value)
+    assert "y_pred" in str(caught.value)
+    with pytest.raises(TypeError, match="float32") as caught:
+        metric.update_state(np.ones((2, 2), np.complex64), np.ones((2, 2)))
+    assert "complex64" in str(caught.value)

@@ -1,0 +1,173 @@
+"""Rules of the repository that no other test would notice being broken."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import keras_tally as kt
+from keras_tally import _native
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sorted((ROOT / "python").rglob("*.py"))
+DEFINITIONS = sorted((ROOT / "csrc" / "defs").glob("*.h"))
+# KT_SHAPE(name, definition, ...): the definition is missing where the shape implies it.
+ROW = re.compile(r"^KT_(?P<shape>\w+)\((?P<name>\w+)(?:,\s*(?P<definition>\w+))?", re.M)
+ROWS = list(ROW.finditer((ROOT / "csrc" / "kernels.def").read_text()))
+MADE = {".git", ".venv", ".bootstrap", "build", "dist", "results"}
+TEXT = {".py", ".pyi", ".md", ".toml", ".txt", ".h", ".cpp", ".def", ".cu"}
+PLAIN = {"Makefile", "run", "CMakeLists.txt"}
+FRAMEWORKS = ("torch", "jax", "tensorflow", "matplotlib", "sklearn")
+
+
+def relative(path):
+    return str(path.relative_to(ROOT))
+
+
+def text_files():
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [f for f in folders if f not in MADE and "cache" not in f]
+        for name in names:
+            path = Path(folder, name)
+            if path.suffix in TEXT or name in PLAIN:
+                yield path
+
+
+def test_the_table_is_what_was_built():
+    built = [(k["executor"], k["name"]) for k in _native.kernels()]
+    written = [(row["shape"].lower(), row["name"]) for row in ROWS]
+    assert written == built, "csrc/kernels.def changed after the extension was built"
+    assert len({name for _, name in written}) == len(written), "a kernel appears twice"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_every_kernel_has_a_definition(row):
+    source = "\n".join(path.read_text() for path in DEFINITIONS)
+    if row["definition"]:
+        assert re.search(rf"\bstruct {row['definition']}\b", source), (
+            f"{row['name']}: no struct {row['definition']} in csrc/defs/"
+        )
+    else:
+        assert (ROOT / "csrc" / "defs" / f"{row['name']}.h").exists(), (
+            f"{row['name']}: no csrc/defs/{row['name']}.h"
+        )
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_every_kernel_is_used_by_a_metric(row):
+    families = sorted((ROOT / "python" / "keras_tally" / "metrics").glob("*.py"))
+    source = "\n".join(path.read_text() for path in families)
+    assert f'"{row["name"]}"' in source
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=relative)
+def test_definitions_start_with_their_numerics(path):
+    assert path.read_text().startswith("//"), "the header comment is missing"
+    assert "#pragma once" in path.read_text()
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=relative)
+def test_definitions_hold_no_loop_thread_or_allocation(path):
+    code = re.sub(r"//.*", "", path.read_text())
+    forbidden = r"\b(for|while)\s*\(|\bnew\b|\bmalloc\b|\bstd::(vector|thread|mutex)\b"
+    assert not re.search(forbidden, code), "loops and the like belong to csrc/exec/"
+
+
+def test_import_brings_in_no_framework():
+    code = (
+        "import sys, keras; before = set(sys.modules); import keras_tally; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_BACKEND": "numpy"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    added = {name.split(".")[0] for name in done.stdout.split()}
+    assert "keras_tally" in added
+    assert not added.intersection(FRAMEWORKS)
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=relative)
+def test_frameworks_are_imported_by_their_backend_only(path):
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module.split(".")[0])
+    allowed = {path.stem} if path.parent.name == "_backends" else set()
+    assert not imported.intersection(FRAMEWORKS) - allowed
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=relative)
+def test_no_error_is_swallowed(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            where = f"{relative(path)}:{node.lineno}"
+            assert node.type is not None, f"bare except at {where}"
+            assert not all(isinstance(n, ast.Pass) for n in node.body), (
+                f"an error is ignored at {where}"
+            )
+
+
+def test_no_path_of_a_machine():
+    folders = ("root", "home", "work", "Users", "mnt", "opt", "tmp")
+    path_of = re.compile(rf"(?<![\w.)}}/])/({'|'.join(folders)})/[\w.]")
+    found = [
+        f"{relative(path)}:{number}: {line.strip()}"
+        for path in text_files()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if path_of.search(line)
+    ]
+    assert not found
+
+
+def test_no_test_is_expected_to_fail():
+    word = "xf" + "ail"
+    found = [
+        relative(path)
+        for path in sorted((ROOT / "tests").glob("*.py"))
+        if word in path.read_text()
+    ]
+    assert not found
+
+
+def test_readme_lists_every_metric():
+    readme = (ROOT / "README.md").read_text()
+    missing = [name for name in kt.__all__ if f"`{name}" not in readme]
+    assert set(missing) <= {"__version__", "num_threads", "set_num_threads"}
+
+
+def test_versions_agree():
+    with open(ROOT / "pyproject.toml", "rb") as f:
+        version = tomllib.load(f)["project"]["version"]
+    assert version == kt.__version__
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_requirement_is_pinned():
+    pins = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "requirements.py"), "all"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    names = {
+        re.match(r"[\w.-]+", r)[0].lower().replace("_", "-")
+        for r in done.stdout.splitlines()
+    }
+    assert "torch" in names
+    assert names <= pins

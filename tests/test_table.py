@@ -1,0 +1,142 @@
+"""The table of kernels, the classes, the references and the docs fit together."""
+
+import doctest
+import inspect
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import keras_tally as kt
+import references
+from cases import CASES, CLASS_NAMES, DEFAULT_CASES
+from keras_tally import _native
+
+EXECUTORS = {"elementwise", "rowwise", "binned"}
+
+
+@pytest.fixture
+def kernels_asked_for(monkeypatch):
+    """The names of the kernels that metrics ask for while the test runs."""
+    asked = set()
+    make_plan = _native.make_plan
+
+    def remember(kernel, *args, **kwargs):
+        asked.add(kernel)
+        return make_plan(kernel, *args, **kwargs)
+
+    monkeypatch.setattr(_native, "make_plan", remember)
+    return asked
+
+
+def test_rows_of_the_table():
+    rows = _native.kernels()
+    names = [row["name"] for row in rows]
+    assert names
+    assert len(set(names)) == len(names)
+    assert {row["executor"] for row in rows} == EXECUTORS
+
+
+def test_every_kernel_is_used_by_a_class(kernels_asked_for):
+    for case in CASES:
+        metric = case.ours()
+        metric.update_state(*case.sample(0, 4).args)
+    assert kernels_asked_for == {row["name"] for row in _native.kernels()}
+
+
+def test_every_class_has_a_reference():
+    assert set(references.REFERENCES) == set(CLASS_NAMES)
+
+
+@pytest.mark.parametrize("name", CLASS_NAMES)
+def test_signature_is_keras_signature(name):
+    if name == "Huber":
+        parameters = inspect.signature(kt.Huber).parameters
+        assert {k: p.default for k, p in parameters.items()} == {
+            "threshold": 1.0,
+            "name": "huber",
+            "dtype": None,
+        }
+        return
+    ours = inspect.signature(getattr(kt, name)).parameters
+    theirs = inspect.signature(getattr(keras.metrics, name)).parameters
+    assert [(p.name, p.default, p.kind) for p in ours.values()] == [
+        (p.name, p.default, p.kind) for p in theirs.values()
+    ]
+
+
+@pytest.mark.parametrize("name", CLASS_NAMES)
+def test_update_state_is_keras_update_state(name):
+    reference = getattr(keras.metrics, name, keras.metrics.MeanMetricWrapper)
+    ours = inspect.signature(getattr(kt, name).update_state).parameters
+    theirs = inspect.signature(reference.update_state).parameters
+    assert [(p.name, p.default) for p in ours.values()] == [
+        (p.name, p.default) for p in theirs.values()
+    ]
+
+
+@pytest.mark.parametrize("name", CLASS_NAMES)
+def test_docstring_has_formula_arguments_and_example(name):
+    cls = getattr(kt, name)
+    text = inspect.getdoc(cls)
+    assert cls.__doc__, "the class has no docstring of its own"
+    assert ">>>" in text
+    assert re.search(r"Formula|formula", text), "no formula"
+    for parameter in inspect.signature(cls).parameters:
+        assert re.search(rf"\b{parameter}\b", text), f"{parameter} is not documented"
+
+
+def test_huber_cites_its_source():
+    assert re.search(r"Huber.*1964|1964.*Huber", kt.Huber.__doc__, re.DOTALL)
+
+
+class NumbersMayRound(doctest.OutputChecker):
+    """Compares numbers as numbers, within what float32 can tell apart."""
+
+    NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\binf\b|\bnan\b)")
+    # What NumPy, torch and Keras write around a number.
+    DRESS = re.compile(r"np\.float(?:32|64)|tensor|array|dtype=\S+|[()\s]")
+
+    def check_output(self, want, got, optionflags):
+        if super().check_output(want, got, optionflags):
+            return True
+        want, got = (self.DRESS.sub("", text) for text in (want, got))
+        if self.NUMBER.sub("#", want) != self.NUMBER.sub("#", got):
+            return False
+        numbers = [[float(x) for x in self.NUMBER.findall(t)] for t in (want, got)]
+        return np.allclose(*numbers, rtol=1e-6, atol=1e-7, equal_nan=True)
+
+
+def public_docstrings():
+    finder = doctest.DocTestFinder()
+    tests = []
+    for name in kt.__all__:
+        item = getattr(kt, name)
+        if hasattr(item, "__doc__") and not isinstance(item, str):
+            tests += finder.find(item, name=name, module=False, globs={})
+    tests += finder.find(kt, name="keras_tally", module=kt, globs={})
+    return [test for test in tests if test.examples]
+
+
+@pytest.mark.parametrize("test", public_docstrings(), ids=lambda t: t.name)
+def test_examples_of_docstrings(test):
+    output = []
+    runner = doctest.DocTestRunner(
+        NumbersMayRound(), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
+    test.globs = {"kt": kt, "keras": keras, "keras_tally": kt, "np": np}
+    failures, _ = runner.run(test, out=output.append)
+    assert failures == 0, "".join(output)
+
+
+def test_default_case_of_every_class_uses_defaults():
+    for case in DEFAULT_CASES:
+        if case.name == "MeanMetricWrapper":
+            continue
+        defaults = {
+            k: p.default
+            for k, p in inspect.signature(getattr(kt, case.name)).parameters.items()
+        }
+        for key, value in case.kwargs.items():
+            assert value == defaults[key]
