@@ -10,7 +10,7 @@
 namespace kt::KT_LEVEL {
 
 enum RowNeeds : unsigned {
-  kArgmax = 1u << 0,         // first index of the largest score; NaN is largest
+  kTrueIsArgmax = 1u << 0,   // the label is the first index of the largest score (NaN largest)
   kRankOfTrue = 1u << 1,     // scores above the true class's (NaN counts as above)
   kTrueArgmax = 1u << 2,     // argmax of the row of y_true becomes the label
   kFoundInFirstK = 1u << 3,  // the label is among the first k scores
@@ -22,7 +22,7 @@ enum RowNeeds : unsigned {
 
 struct RowStats {
   double label = 0;  // as given, or the argmax of y_true's row
-  double argmax = 0;
+  bool true_is_argmax = false;
   double rank = 0;
   double log_loss = 0;
   bool true_is_nan = false;
@@ -30,17 +30,17 @@ struct RowStats {
 };
 
 struct CategoricalHit {
-  static constexpr unsigned kNeeds = kArgmax | kTrueArgmax;
+  static constexpr unsigned kNeeds = kTrueIsArgmax | kTrueArgmax;
   KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
-    return row.argmax == row.label ? 1.0 : 0.0;
+    return row.true_is_argmax ? 1.0 : 0.0;
   }
 };
 
 // A label out of range, or one that is no integer, is never hit.
 struct SparseCategoricalHit {
-  static constexpr unsigned kNeeds = kArgmax;
+  static constexpr unsigned kNeeds = kTrueIsArgmax;
   KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
-    return row.argmax == row.label ? 1.0 : 0.0;
+    return row.true_is_argmax ? 1.0 : 0.0;
   }
 };
 

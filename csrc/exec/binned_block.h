@@ -59,6 +59,13 @@ KT_HOST_DEVICE I32 ceil_to_int(F32 x) {
   return whole - (x > __builtin_convertvector(whole, F32));
 }
 
+KT_HOST_DEVICE I32 even_bins_of(F32 y_true, F32 y_pred, float steps, std::int32_t lowest) {
+  I32 bin = ceil_to_int(EvenBin::scaled(y_pred, steps));
+  bin = bin < lowest ? I32{} + lowest : bin;
+  const I32 label = y_true != F32{};
+  return bin * 2 - label;  // a true lane is -1
+}
+
 template <class T>
 bool even_bins(const T* y_true, const T* y_pred, const double* weight, std::int64_t n,
                std::int64_t thresholds, bool first_always_passed, std::int32_t* bins) {
@@ -71,10 +78,7 @@ bool even_bins(const T* y_true, const T* y_pred, const double* weight, std::int6
     for (; i + kLanes<float> <= n; i += kLanes<float>) {
       const F32 p = load<F32>(y_pred + i);
       nans |= p != p;
-      I32 bin = ceil_to_int(EvenBin::scaled(p, steps));
-      bin = bin < lowest ? I32{} + lowest : bin;
-      const I32 label = load<F32>(y_true + i) != F32{};
-      const I32 packed = bin * 2 - label;  // a true lane is -1
+      const I32 packed = even_bins_of(load<F32>(y_true + i), p, steps, lowest);
       std::memcpy(bins + i, &packed, sizeof(packed));
     }
     nan = any_lane(nans);
@@ -89,6 +93,39 @@ bool even_bins(const T* y_true, const T* y_pred, const double* weight, std::int6
     bins[i] = bin * 2 + (y_true[i] != T{0} ? 1 : 0);
   }
   return nan && any_weighted_nan(y_pred, weight, n);
+}
+
+// Bins of the next vector are computed while those of the last are counted:
+// the arithmetic, the increments and the memory all work at once.
+inline bool count_even(const float* y_true, const float* y_pred, std::int64_t n,
+                       std::int64_t thresholds, bool first_always_passed, std::uint32_t* tables,
+                       std::int64_t size) {
+  constexpr int kL = kLanes<float>;
+  const float steps = static_cast<float>(thresholds - 1);
+  const std::int32_t lowest = first_always_passed ? 1 : 0;
+  std::uint32_t* table[kCountTables];
+  for (int t = 0; t < kCountTables; ++t) table[t] = tables + t * size;
+  std::int32_t bins[2][kL];
+  auto nans = F32{} != F32{};
+  const std::int64_t vectors = n / kL;
+  for (std::int64_t v = 0; v <= vectors; ++v) {
+    if (v < vectors) {
+      const F32 p = load<F32>(y_pred + v * kL);
+      nans |= p != p;
+      const I32 packed = even_bins_of(load<F32>(y_true + v * kL), p, steps, lowest);
+      std::memcpy(bins[v & 1], &packed, sizeof(packed));
+    }
+    if (v > 0) {
+      const std::int32_t* last = bins[(v - 1) & 1];
+      for (int i = 0; i < kL; ++i) ++table[i % kCountTables][last[i]];
+    }
+  }
+  std::int32_t rest[kL];
+  const std::int64_t done = vectors * kL;
+  const bool nan_in_rest = even_bins<float>(y_true + done, y_pred + done, nullptr, n - done,
+                                            thresholds, first_always_passed, rest);
+  for (std::int64_t i = 0; i < n - done; ++i) ++table[0][rest[i]];
+  return any_lane(nans) || nan_in_rest;
 }
 
 constexpr std::int64_t kShortList = 31;

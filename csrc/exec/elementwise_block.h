@@ -1,4 +1,5 @@
-// The elementwise loop: a definition over one block, summed in fixed lanes.
+// The elementwise loop: a definition over one block, summed in fixed lanes. The
+// lanes of a block are added to the chunk's, which are reduced once a chunk.
 #pragma once
 
 #include "vec.h"
@@ -7,11 +8,18 @@ namespace kt::KT_LEVEL {
 
 // Four accumulators keep four additions in flight; their number is part of the
 // result's definition, so it never changes with the level.
-constexpr int kAccumulators = 4;
+constexpr int kAccumulators = kBlockLanes / kLanes<double>;
+
+KT_HOST_DEVICE void add_lanes(const F64* acc, double* lanes) {
+  for (int a = 0; a < kAccumulators; ++a) {
+    double* at = lanes + a * kLanes<double>;
+    store_double(at, load_double(at) + acc[a]);
+  }
+}
 
 template <class Def, class T>
 void sum_as_double(const T* y_true, const T* y_pred, std::int64_t n, const Params& params,
-                   double* sums) {
+                   double* lanes) {
   constexpr int kStep = kLanes<double> * kAccumulators;
   F64 acc[kAccumulators] = {};
   std::int64_t i = 0;
@@ -32,13 +40,13 @@ void sum_as_double(const T* y_true, const T* y_pred, std::int64_t n, const Param
       acc[a] += lanes_below(n - i - at) ? v : F64{};
     }
   }
-  sums[0] += sum_lanes((acc[0] + acc[2]) + (acc[1] + acc[3]));
+  add_lanes(acc, lanes);
 }
 
 // Zeros and ones: exact in the input's own precision within a block.
 template <class Def>
 void sum_as_counts(const float* y_true, const float* y_pred, std::int64_t n, const Params& params,
-                   double* sums) {
+                   double* lanes) {
   constexpr int kStep = kLanes<float> * 2;
   F32 acc[2] = {};
   std::int64_t i = 0;
@@ -58,12 +66,16 @@ void sum_as_counts(const float* y_true, const float* y_pred, std::int64_t n, con
       acc[a] += lanes_below_32(n - i - at) ? v : F32{};
     }
   }
-  sums[0] += sum_lanes(acc[0] + acc[1]);
+  float counts[kStep];
+  std::memcpy(counts, acc, sizeof(acc));
+  F64 wide[kAccumulators];
+  for (int a = 0; a < kAccumulators; ++a) wide[a] = load_double(counts + a * kLanes<double>);
+  add_lanes(wide, lanes);
 }
 
 template <class Def, class T>
 void sum_weighted(const T* y_true, const T* y_pred, const double* weight, std::int64_t n,
-                  const Params& params, double* sums) {
+                  const Params& params, double* lanes) {
   constexpr int kStep = kLanes<double> * kAccumulators;
   F64 acc[kAccumulators] = {}, total[kAccumulators] = {};
   for (std::int64_t i = 0; i < n; i += kStep) {
@@ -86,21 +98,21 @@ void sum_weighted(const T* y_true, const T* y_pred, const double* weight, std::i
       total[a] += wa;
     }
   }
-  sums[0] += sum_lanes((acc[0] + acc[2]) + (acc[1] + acc[3]));
-  sums[1] += sum_lanes((total[0] + total[2]) + (total[1] + total[3]));
+  add_lanes(acc, lanes);
+  add_lanes(total, lanes + kBlockLanes);
 }
 
 template <class Def, class T>
 void elementwise_block(const void* y_true, const void* y_pred, const double* weight, std::int64_t n,
-                       const Params& params, double* sums) {
+                       const Params& params, double* lanes) {
   const T* t = static_cast<const T*>(y_true);
   const T* p = static_cast<const T*>(y_pred);
   if (weight != nullptr) {
-    sum_weighted<Def, T>(t, p, weight, n, params, sums);
+    sum_weighted<Def, T>(t, p, weight, n, params, lanes);
   } else if constexpr (Def::kCounts && std::is_same_v<T, float>) {
-    sum_as_counts<Def>(t, p, n, params, sums);
+    sum_as_counts<Def>(t, p, n, params, lanes);
   } else {
-    sum_as_double<Def, T>(t, p, n, params, sums);
+    sum_as_double<Def, T>(t, p, n, params, lanes);
   }
 }
 

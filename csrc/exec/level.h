@@ -10,11 +10,14 @@
 
 namespace kt {
 
-// Adds {sum of w v, sum of w} (or {sum of v} alone when weight is null) over a
-// block. `y_true` and `y_pred` hold float or double, as the function's name in
-// ElementwiseBlocks says.
+// A sum is kept in this many lanes; their number is part of its definition.
+constexpr int kBlockLanes = 32;
+
+// Adds w v over a block to the first kBlockLanes of `lanes` and w to the next
+// (or v alone when weight is null). `y_true` and `y_pred` hold float or double,
+// as the function's name in ElementwiseBlocks says.
 using ElementwiseBlock = void (*)(const void* y_true, const void* y_pred, const double* weight,
-                                  std::int64_t n, const Params& params, double* sums);
+                                  std::int64_t n, const Params& params, double* lanes);
 
 struct ElementwiseBlocks {
   ElementwiseBlock float32;
@@ -41,6 +44,10 @@ struct RowValues {
 // Counts over one threshold: cells[0..3] += TP, FP, FN, TN (weighted or not).
 // Writes the bin of every score, times two plus the label, for the histogram;
 // returns whether a score with non-zero weight is NaN.
+// Neighbouring scores often share a bin: several tables keep their increments
+// from waiting for each other.
+constexpr int kCountTables = 4;
+
 struct BinnedBlocks {
   void (*cells_float32)(const float* y_true, const float* y_pred, const double* weight,
                         std::int64_t n, double threshold, double* cells);
@@ -52,6 +59,11 @@ struct BinnedBlocks {
   bool (*even_float64)(const double* y_true, const double* y_pred, const double* weight,
                        std::int64_t n, std::int64_t thresholds, bool first_always_passed,
                        std::int32_t* bins);
+  // The same without the bins: counts them, in `kCountTables` tables of `size`
+  // that take turns.
+  bool (*count_even_float32)(const float* y_true, const float* y_pred, std::int64_t n,
+                             std::int64_t thresholds, bool first_always_passed,
+                             std::uint32_t* tables, std::int64_t size);
   // `thresholds` ascend and are padded with infinity to 2^k - 1 of them.
   bool (*listed_float32)(const float* y_true, const float* y_pred, const double* weight,
                          std::int64_t n, const float* thresholds, std::int64_t count,

@@ -79,10 +79,43 @@ std::int64_t row_argmax(const T* x, std::int64_t n) {
   return i;
 }
 
+// Whether row_argmax(x, n) == index, in one pass that needs no maximum: nothing
+// before the index may reach its score, nothing behind it exceed it.
+template <class T>
+bool row_is_argmax(const T* x, std::int64_t n, std::int64_t index) {
+  using V = Vec<T>;
+  constexpr int kL = kLanes<T>;
+  const T score = x[index];
+  if (score != score) return row_argmax(x, n) == index;
+  if (n < kL) {
+    bool beaten = false;
+    for (std::int64_t i = 0; i < n; ++i) {
+      beaten |= i < index ? !(x[i] < score) : !(x[i] <= score);
+    }
+    return !beaten;
+  }
+  const V limit = V{} + score;
+  auto beaten = limit != limit;
+  std::int64_t i = 0;
+  for (; i + kL <= index; i += kL) beaten |= ~(load<V>(x + i) < limit);
+  // The index lies in this vector, which may be the last, and short.
+  const std::int64_t end = i + kL < n ? i + kL : n;
+  bool beaten_near = false;
+  for (; i < end; ++i) beaten_near |= i < index ? !(x[i] < score) : !(x[i] <= score);
+  for (; i + kL <= n; i += kL) beaten |= ~(load<V>(x + i) <= limit);
+  for (; i < n; ++i) beaten_near |= !(x[i] <= score);
+  return !beaten_near && !any_lane(beaten);
+}
+
 template <class T>
 double row_rank(const T* x, std::int64_t n, T score) {
   using V = Vec<T>;
   constexpr int kL = kLanes<T>;
+  if (n < kL) {
+    double above = 0;
+    for (std::int64_t i = 0; i < n; ++i) above += x[i] <= score ? 0.0 : 1.0;
+    return above;
+  }
   V count = {};
   double total = 0;
   std::int64_t i = 0, since = 0;
@@ -211,8 +244,9 @@ double row_value(const Row& row, const Params& params, bool* bad_label) {
       return 0.0;
     }
   }
-  if constexpr ((Def::kNeeds & kArgmax) != 0) {
-    stats.argmax = static_cast<double>(row_argmax(scores, n));
+  if constexpr ((Def::kNeeds & kTrueIsArgmax) != 0) {
+    const bool is_class = static_cast<double>(index) == stats.label && index >= 0 && index < n;
+    stats.true_is_argmax = is_class && row_is_argmax(scores, n, index);
   }
   if constexpr ((Def::kNeeds & kRankOfTrue) != 0) {
     const T score = scores[index];

@@ -118,6 +118,23 @@ bool for_chunks(int count, bool parallel, Function& function) {
       &function);
 }
 
+// The running sums of one chunk, lane by lane.
+struct ChunkLanes {
+  alignas(64) double all[2 * kBlockLanes] = {};
+
+  Sums total() const { return {tree(all), tree(all + kBlockLanes)}; }
+
+ private:
+  static double tree(const double* lanes) {
+    double half[kBlockLanes];
+    std::copy(lanes, lanes + kBlockLanes, half);
+    for (int width = kBlockLanes / 2; width > 0; width /= 2) {
+      for (int i = 0; i < width; ++i) half[i] += half[i + width];
+    }
+    return half[0];
+  }
+};
+
 // Partial sums of all chunks, added up in the chunks' order.
 void combine(const std::vector<Sums>& partial, int chunks, int ops, Sums* sums) {
   for (int chunk = 0; chunk < chunks; ++chunk) {
@@ -152,6 +169,8 @@ void fetch_integer_difference(const Walk<kCount>& walk, const View& a, const Vie
 template <class T>
 void elementwise_chunk(const Level& level, const ElementwiseJob& job, const Walk<3>& walk,
                        std::int64_t begin, std::int64_t end, Sums* sums) {
+  Buffer<ChunkLanes, 1> lanes(job.op_count);
+  for (int op = 0; op < job.op_count; ++op) lanes[op] = ChunkLanes();
   alignas(64) T true_buffer[kBlock];
   alignas(64) T pred_buffer[kBlock];
   alignas(64) double weight_buffer[kBlock];
@@ -191,11 +210,10 @@ void elementwise_chunk(const Level& level, const ElementwiseJob& job, const Walk
     for (int op = 0; op < job.op_count; ++op) {
       const ElementwiseBlocks& blocks = level.elementwise[static_cast<int>(job.ops[op].kernel)];
       const ElementwiseBlock block = std::is_same_v<T, float> ? blocks.float32 : blocks.float64;
-      double both[2] = {sums[op].value, sums[op].weight};
-      block(y_true, y_pred, weight, n, job.ops[op].params, both);
-      sums[op] = {both[0], both[1]};
+      block(y_true, y_pred, weight, n, job.ops[op].params, lanes[op].all);
     }
   }
+  for (int op = 0; op < job.op_count; ++op) sums[op] = lanes[op].total();
 }
 
 }  // namespace
@@ -277,6 +295,8 @@ void rowwise_chunk(const Level& level, const RowwiseJob& job, const Walk<3>& wal
   alignas(64) double weights[kRowGroup];
   alignas(64) double own_weights[kRowGroup];
   alignas(64) double values[kRowGroup];
+  Buffer<ChunkLanes, 1> lanes(job.op_count);
+  for (int op = 0; op < job.op_count; ++op) lanes[op] = ChunkLanes();
   std::vector<T> score_buffer;
   std::vector<double> target_buffer;
   const ElementwiseBlocks& identity = level.elementwise[static_cast<int>(ElementwiseId::identity)];
@@ -334,11 +354,10 @@ void rowwise_chunk(const Level& level, const RowwiseJob& job, const Walk<3>& wal
         values[i] = function(row, params, &bad_label);
         if (bad_label && bad->row < 0) *bad = {start + i, row.label};
       }
-      double both[2] = {sums[op].value, sums[op].weight};
-      identity.float64(values, values, op_weights, n, params, both);
-      sums[op] = {both[0], both[1]};
+      identity.float64(values, values, op_weights, n, params, lanes[op].all);
     }
   }
+  for (int op = 0; op < job.op_count; ++op) sums[op] = lanes[op].total();
 }
 
 }  // namespace
@@ -504,9 +523,7 @@ class Binned {
     alignas(64) std::int32_t bins[kBlock];
     const Thresholds& thresholds = *job_.thresholds;
     const std::int64_t count = static_cast<std::int64_t>(thresholds.sorted.size());
-    // Neighbouring scores often share a bin: four tables keep their increments
-    // from waiting for each other.
-    const int tables = end - begin >= 4096 && size_ <= 1024 ? 4 : 1;
+    const int tables = end - begin >= 4096 && size_ <= 1024 ? kCountTables : 1;
     const bool plain_counts = !one_threshold_ && job_.labels == 1 && job_.weights[0] == nullptr &&
                               job_.weights[1] == nullptr;
     Buffer<std::uint32_t, 4096> counts;
@@ -527,10 +544,17 @@ class Binned {
         cells(y_true, y_pred, weight, n, thresholds.sorted[0], partial);
         continue;
       }
+      if (plain_counts && tables == kCountTables && thresholds.even) {
+        if constexpr (std::is_same_v<T, float>) {
+          nan |= level_.binned.count_even_float32(
+              y_true, y_pred, n, count, thresholds.first_always_passed, counts.data(), size_);
+          continue;
+        }
+      }
       nan |= thresholds.even ? even(y_true, y_pred, weight, n, count, bins)
                              : listed(y_true, y_pred, weight, n, bins);
       if (plain_counts) {
-        add_counts(bins, n, tables, counts.data(), y_true + n, y_pred + n);
+        add_counts(bins, n, tables, counts.data());
       } else {
         std::int64_t column = job_.labels == 1 ? 0 : start % job_.labels;
         for (std::int64_t i = 0; i < n; ++i) {
@@ -549,24 +573,11 @@ class Binned {
     return nan;
   }
 
-  // While counting, memory fetches the next block.
-  void add_counts(const std::int32_t* bins, std::int64_t n, int tables, std::uint32_t* counts,
-                  const T* next_true, const T* next_pred) const {
+  void add_counts(const std::int32_t* bins, std::int64_t n, int tables,
+                  std::uint32_t* counts) const {
     std::int64_t i = 0;
-    if (tables == 4) {
-      std::uint32_t* second = counts + size_;
-      std::uint32_t* third = second + size_;
-      std::uint32_t* fourth = third + size_;
-      for (; i + 16 <= n; i += 16) {
-        __builtin_prefetch(next_true + i);
-        __builtin_prefetch(next_pred + i);
-        for (int j = 0; j < 16; j += 4) {
-          ++counts[bins[i + j]];
-          ++second[bins[i + j + 1]];
-          ++third[bins[i + j + 2]];
-          ++fourth[bins[i + j + 3]];
-        }
-      }
+    for (; tables == kCountTables && i + kCountTables <= n; i += kCountTables) {
+      for (int t = 0; t < kCountTables; ++t) ++counts[t * size_ + bins[i + t]];
     }
     for (; i < n; ++i) ++counts[bins[i]];
   }

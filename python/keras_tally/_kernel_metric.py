@@ -76,6 +76,13 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             },
         )
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Update the state with a batch and return the result."""
+        if self._plan is None:
+            self._check_super_called()
+        self.update_state(*args, **kwargs)
+        return self.result()
+
     def result(self) -> Any:
         """Return the metric's value over everything seen since the last reset."""
         value = result(self._plan)
