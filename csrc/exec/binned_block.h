@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../defs/confusion.h"
+#include "level.h"
 #include "vec.h"
 
 namespace kt::KT_LEVEL {
@@ -95,36 +96,40 @@ bool even_bins(const T* y_true, const T* y_pred, const double* weight, std::int6
   return nan && any_weighted_nan(y_pred, weight, n);
 }
 
-// Bins of the next vector are computed while those of the last are counted:
-// the arithmetic, the increments and the memory all work at once.
+// The bins of the next few vectors are computed while those of the last are
+// counted: the arithmetic, the increments and the memory all work at once.
 inline bool count_even(const float* y_true, const float* y_pred, std::int64_t n,
                        std::int64_t thresholds, bool first_always_passed, std::uint32_t* tables,
                        std::int64_t size) {
-  constexpr int kL = kLanes<float>;
+  constexpr int kVectors = 4;
+  constexpr int kStep = kVectors * kLanes<float>;
   const float steps = static_cast<float>(thresholds - 1);
   const std::int32_t lowest = first_always_passed ? 1 : 0;
   std::uint32_t* table[kCountTables];
   for (int t = 0; t < kCountTables; ++t) table[t] = tables + t * size;
-  std::int32_t bins[2][kL];
+  alignas(64) std::int32_t bins[2][kStep];
   auto nans = F32{} != F32{};
-  const std::int64_t vectors = n / kL;
-  for (std::int64_t v = 0; v <= vectors; ++v) {
-    if (v < vectors) {
-      const F32 p = load<F32>(y_pred + v * kL);
-      nans |= p != p;
-      const I32 packed = even_bins_of(load<F32>(y_true + v * kL), p, steps, lowest);
-      std::memcpy(bins[v & 1], &packed, sizeof(packed));
+  const std::int64_t steps_of_data = n / kStep;
+  for (std::int64_t step = 0; step <= steps_of_data; ++step) {
+    if (step < steps_of_data) {
+      for (int v = 0; v < kVectors; ++v) {
+        const std::int64_t at = step * kStep + v * kLanes<float>;
+        const F32 p = load<F32>(y_pred + at);
+        nans |= p != p;
+        const I32 packed = even_bins_of(load<F32>(y_true + at), p, steps, lowest);
+        std::memcpy(bins[step & 1] + v * kLanes<float>, &packed, sizeof(packed));
+      }
     }
-    if (v > 0) {
-      const std::int32_t* last = bins[(v - 1) & 1];
-      for (int i = 0; i < kL; ++i) ++table[i % kCountTables][last[i]];
+    if (step > 0) {
+      const std::int32_t* last = bins[(step - 1) & 1];
+#pragma GCC unroll 64
+      for (int i = 0; i < kStep; ++i) ++table[i % kCountTables][last[i]];
     }
   }
-  std::int32_t rest[kL];
-  const std::int64_t done = vectors * kL;
+  const std::int64_t done = steps_of_data * kStep;
   const bool nan_in_rest = even_bins<float>(y_true + done, y_pred + done, nullptr, n - done,
-                                            thresholds, first_always_passed, rest);
-  for (std::int64_t i = 0; i < n - done; ++i) ++table[0][rest[i]];
+                                            thresholds, first_always_passed, bins[0]);
+  for (std::int64_t i = 0; i < n - done; ++i) ++table[0][bins[0][i]];
   return any_lane(nans) || nan_in_rest;
 }
 
