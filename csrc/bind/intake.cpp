@@ -30,7 +30,7 @@ namespace {
 struct ExchangeType {
   PyTypeObject* type;
   const DLPackExchangeAPI* api;  // null: the type has none
-  PyObject* is_neg;              // torch's lazy negation is invisible to DLPack
+  PyCFunction is_neg;            // torch's lazy negation is invisible to DLPack
 };
 
 // Types are few (Tensor, Parameter) and, once seen, kept for ever.
@@ -58,8 +58,15 @@ ExchangeType look_up(PyTypeObject* type) {
   }
   if (api == nullptr || api->dltensor_from_py_object_no_sync == nullptr) return found;
   found.api = api;
-  found.is_neg = PyObject_GetAttrString(object, "is_neg");
-  if (found.is_neg == nullptr) PyErr_Clear();
+  PyObject* is_neg = PyObject_GetAttrString(object, "is_neg");
+  if (is_neg == nullptr) PyErr_Clear();
+  if (is_neg != nullptr && Py_IS_TYPE(is_neg, &PyMethodDescr_Type)) {
+    // The C function behind the method: this question is asked of every input.
+    const PyMethodDef* method = reinterpret_cast<PyMethodDescrObject*>(is_neg)->d_method;
+    if (method->ml_flags == METH_NOARGS) found.is_neg = method->ml_meth;
+  }
+  Py_XDECREF(is_neg);
+  if (found.is_neg == nullptr) found.api = nullptr;  // not torch as we know it
   return found;
 }
 
@@ -179,8 +186,7 @@ bool borrow_exchange(const ExchangeType& type, PyObject* object, const char* arg
 
 // torch negates some views lazily, and DLPack would export the wrong sign.
 bool negated(const ExchangeType& type, PyObject* object) {
-  if (type.is_neg == nullptr) return false;
-  PyObject* answer = PyObject_Vectorcall(type.is_neg, &object, 1, nullptr);
+  PyObject* answer = type.is_neg(object, nullptr);
   if (answer == nullptr) PyErr_Clear();
   Py_XDECREF(answer);
   return answer != Py_False;

@@ -75,26 +75,38 @@ bool has_mask(PyObject* tensor, PyObject* tracker) {
   return found;
 }
 
-// The state behind `count` tensors, the last of which holds the low halves.
-bool borrow_state(PyObject* const* tensors, int count, State* state, Keep* keep) {
+double* borrow_doubles(PyObject* tensor, std::int64_t* size, Keep* keep) {
+  View view;
+  if (!borrow_state_value(tensor, &view, keep)) return nullptr;
+  if (view.dtype != DType::Float64 || !view.contiguous()) return nullptr;
+  *size = view.size();
+  return reinterpret_cast<double*>(const_cast<char*>(view.data));
+}
+
+// The state behind `count` tensors, without the last, which holds the low
+// halves and is seldom needed.
+bool borrow_high(PyObject* const* tensors, int count, State* state, Keep* keep) {
   state->count = count - 1;
-  std::int64_t size = 0;
-  for (int i = 0; i < count; ++i) {
-    View view;
-    if (!borrow_state_value(tensors[i], &view, keep)) return false;
-    if (view.dtype != DType::Float64 || !view.contiguous()) return false;
-    double* data = reinterpret_cast<double*>(const_cast<char*>(view.data));
-    if (i + 1 < count) {
-      if (i > 0 && view.size() != size) throw std::logic_error("state variables differ in size");
-      size = view.size();
-      state->high[i] = data;
-    } else {
-      if (view.size() != size * state->count) throw std::logic_error("residual has another size");
-      state->low = data;
-    }
+  for (int i = 0; i < state->count; ++i) {
+    std::int64_t size = 0;
+    state->high[i] = borrow_doubles(tensors[i], &size, keep);
+    if (state->high[i] == nullptr) return false;
+    if (i > 0 && size != state->size) throw std::logic_error("state variables differ in size");
+    state->size = size;
   }
-  state->size = size;
   return true;
+}
+
+bool borrow_low(PyObject* const* tensors, int count, State* state, Keep* keep) {
+  std::int64_t size = 0;
+  state->low = borrow_doubles(tensors[count - 1], &size, keep);
+  if (state->low == nullptr) return false;
+  if (size != state->size * state->count) throw std::logic_error("residual has another size");
+  return true;
+}
+
+bool borrow_state(PyObject* const* tensors, int count, State* state, Keep* keep) {
+  return borrow_high(tensors, count, state, keep) && borrow_low(tensors, count, state, keep);
 }
 
 constexpr int kMaxVariables = 5;
@@ -104,14 +116,13 @@ class Values {
  public:
   explicit Values(const Plan& plan) {
     static PyObject* value_name = interned("_value");
-    for (const py::object& variable : plan.variables) {
-      PyObject* value = PyObject_GetAttr(variable.ptr(), value_name);
+    for (const py::object& fields : plan.fields) {
+      PyObject* value = PyDict_GetItemWithError(fields.ptr(), value_name);
       if (value == nullptr || value == Py_None) {
-        PyErr_Clear();
-        Py_XDECREF(value);
         complete_ = false;
         return;
       }
+      Py_INCREF(value);
       tensors_[count_++] = value;
     }
   }
@@ -144,7 +155,9 @@ bool borrow_batch(const Plan& plan, PyObject* y_true, PyObject* y_pred, PyObject
   return borrow(sample_weight, "sample_weight", &batch->sample_weight, keep);
 }
 
-void add_batch(const Plan& plan, const Batch& batch, const State& state) {
+// False, and nothing added, when the state cannot be borrowed.
+bool add_batch(const Plan& plan, const Batch& batch, PyObject* const* tensors, int count,
+               Keep* keep) {
   Addition addition;
   if (batch.y_pred.size() >= kParallelThreshold) {
     py::gil_scoped_release release;
@@ -153,8 +166,14 @@ void add_batch(const Plan& plan, const Batch& batch, const State& state) {
     compute(plan.metric, batch, &addition);
   }
   // With the interpreter's lock held: two threads cannot add to one state at once.
-  commit(plan.metric, addition, state);
+  State state;
+  if (!borrow_high(tensors, count, &state, keep)) return false;
+  if (!commit_high(plan.metric, addition, state)) {
+    if (!borrow_low(tensors, count, &state, keep)) return false;
+    commit(plan.metric, addition, state);
+  }
   road_counts.parallel += addition.parallel ? 1 : 0;
+  return true;
 }
 
 // update(plan, y_true, y_pred, sample_weight) -> bool
@@ -174,11 +193,9 @@ PyObject* update(PyObject*, PyObject* const* args, Py_ssize_t count) {
     Batch batch;
     if (!borrow_batch(*plan, args[1], args[2], args[3], &batch, &keep)) Py_RETURN_FALSE;
     const Values values(*plan);
-    State state;
-    if (!values.complete() || !borrow_state(values.tensors(), values.count(), &state, &keep)) {
+    if (!values.complete() || !add_batch(*plan, batch, values.tensors(), values.count(), &keep)) {
       Py_RETURN_FALSE;
     }
-    add_batch(*plan, batch, state);
     ++road_counts.in_place;
     Py_RETURN_TRUE;
   });
@@ -193,7 +210,6 @@ PyObject* update_into(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (plan == nullptr) return nullptr;
     Keep keep;
     Batch batch;
-    State state;
     const auto states = py::reinterpret_borrow<py::list>(args[1]);
     PyObject* tensors[kMaxVariables];
     int found = 0;
@@ -201,13 +217,12 @@ PyObject* update_into(PyObject*, PyObject* const* args, Py_ssize_t count) {
       if (found == kMaxVariables) throw std::logic_error("too many state arrays");
       tensors[found++] = item.ptr();
     }
-    if (!borrow_state(tensors, found, &state, &keep)) {
-      throw std::logic_error("the state is not made of contiguous float64 arrays in host memory");
-    }
     if (!borrow_batch(*plan, args[2], args[3], args[4], &batch, &keep)) {
       throw TypeMistake("the inputs must be tensors in host memory");
     }
-    add_batch(*plan, batch, state);
+    if (!add_batch(*plan, batch, tensors, found, &keep)) {
+      throw std::logic_error("the state is not made of contiguous float64 arrays in host memory");
+    }
     ++road_counts.pure;
     Py_RETURN_NONE;
   });
@@ -271,6 +286,7 @@ PyObject* new_numpy(const Plan& plan, const double* results, std::int64_t size, 
 PyObject* result_of(const Plan& plan, PyObject* const* tensors, int count) {
   Keep keep;
   State state;
+  // The low halves count: where sums cancel, they may be all that is left.
   if (!borrow_state(tensors, count, &state, &keep)) Py_RETURN_NONE;
   const bool scalar = scalar_result(plan.metric, state);
   const std::int64_t size = scalar ? 1 : state.size;
@@ -422,6 +438,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
                                           {"auc", Result::Auc}});
   for (const py::handle variable : variables) {
     plan->variables.push_back(py::reinterpret_borrow<py::object>(variable));
+    plan->fields.push_back(variable.attr("__dict__"));
   }
   if (plan->variables.size() < 2 || plan->variables.size() > kMaxVariables) {
     throw std::logic_error("a plan needs 1 to 4 variables and their residual");

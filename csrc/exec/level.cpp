@@ -92,6 +92,8 @@ const Level kLevel = {
     multiply,
     sigmoid<float>,
     sigmoid<double>,
+    adds_exactly,
+    add,
     accumulate,
     read,
 };

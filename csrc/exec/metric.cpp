@@ -345,15 +345,34 @@ void compute(const Metric& metric, const Batch& batch, Addition* addition) {
   }
 }
 
+namespace {
+
+const double* added_to(const Metric& metric, const Addition& addition, const State& state,
+                       int variable) {
+  if (metric.kernel.executor != Executor::Binned) return addition.few + variable;
+  const Cell cell = metric.cells[static_cast<std::size_t>(variable)];
+  return addition.values.data() + static_cast<int>(cell) * state.size;
+}
+
+}  // namespace
+
+bool commit_high(const Metric& metric, const Addition& addition, const State& state) {
+  const Level& level = active_level();
+  for (int s = 0; s < state.count; ++s) {
+    const double* from = added_to(metric, addition, state, s);
+    if (!level.adds_exactly(state.high[s], from, state.size)) return false;
+  }
+  for (int s = 0; s < state.count; ++s) {
+    level.add(state.high[s], added_to(metric, addition, state, s), state.size);
+  }
+  return true;
+}
+
 void commit(const Metric& metric, const Addition& addition, const State& state) {
   const Level& level = active_level();
   for (int s = 0; s < state.count; ++s) {
-    const double* from =
-        metric.kernel.executor == Executor::Binned
-            ? addition.values.data() +
-                  static_cast<int>(metric.cells[static_cast<std::size_t>(s)]) * state.size
-            : addition.few + s;
-    level.accumulate(state.high[s], state.low + s * state.size, from, state.size);
+    level.accumulate(state.high[s], state.low + s * state.size,
+                     added_to(metric, addition, state, s), state.size);
   }
 }
 

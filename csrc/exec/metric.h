@@ -66,7 +66,7 @@ struct State {
   double* high[4];
   int count;
   std::int64_t size;
-  double* low;
+  double* low = nullptr;  // null while nobody needs it
 };
 
 struct Batch {
@@ -84,6 +84,10 @@ struct Addition {
 // Two steps: `compute` throws on bad input before any state is touched and
 // needs no lock; `commit` cannot fail.
 void compute(const Metric& metric, const Batch& batch, Addition* addition);
+
+// Adds to the high halves alone, if that loses nothing (counts below 2^48);
+// otherwise changes nothing and returns false: then `commit` needs state.low.
+bool commit_high(const Metric& metric, const Addition& addition, const State& state);
 void commit(const Metric& metric, const Addition& addition, const State& state);
 
 // Number of results (state size, or 1), and whether they are a scalar.

@@ -90,7 +90,8 @@ bool row_is_argmax(const T* x, std::int64_t n, std::int64_t index) {
   if (n < kL) {
     bool beaten = false;
     for (std::int64_t i = 0; i < n; ++i) {
-      beaten |= i < index ? !(x[i] < score) : !(x[i] <= score);
+      // Without branches: where the index lies cannot be predicted.
+      beaten |= !((x[i] < score) | ((x[i] == score) & (i >= index)));
     }
     return !beaten;
   }
