@@ -53,12 +53,19 @@ bool in_stateless_scope(PyObject** tracker_out) {
 bool has_mask(PyObject* tensor, PyObject* tracker) {
   static PyObject* mask_name = interned("_keras_mask");
   static PyObject* table_name = interned("_keras_mask_dict");
-  PyObject** own = _PyObject_GetDictPtr(tensor);
-  if (own != nullptr && *own != nullptr) {
-    PyObject* mask = PyDict_GetItem(*own, mask_name);
-    if (mask != nullptr && mask != Py_None) return true;
+  // A look-up that makes no exception where the attribute is missing.
+  PyObject* mask = nullptr;
+#if PY_VERSION_HEX >= 0x030D0000
+  if (PyObject_GetOptionalAttr(tensor, mask_name, &mask) < 0) PyErr_Clear();
+#else
+  if (_PyObject_LookupAttr(tensor, mask_name, &mask) < 0) PyErr_Clear();
+#endif
+  const bool own = mask != nullptr && mask != Py_None;
+  Py_XDECREF(mask);
+  if (own) return true;
+  if (exchange_api_of(Py_TYPE(tensor)) != nullptr || !py::isinstance<py::array>(tensor)) {
+    return false;
   }
-  if (!py::isinstance<py::array>(tensor)) return false;
   PyObject* table = PyObject_GetAttr(tracker, table_name);
   if (table == nullptr) {
     PyErr_Clear();

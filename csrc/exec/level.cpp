@@ -30,8 +30,8 @@ const ElementwiseBlocks kElementwise[] = {
 
 #define KT_ELEMENTWISE(name, definition, operands, shapes)
 #define KT_ROWWISE(name, definition, labels, shapes) \
-  {row_value<definition, float>, row_value<definition, double>},
-const RowValues kRowwise[] = {
+  {rows_block<definition, float>, rows_block<definition, double>},
+const RowsBlocks kRowwise[] = {
 #include "../kernels.def"
 };
 #undef KT_ELEMENTWISE

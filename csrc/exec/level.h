@@ -24,21 +24,25 @@ struct ElementwiseBlocks {
   ElementwiseBlock float64;
 };
 
-// One row of scores and its label or targets.
-struct Row {
+// Rows of scores, `stride` elements apart, and their labels or targets.
+struct Rows {
   const void* scores;
+  std::int64_t count;
+  std::int64_t stride;
   std::int64_t classes;
-  double label;
-  const double* targets;  // y_true's row for dense labels, else null
+  std::int64_t readable;  // elements from `scores` on that may be read
+  const double* labels;   // one for each row, or null
+  const double* targets;  // y_true's row (then `count` is 1), or null
   std::int64_t targets_size;
 };
 
-// Returns the row's value; `bad_label` is set when the label cannot be used.
-using RowValue = double (*)(const Row& row, const Params& params, bool* bad_label);
+// Writes each row's value (0 where the label is to be ignored) and returns the
+// first row whose label cannot be used, or -1.
+using RowsBlock = std::int64_t (*)(const Rows& rows, const Params& params, double* values);
 
-struct RowValues {
-  RowValue float32;
-  RowValue float64;
+struct RowsBlocks {
+  RowsBlock float32;
+  RowsBlock float64;
 };
 
 // Counts over one threshold: cells[0..3] += TP, FP, FN, TN (weighted or not).
@@ -76,7 +80,7 @@ struct BinnedBlocks {
 struct Level {
   const char* name;
   const ElementwiseBlocks* elementwise;  // in the table's order
-  const RowValues* rowwise;
+  const RowsBlocks* rowwise;
   BinnedBlocks binned;
   // Converts n elements, `stride` apart, to float or double.
   void (*to_float32)(const char* data, DType dtype, std::int64_t stride, std::int64_t n,

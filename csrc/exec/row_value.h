@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../defs/rows.h"
+#include "level.h"
 #include "vec.h"
 
 namespace kt::KT_LEVEL {
@@ -82,11 +83,20 @@ std::int64_t row_argmax(const T* x, std::int64_t n) {
 // Whether row_argmax(x, n) == index, in one pass that needs no maximum: nothing
 // before the index may reach its score, nothing behind it exceed it.
 template <class T>
-bool row_is_argmax(const T* x, std::int64_t n, std::int64_t index) {
+bool row_is_argmax(const T* x, std::int64_t n, std::int64_t index, std::int64_t readable) {
   using V = Vec<T>;
   constexpr int kL = kLanes<T>;
   const T score = x[index];
   if (score != score) return row_argmax(x, n) == index;
+  if (n < kL && readable >= kL) {
+    // A short row with others behind it: one vector, of which n lanes count.
+    const V v = load<V>(x), limit = V{} + score;
+    const auto lane = lane_numbers(V{});
+    const auto from = (lane - lane) + static_cast<Index<V>>(index);
+    const auto size = (lane - lane) + static_cast<Index<V>>(n);
+    const auto beaten = ~((v < limit) | ((v == limit) & (lane >= from)) | (lane >= size));
+    return !any_lane(beaten);
+  }
   if (n < kL) {
     bool beaten = false;
     for (std::int64_t i = 0; i < n; ++i) {
@@ -230,13 +240,13 @@ KT_HOST_DEVICE std::int64_t to_index(double label) {
 }
 
 template <class Def, class T>
-double row_value(const Row& row, const Params& params, bool* bad_label) {
-  const T* scores = static_cast<const T*>(row.scores);
-  const std::int64_t n = row.classes;
+KT_HOST_DEVICE double row_value(const T* scores, double label, std::int64_t readable,
+                                const Rows& rows, const Params& params, bool* bad_label) {
+  const std::int64_t n = rows.classes;
   RowStats stats;
-  stats.label = row.label;
+  stats.label = label;
   if constexpr ((Def::kNeeds & kTrueArgmax) != 0) {
-    stats.label = static_cast<double>(row_argmax(row.targets, row.targets_size));
+    stats.label = static_cast<double>(row_argmax(rows.targets, rows.targets_size));
   }
   const std::int64_t index = to_index(stats.label);
   if constexpr ((Def::kNeeds & (kLabelInRange | kRankOfTrue)) != 0) {
@@ -247,7 +257,7 @@ double row_value(const Row& row, const Params& params, bool* bad_label) {
   }
   if constexpr ((Def::kNeeds & kTrueIsArgmax) != 0) {
     const bool is_class = static_cast<double>(index) == stats.label && index >= 0 && index < n;
-    stats.true_is_argmax = is_class && row_is_argmax(scores, n, index);
+    stats.true_is_argmax = is_class && row_is_argmax(scores, n, index, readable);
   }
   if constexpr ((Def::kNeeds & kRankOfTrue) != 0) {
     const T score = scores[index];
@@ -264,9 +274,27 @@ double row_value(const Row& row, const Params& params, bool* bad_label) {
     stats.log_loss = sparse_log_loss(scores, n, index, params);
   }
   if constexpr ((Def::kNeeds & kDenseLogLoss) != 0) {
-    stats.log_loss = dense_log_loss(scores, row.targets, n, params);
+    stats.log_loss = dense_log_loss(scores, rows.targets, n, params);
   }
   return Def::value(stats, params);
+}
+
+template <class Def, class T>
+std::int64_t rows_block(const Rows& rows, const Params& params, double* values) {
+  std::int64_t first_bad = -1;
+  for (std::int64_t r = 0; r < rows.count; ++r) {
+    const double label = rows.labels == nullptr ? 0.0 : rows.labels[r];
+    if (params.has_ignore_class && label == params.ignore_class) {
+      values[r] = 0.0;
+      continue;
+    }
+    bool bad_label = false;
+    const std::int64_t offset = r * rows.stride;
+    values[r] = row_value<Def>(static_cast<const T*>(rows.scores) + offset, label,
+                               rows.readable - offset, rows, params, &bad_label);
+    if (bad_label && first_bad < 0) first_bad = r;
+  }
+  return first_bad;
 }
 
 }  // namespace kt::KT_LEVEL

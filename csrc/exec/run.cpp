@@ -300,59 +300,71 @@ void rowwise_chunk(const Level& level, const RowwiseJob& job, const Walk<3>& wal
   std::vector<T> score_buffer;
   std::vector<double> target_buffer;
   const ElementwiseBlocks& identity = level.elementwise[static_cast<int>(ElementwiseId::identity)];
-  Row row;
-  row.classes = job.scores.shape[job.scores.rank - 1];
-  row.label = 0;
-  row.targets = nullptr;
-  row.targets_size = job.dense ? job.truth.shape[job.truth.rank - 1] : 0;
+  Rows rows = {};
+  rows.classes = job.scores.shape[job.scores.rank - 1];
+  rows.targets_size = job.dense ? job.truth.shape[job.truth.rank - 1] : 0;
   const bool wide_ids =
       job.scores_are_ids && wide_integer(job.scores.dtype) && wide_integer(job.truth.dtype);
+  // Evenly spaced rows of T can be walked where they lie, all in one call.
+  const bool even_rows = !job.dense && !wide_ids && walk.rank <= 1 &&
+                         job.scores.dtype == kDType<T> &&
+                         (rows.classes == 1 || job.scores.strides[job.scores.rank - 1] == 1);
+  const std::int64_t row_stride = walk.rank == 0 ? rows.classes : walk.strides[0][0];
+  const std::int64_t all_rows = walk.rank == 0 ? 1 : walk.shape[0];
   for (std::int64_t start = begin; start < end; start += kRowGroup) {
     const std::int64_t n = std::min(kRowGroup, end - start);
-    row_offsets(walk, 0, start, n, score_offsets);
-    const double* group_labels = nullptr;
+    if (!even_rows) row_offsets(walk, 0, start, n, score_offsets);
     if (job.dense || wide_ids) row_offsets(walk, 1, start, n, truth_offsets);
-    if (!job.dense) {
-      group_labels = fetch(level, walk, 1, job.truth, start, n, labels);
-    }
+    const double* group_labels =
+        job.dense ? nullptr : fetch(level, walk, 1, job.truth, start, n, labels);
     const double* group_weights =
         job.weight == nullptr ? nullptr : fetch(level, walk, 2, *job.weight, start, n, weights);
     for (int op = 0; op < job.op_count; ++op) {
       const Params& params = job.ops[op].params;
-      const RowValues& functions = level.rowwise[static_cast<int>(job.ops[op].kernel)];
-      const RowValue function = std::is_same_v<T, float> ? functions.float32 : functions.float64;
-      const double* op_weights = group_weights;
-      for (std::int64_t i = 0; i < n; ++i) {
-        if (job.dense) {
-          row.targets = fetch_row(level, job.truth, truth_offsets[i], target_buffer);
-        } else {
-          row.label = group_labels[i];
-          if (params.has_ignore_class && row.label == params.ignore_class) {
-            values[i] = 0.0;
-            if (group_weights != nullptr) {
-              if (op_weights != own_weights) {
-                std::copy(group_weights, group_weights + n, own_weights);
-                op_weights = own_weights;
-              }
-              own_weights[i] = 0.0;
+      const RowsBlocks& blocks = level.rowwise[static_cast<int>(job.ops[op].kernel)];
+      const RowsBlock block = std::is_same_v<T, float> ? blocks.float32 : blocks.float64;
+      const auto note_bad = [&](std::int64_t row) {
+        if (row >= 0 && bad->row < 0) {
+          *bad = {start + row, group_labels == nullptr ? 0.0 : group_labels[row]};
+        }
+      };
+      if (even_rows) {
+        rows.scores = reinterpret_cast<const T*>(job.scores.data) + start * row_stride;
+        rows.count = n;
+        rows.stride = row_stride;
+        rows.readable =
+            row_stride >= 0 ? (all_rows - 1 - start) * row_stride + rows.classes : rows.classes;
+        rows.labels = group_labels;
+        note_bad(block(rows, params, values));
+      } else {
+        rows.count = 1;
+        rows.readable = rows.classes;
+        for (std::int64_t i = 0; i < n; ++i) {
+          rows.targets =
+              job.dense ? fetch_row(level, job.truth, truth_offsets[i], target_buffer) : nullptr;
+          rows.labels = job.dense ? nullptr : group_labels + i;
+          double zero = 0.0;
+          if constexpr (std::is_same_v<T, double>) {
+            if (wide_ids) {
+              const auto* ids = reinterpret_cast<const std::int64_t*>(job.truth.data);
+              rows.scores =
+                  mark_equal(job.scores, score_offsets[i], ids[truth_offsets[i]], score_buffer);
+              rows.labels = &zero;
             }
-            continue;
           }
-        }
-        if constexpr (std::is_same_v<T, double>) {
-          if (wide_ids) {
-            const auto* ids = reinterpret_cast<const std::int64_t*>(job.truth.data);
-            row.scores =
-                mark_equal(job.scores, score_offsets[i], ids[truth_offsets[i]], score_buffer);
-            row.label = 0.0;
+          if (!wide_ids) {
+            rows.scores = fetch_row(level, job.scores, score_offsets[i], score_buffer);
           }
+          if (block(rows, params, values + i) >= 0) note_bad(i);
         }
-        if (!wide_ids) {
-          row.scores = fetch_row(level, job.scores, score_offsets[i], score_buffer);
+      }
+      const double* op_weights = group_weights;
+      if (params.has_ignore_class && group_weights != nullptr) {
+        for (std::int64_t i = 0; i < n; ++i) {
+          const bool ignored = group_labels[i] == params.ignore_class;
+          own_weights[i] = ignored ? 0.0 : group_weights[i];
         }
-        bool bad_label = false;
-        values[i] = function(row, params, &bad_label);
-        if (bad_label && bad->row < 0) *bad = {start + i, row.label};
+        op_weights = own_weights;
       }
       identity.float64(values, values, op_weights, n, params, lanes[op].all);
     }

@@ -81,14 +81,18 @@ KT_HOST_DEVICE void store_double(float* to, F64 x) {
   std::memcpy(to, &half, sizeof(half));
 }
 
-// Lane numbers below n, as a mask.
-KT_HOST_DEVICE I64 lanes_below(std::int64_t n) {
-  const I64 lane = {0, 1, 2, 3, 4, 5, 6, 7};
-  return lane < (I64{} + n);
+// The integer that stands beside V's scalar in a lane.
+template <class V>
+using Index = std::conditional_t<sizeof(Scalar<V>) == 4, std::int32_t, std::int64_t>;
+
+// The number of each lane, in the integers that comparisons of V give.
+KT_HOST_DEVICE I64 lane_numbers(F64) { return I64{0, 1, 2, 3, 4, 5, 6, 7}; }
+KT_HOST_DEVICE I32 lane_numbers(F32) {
+  return I32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 }
+KT_HOST_DEVICE I64 lanes_below(std::int64_t n) { return lane_numbers(F64{}) < (I64{} + n); }
 KT_HOST_DEVICE I32 lanes_below_32(std::int64_t n) {
-  const I32 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return lane < (I32{} + static_cast<std::int32_t>(n));
+  return lane_numbers(F32{}) < (I32{} + static_cast<std::int32_t>(n));
 }
 
 // Whether any lane of a comparison is true.

@@ -76,13 +76,6 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             },
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Update the state with a batch and return the result."""
-        if self._plan is None:
-            self._check_super_called()
-        self.update_state(*args, **kwargs)
-        return self.result()
-
     def result(self) -> Any:
         """Return the metric's value over everything seen since the last reset."""
         value = result(self._plan)
@@ -159,6 +152,11 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
 
 class PairMetric(KernelMetric):
     """A metric of labels and predictions."""
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Update the state with a batch and return the result."""
+        self.update_state(y_true, y_pred, sample_weight)
+        return self.result()
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch to the state.

@@ -156,6 +156,7 @@ class KernelMean(Mean):
 
     # As in Keras, a mean of computed values takes pairs where `Mean` takes values.
     update_state = PairMetric.update_state  # type: ignore[assignment]
+    __call__ = PairMetric.__call__
 
     def _plan_mean(self) -> None:
         self._make_plan(
