@@ -11,10 +11,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --disable-pip-version-check --progress-bar on -c $(CURDIR)/constraints.txt
-# Build tools that pyproject.toml leaves to the system, and what Keras's NumPy backend
-# imports without declaring it.
+# Build tools that pyproject.toml leaves to the system.
 TOOLS := build cmake ninja
-NUMPY_BACKEND := jax
 WHEEL_VENV := build/wheel-venv
 WHEEL_CWD := build/wheel-tests
 
@@ -74,7 +72,7 @@ wheel: $(VENV)/.deps ## Build the wheel, install it into a clean venv, run the t
 	@echo "== installing it into $(WHEEL_VENV)"
 	@$(call make_venv,$(WHEEL_VENV))
 	@$(BIN)/python tools/requirements.py run demo bench test > build/wheel-requirements.txt
-	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) -r build/wheel-requirements.txt $(NUMPY_BACKEND)
+	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) -r build/wheel-requirements.txt
 	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) --no-deps dist/keras_tally-*.whl
 	@rm -rf $(WHEEL_CWD) && mkdir -p $(WHEEL_CWD)
 	@cd $(WHEEL_CWD) && for backend in torch numpy; do \
@@ -117,7 +115,7 @@ $(VENV)/.deps: constraints.txt pyproject.toml tools/requirements.py $(VENV)/.cre
 	@echo "== installing what pyproject.toml asks for, in the versions of constraints.txt (torch is the large one)"
 	@mkdir -p build
 	@$(BIN)/python tools/requirements.py all > build/requirements.txt
-	@$(BIN)/python $(PIP_INSTALL) -r build/requirements.txt $(TOOLS) $(NUMPY_BACKEND)
+	@$(BIN)/python $(PIP_INSTALL) -r build/requirements.txt $(TOOLS)
 	@touch $@
 
 # Development builds treat the compiler's warnings as errors; users' builds do not.

@@ -11,7 +11,8 @@ using namespace kt;
 using namespace kt::cuda;
 
 template <class Def>
-__global__ void elementwise(const double* y_true, const double* y_pred, double* out, Params params) {
+__global__ void elementwise(const double* y_true, const double* y_pred, double* out,
+                            Params params) {
   const int i = static_cast<int>(threadIdx.x);
   out[i] = Def::template value<double>(y_true[i], y_pred[i], params);
 }
@@ -24,7 +25,8 @@ __global__ void rowwise(const RowStats* rows, double* out, Params params) {
 
 __global__ void binned(const float* y_pred, float* out) {
   const int i = static_cast<int>(threadIdx.x);
-  out[i] = AboveThreshold::value<float>(y_pred[i], 0.5f) + EvenBin::scaled<float>(y_pred[i], 199.0f);
+  out[i] =
+      AboveThreshold::value<float>(y_pred[i], 0.5f) + EvenBin::scaled<float>(y_pred[i], 199.0f);
 }
 
 #define KT_ELEMENTWISE(name, definition, operands, shapes) \

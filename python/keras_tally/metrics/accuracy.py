@@ -241,8 +241,7 @@ class TopKCategoricalAccuracy(_HitMean):
             "k": self.k,
             # Sorted ids are sliced, scores are ranked.
             "k_within_classes": (
-                _backends.active().K_WITHIN_CLASSES
-                and self._kernel != "sorted_ids_hit"
+                _backends.active().K_WITHIN_CLASSES and self._kernel != "sorted_ids_hit"
             ),
         }
 
