@@ -406,6 +406,7 @@ void read_thresholds(const py::dict& options, Thresholds* out) {
     const auto from = static_cast<std::size_t>(by_value[rank]);
     out->sorted[rank] = given[from];
     out->order[from] = static_cast<std::int64_t>(rank);
+    out->in_order = out->in_order && from == rank;
   }
   std::size_t padded = 1;
   while (padded < given.size() + 1) padded *= 2;

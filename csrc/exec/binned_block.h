@@ -133,6 +133,38 @@ inline bool count_even(const float* y_true, const float* y_pred, std::int64_t n,
   return any_lane(nans) || nan_in_rest;
 }
 
+// Running sums from the lowest bin up count what does not pass a threshold; the
+// rest of the total does.
+inline void cells_of_counts(const std::uint32_t* counts, std::int64_t thresholds, double* cells) {
+  constexpr int kSpan = 64;
+  std::uint32_t all[2] = {0, 0};
+  for (std::int64_t bin = 0; bin <= thresholds; ++bin) {
+    all[0] += counts[2 * bin];
+    all[1] += counts[2 * bin + 1];
+  }
+  double* tp = cells;
+  double* fp = tp + thresholds;
+  double* fn = fp + thresholds;
+  double* tn = fn + thresholds;
+  std::uint32_t below[2] = {0, 0};
+  std::uint32_t running[2][kSpan];
+  for (std::int64_t start = 0; start < thresholds; start += kSpan) {
+    const std::int64_t left = thresholds - start;
+    const int span = static_cast<int>(left < kSpan ? left : kSpan);
+    const std::uint32_t* from = counts + 2 * start;
+    for (int i = 0; i < span; ++i) {
+      running[0][i] = below[0] += from[2 * i];
+      running[1][i] = below[1] += from[2 * i + 1];
+    }
+    for (int i = 0; i < span; ++i) {
+      tp[start + i] = static_cast<double>(all[1] - running[1][i]);
+      fp[start + i] = static_cast<double>(all[0] - running[0][i]);
+      fn[start + i] = static_cast<double>(running[1][i]);
+      tn[start + i] = static_cast<double>(running[0][i]);
+    }
+  }
+}
+
 constexpr std::int64_t kShortList = 31;
 
 template <class T>

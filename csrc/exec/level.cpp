@@ -86,7 +86,7 @@ const Level kLevel = {
     kElementwise,
     kRowwise,
     {threshold_cells<float>, threshold_cells<double>, even_bins<float>, even_bins<double>,
-     count_even, listed_bins<float>, listed_bins<double>},
+     count_even, cells_of_counts, listed_bins<float>, listed_bins<double>},
     convert<float>,
     convert<double>,
     multiply,

@@ -68,6 +68,8 @@ struct BinnedBlocks {
   bool (*count_even_float32)(const float* y_true, const float* y_pred, std::int64_t n,
                              std::int64_t thresholds, bool first_always_passed,
                              std::uint32_t* tables, std::int64_t size);
+  // TP, FP, FN, TN at each of `thresholds` thresholds, from a table of counts.
+  void (*cells_of_counts)(const std::uint32_t* counts, std::int64_t thresholds, double* cells);
   // `thresholds` ascend and are padded with infinity to 2^k - 1 of them.
   bool (*listed_float32)(const float* y_true, const float* y_pred, const double* weight,
                          std::int64_t n, const float* thresholds, std::int64_t count,

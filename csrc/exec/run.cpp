@@ -475,13 +475,24 @@ class Binned {
     const int max_chunks =
         static_cast<int>(std::clamp<std::int64_t>((std::int64_t{1} << 21) / size_, 1, kMaxChunks));
     const Chunks chunks = cut(n, kMinChunk, max_chunks, kBlock);
+    plain_counts_ = !one_threshold_ && job_.labels == 1 && job_.weights[0] == nullptr &&
+                    job_.weights[1] == nullptr;
+    if (plain_counts_ && chunks.count == 1 && job_.thresholds->in_order) {
+      // A small batch stays in integers to the end.
+      Buffer<std::uint32_t, 1024> counts;
+      counts.clear(size_);
+      *nan_seen = run_chunk(0, n, nullptr, counts.data());
+      cells->resize(4 * count);
+      level_.binned.cells_of_counts(counts.data(), count, cells->data());
+      return false;
+    }
     Buffer<double, 1024> partial;
     partial.clear(size_ * chunks.count);
     bool nans[kMaxChunks];
     auto task = [&](int chunk) {
       const std::int64_t begin = chunk * chunks.size;
-      nans[chunk] =
-          run_chunk(begin, std::min(n, begin + chunks.size), partial.data() + chunk * size_);
+      nans[chunk] = run_chunk(begin, std::min(n, begin + chunks.size),
+                              partial.data() + chunk * size_, nullptr);
     };
     const bool parallel = for_chunks(chunks.count, n >= kParallelThreshold, task);
     for (int chunk = 1; chunk < chunks.count; ++chunk) {
@@ -527,7 +538,8 @@ class Binned {
     }
   }
 
-  bool run_chunk(std::int64_t begin, std::int64_t end, double* partial) {
+  // Adds to `partial`, or counts into `total` where the caller wants integers.
+  bool run_chunk(std::int64_t begin, std::int64_t end, double* partial, std::uint32_t* total) {
     alignas(64) T true_buffer[kBlock];
     alignas(64) T pred_buffer[kBlock];
     alignas(64) double weight_buffer[kBlock];
@@ -536,10 +548,12 @@ class Binned {
     const Thresholds& thresholds = *job_.thresholds;
     const std::int64_t count = static_cast<std::int64_t>(thresholds.sorted.size());
     const int tables = end - begin >= 4096 && size_ <= 1024 ? kCountTables : 1;
-    const bool plain_counts = !one_threshold_ && job_.labels == 1 && job_.weights[0] == nullptr &&
-                              job_.weights[1] == nullptr;
-    Buffer<std::uint32_t, 4096> counts;
-    if (plain_counts) counts.clear(size_ * tables);
+    Buffer<std::uint32_t, 4096> own_counts;
+    std::uint32_t* counts = total;
+    if (plain_counts_ && (total == nullptr || tables > 1)) {
+      own_counts.clear(size_ * tables);
+      counts = own_counts.data();
+    }
     bool nan = false;
     for (std::int64_t start = begin; start < end; start += kBlock) {
       const std::int64_t n = std::min(kBlock, end - start);
@@ -556,17 +570,17 @@ class Binned {
         cells(y_true, y_pred, weight, n, thresholds.sorted[0], partial);
         continue;
       }
-      if (plain_counts && tables == kCountTables && thresholds.even) {
+      if (plain_counts_ && tables == kCountTables && thresholds.even) {
         if constexpr (std::is_same_v<T, float>) {
-          nan |= level_.binned.count_even_float32(
-              y_true, y_pred, n, count, thresholds.first_always_passed, counts.data(), size_);
+          nan |= level_.binned.count_even_float32(y_true, y_pred, n, count,
+                                                  thresholds.first_always_passed, counts, size_);
           continue;
         }
       }
       nan |= thresholds.even ? even(y_true, y_pred, weight, n, count, bins)
                              : listed(y_true, y_pred, weight, n, bins);
-      if (plain_counts) {
-        add_counts(bins, n, tables, counts.data());
+      if (plain_counts_) {
+        add_counts(bins, n, tables, counts);
       } else {
         std::int64_t column = job_.labels == 1 ? 0 : start % job_.labels;
         for (std::int64_t i = 0; i < n; ++i) {
@@ -575,11 +589,14 @@ class Binned {
         }
       }
     }
-    if (plain_counts) {
-      for (std::int64_t i = 0; i < size_; ++i) {
-        for (int t = 0; t < tables; ++t) {
-          partial[i] += static_cast<double>(counts[t * size_ + i]);
-        }
+    if (!plain_counts_ || counts == total) return nan;
+    for (std::int64_t i = 0; i < size_; ++i) {
+      std::uint32_t sum = 0;
+      for (int t = 0; t < tables; ++t) sum += counts[t * size_ + i];
+      if (total != nullptr) {
+        total[i] = sum;
+      } else {
+        partial[i] = static_cast<double>(sum);
       }
     }
     return nan;
@@ -678,6 +695,7 @@ class Binned {
   std::vector<TopK> top_k_;
   std::int64_t size_ = 0;
   bool one_threshold_ = false;
+  bool plain_counts_ = false;  // no weights, one column: integers
 };
 
 }  // namespace

@@ -80,7 +80,8 @@ struct Thresholds {
   // The same padded with infinity to 2^k - 1 of them, for searching.
   std::vector<float> padded_float32;
   std::vector<double> padded_float64;
-  bool even = false;  // i / (T - 1)
+  bool in_order = true;  // they were given in ascending order
+  bool even = false;     // i / (T - 1)
   bool first_always_passed = false;
   bool double_precision = false;
 };
