@@ -21,7 +21,7 @@ from harness import Case, Report, as_float, check, interleaved, say
 
 N = 4_000_000
 WIDE = 1000
-ROUNDS = 15
+ROUNDS = 101
 PEER_ROUNDS = 3
 SAMPLE_S = 0.01
 

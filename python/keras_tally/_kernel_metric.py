@@ -164,7 +164,10 @@ class PairMetric(KernelMetric):
         Args:
             y_true: the ground truth.
             y_pred: the predictions.
-            sample_weight: optional weights, by Keras's rules for this metric.
+            sample_weight: optional weights, by Keras's rules for this metric. Where
+                it honours the Keras mask of `y_pred`, masked entries weigh 0; mask
+                and weights are aligned at their leading axes, so that weights of
+                shape (batch,) and a mask of shape (batch, steps) fit.
 
         Raises:
             ValueError: shapes, weights or labels that do not fit; the state
