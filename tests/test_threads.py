@@ -4,9 +4,10 @@ import os
 import threading
 import warnings
 
-import keras_tally as kt
 import numpy as np
 import pytest
+
+import keras_tally as kt
 from keras_tally import _native
 from support import to_backend
 
