@@ -104,10 +104,10 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         >>> m.exact_state() == {"total": 6, "count": 2**53 + 3}
         True
         """
-        low = keras.ops.convert_to_numpy(self.residual)
+        low = keras.ops.convert_to_numpy(self.residual.value)
         exact = {}
         for variable, remainder in zip(self._state[:-1], low, strict=True):
-            high = keras.ops.convert_to_numpy(variable)
+            high = keras.ops.convert_to_numpy(variable.value)
             exact[variable.name] = _add_exactly(high.tolist(), remainder.tolist())
         return exact
 
