@@ -45,13 +45,13 @@ struct RowsBlocks {
   RowsBlock float64;
 };
 
-// Counts over one threshold: cells[0..3] += TP, FP, FN, TN (weighted or not).
-// Writes the bin of every score, times two plus the label, for the histogram;
-// returns whether a score with non-zero weight is NaN.
 // Neighbouring scores often share a bin: several tables keep their increments
 // from waiting for each other.
 constexpr int kCountTables = 4;
 
+// cells_*: counts over one threshold, cells[0..3] += TP, FP, FN, TN (weighted or
+// not). The others write the bin of every score, times two plus the label, for
+// the histogram, and return whether a score with non-zero weight is NaN.
 struct BinnedBlocks {
   void (*cells_float32)(const float* y_true, const float* y_pred, const double* weight,
                         std::int64_t n, double threshold, double* cells);

@@ -7,7 +7,7 @@
 
 namespace kt {
 
-// Below this many elements one thread is faster (measured: bench/throughput.py).
+// Below this many elements waking a second thread costs more than it saves.
 constexpr std::int64_t kParallelThreshold = 256 * 1024;
 
 int num_threads();
