@@ -71,18 +71,18 @@ def attach_mask(tensor, mask):
 
 def keras_variables(metric):
     """The variables Keras's own class has too, by name."""
-    return {v.name: v for v in metric.variables if v.name != "residual"}
+    return {v.name: v for v in metric.variables if v.name != "compensation"}
 
 
-def residual(metric):
-    (variable,) = [v for v in metric.variables if v.name == "residual"]
+def compensation(metric):
+    (variable,) = [v for v in metric.variables if v.name == "compensation"]
     return variable
 
 
 def state(metric):
     """The state as float64 arrays by name, the low halves added."""
     highs = {name: to_numpy(v) for name, v in keras_variables(metric).items()}
-    lows = [to_numpy(v) for v in metric.variables if v.name == "residual"]
+    lows = [to_numpy(v) for v in metric.variables if v.name == "compensation"]
     if not lows:
         return highs
     return {name: highs[name] + lows[0][i] for i, name in enumerate(highs)}

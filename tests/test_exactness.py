@@ -23,7 +23,7 @@ from support import (
     assert_states_close,
     keras_variables,
     reference_after,
-    residual,
+    compensation,
     state,
     state_bits,
     to_numpy,
@@ -71,7 +71,7 @@ def test_every_count_goes_on_past(case, start):
         updated(metric, [batch])
     for variable in keras_variables(metric).values():
         variable.assign(np.full(variable.shape, float(start)))
-    residual(metric).assign(np.zeros(residual(metric).shape))
+    compensation(metric).assign(np.zeros(compensation(metric).shape))
     updated(metric, [batch])
     assert flat_counts(metric) == [start + count for count in added]
     if "label_weights" not in case.kwargs:

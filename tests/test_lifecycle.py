@@ -15,7 +15,7 @@ from support import (
     assert_states_close,
     keras_variables,
     reference_after,
-    residual,
+    compensation,
     result_dtype,
     state,
     state_bits,
@@ -67,7 +67,7 @@ def test_is_a_keras_metric_with_keras_variables(case):
     assert reset_is_zero(ours)
     if names:  # a multi-label AUC without `num_labels` has none before its first batch
         low = ours.variables[-1]
-        assert low.name == "residual"
+        assert low.name == "compensation"
         shape = tuple(keras_metric.variables[0].shape)
         assert tuple(low.shape) == (len(names), *shape)
 
@@ -309,10 +309,10 @@ def test_every_class_has_a_case_and_a_reference():
     assert classes == set(CLASS_NAMES) == set(references.REFERENCES)
 
 
-def test_residual_keeps_what_the_high_half_cannot():
+def test_compensation_keeps_what_the_high_half_cannot():
     metric = kt.Sum()
     metric.total.assign(2.0**60)
     metric.update_state(np.float32([1.0]))
     assert float(to_numpy(metric.total)) == 2.0**60
-    assert to_numpy(residual(metric)).tolist() == [1.0]
+    assert to_numpy(compensation(metric)).tolist() == [1.0]
     assert metric.exact_state()["total"] == 2**60 + 1

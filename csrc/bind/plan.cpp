@@ -108,7 +108,7 @@ bool borrow_low(PyObject* const* tensors, int count, State* state, Keep* keep) {
   std::int64_t size = 0;
   state->low = borrow_doubles(tensors[count - 1], &size, keep);
   if (state->low == nullptr) return false;
-  if (size != state->size * state->count) throw std::logic_error("residual has another size");
+  if (size != state->size * state->count) throw std::logic_error("compensation has another size");
   return true;
 }
 
@@ -449,7 +449,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
     plan->fields.push_back(variable.attr("__dict__"));
   }
   if (plan->variables.size() < 2 || plan->variables.size() > kMaxVariables) {
-    throw std::logic_error("a plan needs 1 to 4 variables and their residual");
+    throw std::logic_error("a plan needs 1 to 4 variables and their compensation");
   }
   read(options, "sees_mask", &plan->sees_mask);
   read(options, "mask_only_with_weight", &plan->mask_only_with_weight);

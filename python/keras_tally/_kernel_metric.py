@@ -30,7 +30,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     """A Keras metric whose arithmetic is native.
 
     The state is Keras's own variables, as float64, plus one variable
-    `residual`: what float64 could not hold of each of them, so that counts are
+    `compensation`: what float64 could not hold of each of them, so that counts are
     exact far past 2^53. The state of two data sets together is the sum of their
     states, variable by variable.
     """
@@ -60,8 +60,10 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     ) -> None:
         """Bind a kernel and a result to the state variables, in order."""
         backend = _backends.active()
-        self.residual = self._add_state("residual", (len(state), *state[0].shape))
-        self._state = (*state, self.residual)
+        self.compensation = self._add_state(
+            "compensation", (len(state), *state[0].shape)
+        )
+        self._state = (*state, self.compensation)
         self._result_dtype = result_dtype
         self._plan = _native.make_plan(
             kernel,
@@ -104,7 +106,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         >>> m.exact_state() == {"total": 6, "count": 2**53 + 3}
         True
         """
-        low = keras.ops.convert_to_numpy(self.residual.value)
+        low = keras.ops.convert_to_numpy(self.compensation.value)
         exact = {}
         for variable, remainder in zip(self._state[:-1], low, strict=True):
             high = keras.ops.convert_to_numpy(variable.value)

@@ -101,7 +101,7 @@ _COUNT_DOC = """The number of {what}.
     compared in `keras.config.floatx()`; the result is a scalar, or has one entry
     per threshold, of that dtype. A NaN score is above no threshold.
 
-    Differences from Keras: the state (`accumulator`, `residual`) is float64 and
+    Differences from Keras: the state (`accumulator`, `compensation`) is float64 and
     exact; the result is a copy, never a view of the state; `y_true` and `y_pred`
     of different shapes are an error even where their sizes agree.
 
@@ -214,7 +214,7 @@ class Precision(_Share):
     per threshold, of that dtype. A NaN score is above no threshold.
 
     Differences from Keras: the state (`true_positives`, `false_positives`,
-    `residual`) is float64 and exact; `y_true` and `y_pred` of different shapes
+    `compensation`) is float64 and exact; `y_true` and `y_pred` of different shapes
     are an error even where their sizes agree; of equal scores at the border of
     the best `top_k`, those with the lowest index are taken.
 
@@ -255,7 +255,7 @@ class Recall(_Share):
     Shapes and dtypes: as `Precision`.
 
     Differences from Keras: as `Precision`; the state is `true_positives`,
-    `false_negatives`, `residual`.
+    `false_negatives`, `compensation`.
 
     Args:
         thresholds: a float or a list of floats in [0, 1]; by default 0.5, or
@@ -302,7 +302,7 @@ class AUC(PairMetric):
     NaN until the next reset.
 
     Differences from Keras: the state is float64 and exact, with a variable
-    `residual` after Keras's four; NaN scores give NaN, where Keras gives 0.5;
+    `compensation` after Keras's four; NaN scores give NaN, where Keras gives 0.5;
     `label_weights` come out of `get_config()` as a list, which can be loaded;
     `y_true` and `y_pred` of different shapes are an error even where their sizes
     agree.

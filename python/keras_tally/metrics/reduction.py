@@ -56,7 +56,7 @@ class Sum(_ValueReduction):
     Shapes and dtypes: `values` of any shape and any bool, integer or float
     dtype; the result is a scalar of `dtype`.
 
-    Differences from Keras: the state (`total`, `residual`) is float64.
+    Differences from Keras: the state (`total`, `compensation`) is float64.
 
     Args:
         name: string name of the metric instance.
@@ -99,7 +99,7 @@ class Mean(_ValueReduction):
     Shapes and dtypes: `values` of any shape and any bool, integer or float
     dtype; the result is a scalar of `dtype`.
 
-    Differences from Keras: the state (`total`, `count`, `residual`) is float64
+    Differences from Keras: the state (`total`, `count`, `compensation`) is float64
     and exact; an empty batch adds nothing.
 
     Args:
@@ -186,7 +186,7 @@ class MeanMetricWrapper(Mean):
     averaged); the result is a scalar of `dtype`. The function runs in the
     backend's own operations; its values are reduced natively.
 
-    Differences from Keras: the state (`total`, `count`, `residual`) is float64
+    Differences from Keras: the state (`total`, `count`, `compensation`) is float64
     and exact.
 
     Args:
