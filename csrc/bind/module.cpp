@@ -19,9 +19,9 @@ py::list kernels() {
   for (const kt::KernelRow& row : kt::kernel_table()) {
     py::dict entry;
     entry["name"] = row.name;
-    entry["executor"] = row.executor == kt::Executor::Elementwise ? "elementwise"
-                        : row.executor == kt::Executor::Rowwise   ? "rowwise"
-                                                                  : "binned";
+    static const char* const names[] = {"elementwise", "rowwise", "columnwise", "binned",
+                                        "tabulated"};
+    entry["executor"] = names[static_cast<int>(row.executor)];
     out.append(entry);
   }
   return out;

@@ -82,41 +82,44 @@ bool has_mask(PyObject* tensor, PyObject* tracker) {
   return found;
 }
 
-double* borrow_doubles(PyObject* tensor, std::int64_t* size, Keep* keep) {
-  View view;
-  if (!borrow_state_value(tensor, &view, keep)) return nullptr;
-  if (view.dtype != DType::Float64 || !view.contiguous()) return nullptr;
-  *size = view.size();
-  return reinterpret_cast<double*>(const_cast<char*>(view.data));
-}
-
-// The state behind `count` tensors, without the last, which holds the low
-// halves and is seldom needed.
-bool borrow_high(PyObject* const* tensors, int count, State* state, Keep* keep) {
-  state->count = count - 1;
+// The state behind `count` tensors; the last of them holds the low halves, which
+// are seldom needed, unless the variables are integers.
+bool borrow_variables(PyObject* const* tensors, int count, bool whole, State* state, Keep* keep) {
+  state->count = whole ? count : count - 1;
   for (int i = 0; i < state->count; ++i) {
-    std::int64_t size = 0;
-    state->high[i] = borrow_doubles(tensors[i], &size, keep);
-    if (state->high[i] == nullptr) return false;
-    if (i > 0 && size != state->size) throw std::logic_error("state variables differ in size");
-    state->size = size;
+    View view;
+    if (!borrow_state_value(tensors[i], &view, keep) || !view.contiguous()) return false;
+    if (view.dtype != (whole ? DType::Int64 : DType::Float64)) return false;
+    State::Variable& variable = state->variables[i];
+    variable.size = view.size();
+    void* data = const_cast<char*>(view.data);
+    if (whole) {
+      variable.whole = static_cast<std::int64_t*>(data);
+    } else {
+      variable.high = static_cast<double*>(data);
+    }
+    state->low_stride = std::max(state->low_stride, variable.size);
   }
   return true;
 }
 
-bool borrow_low(PyObject* const* tensors, int count, State* state, Keep* keep) {
-  std::int64_t size = 0;
-  state->low = borrow_doubles(tensors[count - 1], &size, keep);
-  if (state->low == nullptr) return false;
-  if (size != state->size * state->count) throw std::logic_error("compensation has another size");
+bool borrow_low(PyObject* const* tensors, State* state, Keep* keep) {
+  if (state->whole()) return true;
+  View view;
+  if (!borrow_state_value(tensors[state->count], &view, keep) || !view.contiguous()) return false;
+  if (view.dtype != DType::Float64) return false;
+  if (view.size() != state->low_stride * state->count) {
+    throw std::logic_error("compensation has another size");
+  }
+  state->low = reinterpret_cast<double*>(const_cast<char*>(view.data));
   return true;
 }
 
-bool borrow_state(PyObject* const* tensors, int count, State* state, Keep* keep) {
-  return borrow_high(tensors, count, state, keep) && borrow_low(tensors, count, state, keep);
+bool borrow_state(PyObject* const* tensors, int count, bool whole, State* state, Keep* keep) {
+  return borrow_variables(tensors, count, whole, state, keep) && borrow_low(tensors, state, keep);
 }
 
-constexpr int kMaxVariables = 5;
+constexpr int kMaxVariables = kMaxState + 1;
 
 // The values of the plan's variables, new references; false when one has none.
 class Values {
@@ -174,10 +177,10 @@ bool add_batch(const Plan& plan, const Batch& batch, PyObject* const* tensors, i
   }
   // With the interpreter's lock held: two threads cannot add to one state at once.
   State state;
-  if (!borrow_high(tensors, count, &state, keep)) return false;
-  if (!commit_high(plan.metric, addition, state)) {
-    if (!borrow_low(tensors, count, &state, keep)) return false;
-    commit(plan.metric, addition, state);
+  if (!borrow_variables(tensors, count, plan.whole, &state, keep)) return false;
+  if (!commit_high(addition, state)) {
+    if (!borrow_low(tensors, &state, keep)) return false;
+    commit(addition, state);
   }
   road_counts.parallel += addition.parallel ? 1 : 0;
   return true;
@@ -228,7 +231,8 @@ PyObject* update_into(PyObject*, PyObject* const* args, Py_ssize_t count) {
       throw TypeMistake("the inputs must be tensors in host memory");
     }
     if (!add_batch(*plan, batch, tensors, found, &keep)) {
-      throw std::logic_error("the state is not made of contiguous float64 arrays in host memory");
+      throw std::logic_error(
+          "the state is not made of contiguous arrays of its dtype in host memory");
     }
     ++road_counts.pure;
     Py_RETURN_NONE;
@@ -247,26 +251,23 @@ void set_error(void*, const char*, const char* message) {
   PyErr_SetString(PyExc_RuntimeError, message);
 }
 
-// A new float32 or float64 tensor of the type that `like` has.
-PyObject* new_tensor(const DLPackExchangeAPI* api, const double* results, std::int64_t size,
-                     bool scalar, DType dtype) {
-  std::int64_t shape[1] = {size}, strides[1] = {1};
+// A new float32 or float64 tensor of the type whose API it is; `data` is where
+// its numbers go.
+PyObject* new_tensor(const DLPackExchangeAPI* api, const View& shape, DType dtype, void** data) {
+  std::int64_t strides[kMaxRank], size = 1;
+  for (int d = shape.rank - 1; d >= 0; --d) {
+    strides[d] = size;
+    size *= shape.shape[d];
+  }
   DLTensor prototype = {};
   prototype.device = {kDLCPU, 0};
-  prototype.ndim = scalar ? 0 : 1;
+  prototype.ndim = shape.rank;
   prototype.dtype = dlpack_dtype(dtype);
-  prototype.shape = shape;
+  prototype.shape = const_cast<std::int64_t*>(shape.shape);
   prototype.strides = strides;
   DLManagedTensorVersioned* managed = nullptr;
   if (api->managed_tensor_allocator(&prototype, &managed, nullptr, set_error) != 0) return nullptr;
-  char* data = static_cast<char*>(managed->dl_tensor.data) + managed->dl_tensor.byte_offset;
-  for (std::int64_t i = 0; i < size; ++i) {
-    if (dtype == DType::Float32) {
-      reinterpret_cast<float*>(data)[i] = static_cast<float>(results[i]);
-    } else {
-      reinterpret_cast<double*>(data)[i] = results[i];
-    }
-  }
+  *data = static_cast<char*>(managed->dl_tensor.data) + managed->dl_tensor.byte_offset;
   void* object = nullptr;
   if (api->managed_tensor_to_py_object_no_sync(managed, &object) != 0) return nullptr;
   return static_cast<PyObject*>(object);
@@ -294,16 +295,24 @@ PyObject* result_of(const Plan& plan, PyObject* const* tensors, int count) {
   Keep keep;
   State state;
   // The low halves count: where sums cancel, they may be all that is left.
-  if (!borrow_state(tensors, count, &state, &keep)) Py_RETURN_NONE;
+  if (!borrow_state(tensors, count, plan.whole, &state, &keep)) Py_RETURN_NONE;
   const bool scalar = scalar_result(plan.metric, state);
-  const std::int64_t size = scalar ? 1 : state.size;
+  const std::int64_t size = scalar ? 1 : state.variables[state.count - 1].size;
   double few[8];
   std::vector<double> many(size > 8 ? static_cast<std::size_t>(size) : std::size_t{0});
   double* results = size > 8 ? many.data() : few;
   finish(plan.metric, state, results);
   const bool plain = plan.result_dtype == DType::Float32 || plan.result_dtype == DType::Float64;
   const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(tensors[0]));
-  if (plain && api != nullptr) return new_tensor(api, results, size, scalar, plan.result_dtype);
+  if (plain && api != nullptr) {
+    View shape;
+    shape.rank = scalar ? 0 : 1;
+    shape.shape[0] = size;
+    void* data = nullptr;
+    PyObject* out = new_tensor(api, shape, plan.result_dtype, &data);
+    if (out != nullptr) Output{data, plan.result_dtype}.write(0, results, size);
+    return out;
+  }
   return new_numpy(plan, results, size, scalar);
 }
 
@@ -348,12 +357,55 @@ PyObject* reset(PyObject*, PyObject* const* args, Py_ssize_t count) {
     const Values values(*plan);
     Keep keep;
     State state;
-    if (!values.complete() || !borrow_state(values.tensors(), values.count(), &state, &keep)) {
+    if (!values.complete() ||
+        !borrow_state(values.tensors(), values.count(), plan->whole, &state, &keep)) {
       Py_RETURN_FALSE;
     }
-    for (int i = 0; i < state.count; ++i) std::fill_n(state.high[i], state.size, 0.0);
-    std::fill_n(state.low, state.size * state.count, 0.0);
+    for (int i = 0; i < state.count; ++i) {
+      const State::Variable& variable = state.variables[i];
+      if (variable.whole != nullptr) {
+        std::fill_n(variable.whole, variable.size, 0);
+      } else {
+        std::fill_n(variable.high, variable.size, 0.0);
+      }
+    }
+    if (state.low != nullptr) std::fill_n(state.low, state.low_stride * state.count, 0.0);
     Py_RETURN_TRUE;
+  });
+}
+
+// values(plan, y_true, y_pred) -> tensor, or None when Python must take the
+// general road: the plan's kernel on each element or row, nothing accumulated.
+PyObject* values(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 3) throw TypeMistake("values() takes 3 arguments");
+    Plan* plan = plan_of(args[0]);
+    if (plan == nullptr) return nullptr;
+    Keep keep;
+    Batch batch;
+    if (!borrow_batch(*plan, args[1], args[2], Py_None, &batch, &keep)) Py_RETURN_NONE;
+    const ValuesJob job(plan->metric, batch);
+    const DType dtype = batch.y_pred.dtype == DType::Float64 ? DType::Float64 : DType::Float32;
+    const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(args[2]));
+    void* data = nullptr;
+    py::object out;
+    if (api != nullptr) {
+      PyObject* tensor = new_tensor(api, job.shape(), dtype, &data);
+      if (tensor == nullptr) return nullptr;
+      out = py::reinterpret_steal<py::object>(tensor);
+    } else {
+      const std::vector<py::ssize_t> shape(job.shape().shape, job.shape().shape + job.shape().rank);
+      py::array array(py::dtype(dtype == DType::Float64 ? "float64" : "float32"), shape);
+      data = array.mutable_data();
+      out = array;
+    }
+    if (batch.y_pred.size() >= kParallelThreshold) {
+      py::gil_scoped_release release;
+      job.run({data, dtype});
+    } else {
+      job.run({data, dtype});
+    }
+    return out.release().ptr();
   });
 }
 
@@ -424,6 +476,8 @@ PyMethodDef methods[] = {
      "result(plan) -> tensor or None"},
     {"result_from", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(result_from)),
      METH_FASTCALL, "result_from(plan, states) -> tensor or None"},
+    {"values", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(values)), METH_FASTCALL,
+     "values(plan, y_true, y_pred) -> tensor or None"},
     {"reset", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(reset)), METH_FASTCALL,
      "reset(plan) -> bool"},
     {nullptr, nullptr, 0, nullptr},
@@ -443,14 +497,17 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
                                           {"root_mean", Result::RootMean},
                                           {"counts", Result::Counts},
                                           {"ratio", Result::Ratio},
-                                          {"auc", Result::Auc}});
+                                          {"constrained", Result::Constrained},
+                                          {"auc", Result::Auc},
+                                          {"f_score", Result::FScore},
+                                          {"r2", Result::R2},
+                                          {"iou", Result::Iou}});
   for (const py::handle variable : variables) {
     plan->variables.push_back(py::reinterpret_borrow<py::object>(variable));
     plan->fields.push_back(variable.attr("__dict__"));
   }
-  if (plan->variables.size() < 2 || plan->variables.size() > kMaxVariables) {
-    throw std::logic_error("a plan needs 1 to 4 variables and their compensation");
-  }
+  if (plan->variables.size() > kMaxVariables) throw std::logic_error("too many variables");
+  read(options, "whole", &plan->whole);
   read(options, "sees_mask", &plan->sees_mask);
   read(options, "mask_only_with_weight", &plan->mask_only_with_weight);
   plan->inputs = metric.kernel.operands == Operands::Unary ? 1 : 2;
@@ -460,13 +517,20 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   plan->wrap_result = py::reinterpret_borrow<py::object>(options["wrap_result"]);
 
   Params& params = metric.params;
-  read(options, "threshold", &params.threshold);
+  params.has_threshold = read(options, "threshold", &params.threshold);
   read(options, "label_smoothing", &params.label_smoothing);
   read(options, "epsilon", &metric.epsilon);
+  read(options, "smallest_norm", &params.smallest_norm);
+  read(options, "alpha", &params.alpha);
+  read(options, "gamma", &params.gamma);
+  read(options, "balance_classes", &params.balance_classes);
   read(options, "from_logits", &params.from_logits);
   params.has_ignore_class = read(options, "ignore_class", &params.ignore_class);
   read(options, "k", &params.k);
-  read(options, "mean_over_last_axis", &metric.mean_over_last_axis);
+  if (read(options, "last_axis", &name)) {
+    metric.last_axis = one_of<LastAxis>(name, {{"mean", LastAxis::Mean}, {"sum", LastAxis::Sum}});
+  }
+  read(options, "find_zero_one_labels", &metric.find_zero_one_labels);
   read(options, "labels_in_scores_dtype", &metric.labels_in_scores_dtype);
   read(options, "threshold_in_scores_dtype", &metric.threshold_in_scores_dtype);
   if (read(options, "value_dtype", &name)) {
@@ -474,7 +538,24 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
     metric.value_dtype = dtype_named(name);
   }
   read(options, "axis", &metric.axis);
+  read(options, "axes", &metric.axes);
   read(options, "k_within_classes", &metric.k_within_classes);
+  read(options, "columns", &metric.columns);
+  read(options, "folded", &metric.folded);
+  read(options, "counts_samples", &metric.counts_samples);
+  read(options, "aligns_ranks", &metric.aligns_ranks);
+  read(options, "any_weight_rank", &metric.any_weight_rank);
+  if (read(options, "precision", &name)) {
+    metric.has_precision = true;
+    metric.precision = dtype_named(name);
+  }
+  read(options, "num_classes", &metric.pairs.classes);
+  read(options, "per_class_counts", &metric.pairs.by_class);
+  metric.pairs.whole = plan->whole;
+  metric.pairs.has_ignore = params.has_ignore_class;
+  metric.pairs.ignore = params.ignore_class;
+  read(options, "dense_labels", &metric.dense_labels);
+  read(options, "dense_predicted", &metric.dense_predicted);
   read_thresholds(options, &metric.thresholds);
   read(options, "labels", &metric.labels);
   read(options, "multi_label", &metric.multi_label);
@@ -499,6 +580,19 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
                                                 {"minoring", Summation::Minoring},
                                                 {"majoring", Summation::Majoring}});
   }
+  const std::initializer_list<std::pair<const char*, Rate>> rates = {
+      {"precision", Rate::Precision}, {"recall", Rate::Recall}, {"specificity", Rate::Specificity}};
+  if (read(options, "constrained", &name)) metric.constrained = one_of<Rate>(name, rates);
+  if (read(options, "dependent", &name)) metric.dependent = one_of<Rate>(name, rates);
+  read(options, "required", &metric.required);
+  if (read(options, "average", &name)) {
+    metric.average = one_of<Average>(
+        name,
+        {{"micro", Average::Micro}, {"macro", Average::Macro}, {"weighted", Average::Weighted}});
+  }
+  read(options, "beta", &metric.beta);
+  read(options, "regressors", &metric.regressors);
+  read(options, "target_class_ids", &metric.target_class_ids);
   return py::capsule(plan.release(), kCapsule, [](PyObject* capsule) {
     delete static_cast<Plan*>(PyCapsule_GetPointer(capsule, kCapsule));
   });

@@ -16,6 +16,7 @@ namespace kt {
 struct Plan {
   Metric metric;
   std::vector<pybind11::object> variables;  // Keras's own in order, `compensation` last
+  bool whole = false;                       // integers, which need no compensation
   std::vector<pybind11::object> fields;     // each one's `__dict__`, with its `_value`
   // Where a Keras mask hangs on the inputs: ignored, or handed back to Python.
   bool sees_mask = false;  // y_pred's mask becomes weights

@@ -25,8 +25,16 @@ namespace kt {
 struct Params {
   double threshold = 0.5;
   double label_smoothing = 0.0;
-  double lowest = 1e-7;         // probabilities are clipped to
-  double highest = 1.0 - 1e-7;  // [lowest, highest]
+  // epsilon and 1 - epsilon in the precision of the scores: what probabilities
+  // are clipped to, and what keeps divisors and logarithms away from 0.
+  double lowest = 1e-7;
+  double highest = 1.0 - 1e-7;
+  double smallest_norm = 0.0;  // shorter rows are divided by this instead
+  double alpha = 0.25;         // focal cross-entropy: weight of the positive class
+  double gamma = 2.0;          // and the power of what is missing to certainty
+  bool balance_classes = false;
+  bool zero_one_labels = false;  // hinge: the labels are 0 and 1, not -1 and 1
+  bool has_threshold = false;    // F-scores: else a row's largest scores count
   bool from_logits = false;
   bool from_sorted_ids = false;
   bool has_ignore_class = false;

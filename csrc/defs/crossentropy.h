@@ -1,4 +1,6 @@
-// Binary cross-entropy of one element, in float64 whatever the input's dtype.
+// Divergences between a label and a probability, one element each, in float64
+// whatever the input's dtype. NaN in either input makes the sum NaN; an empty
+// batch and elements of zero weight add nothing; clipping keeps all finite.
 #pragma once
 
 #include "common.h"
@@ -25,6 +27,35 @@ struct BinaryCrossentropy {
     // Hard labels need one of the two logarithms; the other counts zero times.
     if (Lanes<V>::all((t == 0.0) | (t == 1.0))) return -log_of(t == 1.0 ? p : 1.0 - p);
     return -(t * log_of(p) + (1.0 - t) * log_of(1.0 - p));
+  }
+};
+
+// The same, scaled by (1 - q)^gamma with q = t p + (1 - t) (1 - p), p unclipped:
+// what is easy counts little (Lin et al., 2017). With balanced classes also by
+// t alpha + (1 - t) (1 - alpha).
+struct BinaryFocalCrossentropy {
+  static constexpr bool kCounts = false;
+  template <class V>
+  KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params& params) {
+    const V smoothing = constant<V>(params.label_smoothing);
+    const V t = y_true * (1.0 - smoothing) + 0.5 * smoothing;
+    const V p = params.from_logits ? sigmoid_of(y_pred) : y_pred;
+    const V clipped = clamp(p, params.lowest, params.highest);
+    const V loss = -(t * log_of(clipped) + (1.0 - t) * log_of(1.0 - clipped));
+    const V missing = 1.0 - (t * p + (1.0 - t) * (1.0 - p));
+    const V focal = power_of(missing, params.gamma) * loss;
+    const V weight = t * params.alpha + (1.0 - t) * (1.0 - params.alpha);
+    return params.balance_classes ? weight * focal : focal;
+  }
+};
+
+// t log(t / p), both clipped to [epsilon, 1].
+struct KLDivergenceTerm {
+  static constexpr bool kCounts = false;
+  template <class V>
+  KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params& params) {
+    const V t = clamp(y_true, params.lowest, 1.0), p = clamp(y_pred, params.lowest, 1.0);
+    return t * log_of(t / p);
   }
 };
 

@@ -16,6 +16,7 @@ namespace kt::KT_LEVEL {
 
 KT_HOST_DEVICE double log_of(double x) { return ::log(x); }
 KT_HOST_DEVICE double exp_of(double x) { return ::exp(x); }
+KT_HOST_DEVICE double root_of(double x) { return ::sqrt(x); }
 
 #else
 
@@ -38,6 +39,8 @@ KT_HOST_DEVICE V from_bits(Bits<V> x) {
   __builtin_memcpy(&out, &x, sizeof(x));
   return out;
 }
+
+KT_HOST_DEVICE double root_of(double x) { return __builtin_sqrt(x); }
 
 constexpr double kInfinity = __builtin_inf();
 // Adding and subtracting 1.5 * 2^52 rounds to an integer, whose bits then stand
@@ -117,6 +120,21 @@ template <class V>
 KT_HOST_DEVICE V log1p_of(V x) {
   const V u = x + 1.0;
   return log_of(u) + (x - (u - 1.0)) / u;
+}
+
+// 1 / (1 + e^-x) without overflow.
+template <class V>
+KT_HOST_DEVICE V sigmoid_of(V x) {
+  const V e = exp_of(-absolute(x));
+  return (x < 0.0 ? e : constant<V>(1)) / (1.0 + e);
+}
+
+// x^power for x >= 0 and one power for all lanes; x^0 = 1, NaN for x < 0.
+template <class V>
+KT_HOST_DEVICE V power_of(V x, double power) {
+  if (power == 0.0) return constant<V>(1);
+  const V out = exp_of(log_of(x) * power);
+  return x == 0.0 ? (power > 0.0 ? V{} : constant<V>(1) / V{}) : out;
 }
 
 }  // namespace kt::KT_LEVEL

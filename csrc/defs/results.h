@@ -54,4 +54,34 @@ inline double summed_slice(Summation summation, const Coordinates& a, const Coor
   return (a.x - b.x) * height;
 }
 
+// Shares that one threshold trades against another; state TP, FP, TN, FN.
+enum class Rate { Precision, Recall, Specificity };
+
+inline double rate_at(Rate rate, const CurvePoint& c) {
+  if (rate == Rate::Precision) return divide_no_nan(c.tp, c.tp + c.fp);
+  if (rate == Rate::Recall) return divide_no_nan(c.tp, c.tp + c.fn);
+  return divide_no_nan(c.tn, c.tn + c.fp);
+}
+
+// Averages over columns or classes.
+enum class Average { None, Micro, Macro, Weighted };
+
+// (1 + beta^2) P R / (beta^2 P + R), each division with epsilon, as in Keras.
+inline double f_score(double tp, double fp, double fn, double beta, double epsilon) {
+  const double precision = tp / (tp + fp + epsilon), recall = tp / (tp + fn + epsilon);
+  const double square = beta * beta;
+  return precision * recall / (square * precision + recall + epsilon) * (1.0 + square);
+}
+
+// 1 - sum((t - p)^2) / sum((t - mean(t))^2); -inf becomes 0, 0/0 is NaN.
+inline double r2_score(double error, double total) {
+  const double score = 1.0 - error / total;
+  return std::isinf(score) ? 0.0 : score;
+}
+
+// R2 corrected for p regressors and n values; unchanged where that has no meaning.
+inline double adjusted_r2(double score, double n, double p) {
+  return p == 0.0 || p >= n - 1.0 ? score : 1.0 - (1.0 - score) * (n - 1.0) / (n - p - 1.0);
+}
+
 }  // namespace kt

@@ -1,11 +1,12 @@
-// What one row of class scores contributes. The executor computes the row
-// statistics that a list of definitions names in kNeeds, each once; a
-// definition combines them into one number. Statistics are computed in the
-// scores' own dtype where that is exact (argmax, rank) and in float64 where it
-// is not (sums, logarithms).
+// What one row of class scores contributes, alone or together with a row of
+// y_true. The executor computes the row statistics that a definition names in
+// kNeeds; the definition combines them into one number. Statistics are computed
+// in the scores' own dtype where that is exact (argmax, rank) and in float64
+// where it is not (sums, logarithms). NaN in a row makes its sums NaN.
 #pragma once
 
 #include "common.h"
+#include "math.h"
 
 namespace kt::KT_LEVEL {
 
@@ -18,6 +19,10 @@ enum RowNeeds : unsigned {
   kDenseLogLoss = 1u << 5,   // -sum(y_true * log(probability))
   kLabelInRange = 1u << 6,   // a label outside [0, classes) is the user's error
   kIntegerLabel = 1u << 7,   // labels are truncated to integers first
+  kDots = 1u << 8,           // sums of squares and products of two rows
+  kMoments = 1u << 9,        // means, variances and covariance of two rows
+  kHingeTerms = 1u << 10,    // sum(t p) and max((1 - t) p)
+  kFocalLoss = 1u << 11,     // kDenseLogLoss, its terms scaled by alpha (1 - p)^gamma
 };
 
 struct RowStats {
@@ -27,6 +32,10 @@ struct RowStats {
   double log_loss = 0;
   bool true_is_nan = false;
   bool found = false;
+  // Of the rows of y_true and y_pred together.
+  double true_square = 0, pred_square = 0, product = 0;
+  double mean_difference = 0, true_variance = 0, pred_variance = 0, covariance = 0;
+  double inside = 0, outside = 0;
 };
 
 struct CategoricalHit {
@@ -79,6 +88,55 @@ struct SparseCrossentropy {
 struct DenseCrossentropy {
   static constexpr unsigned kNeeds = kDenseLogLoss;
   KT_HOST_DEVICE static double value(const RowStats& row, const Params&) { return row.log_loss; }
+};
+
+// alpha (1 - p)^gamma for each term (Lin et al., 2017); logits become
+// probabilities first, which are clipped like probabilities.
+struct FocalCrossentropy {
+  static constexpr unsigned kNeeds = kFocalLoss;
+  KT_HOST_DEVICE static double value(const RowStats& row, const Params&) { return row.log_loss; }
+};
+
+// t.p / (|t| |p|); a row of zeros has similarity 0 to everything.
+struct CosineSimilarity {
+  static constexpr unsigned kNeeds = kDots;
+  KT_HOST_DEVICE static double value(const RowStats& row, const Params& params) {
+    const double t = norm(row.true_square, params), p = norm(row.pred_square, params);
+    return t == 0.0 || p == 0.0 ? 0.0 : row.product / t / p;
+  }
+
+ private:
+  KT_HOST_DEVICE static double norm(double square, const Params& params) {
+    const double out = root_of(square);
+    return out < params.smallest_norm ? params.smallest_norm : out;
+  }
+};
+
+// cov(t, p) / (sd(t) sd(p)): NaN for a row of equal values.
+struct PearsonCorrelation {
+  static constexpr unsigned kNeeds = kMoments;
+  KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
+    return row.covariance / root_of(row.true_variance) / root_of(row.pred_variance);
+  }
+};
+
+// 2 cov(t, p) / (var(t) + var(p) + (mean(t) - mean(p))^2 + epsilon)
+struct ConcordanceCorrelation {
+  static constexpr unsigned kNeeds = kMoments;
+  KT_HOST_DEVICE static double value(const RowStats& row, const Params& params) {
+    const double spread = row.true_variance + row.pred_variance;
+    const double apart = row.mean_difference * row.mean_difference;
+    return 2.0 * row.covariance / (spread + apart + params.lowest);
+  }
+};
+
+// max(max((1 - t) p) - sum(t p) + 1, 0): the true class should lead by 1.
+struct CategoricalHinge {
+  static constexpr unsigned kNeeds = kHingeTerms;
+  KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
+    const double loss = row.outside - row.inside + 1.0;
+    return loss < 0.0 ? 0.0 : loss;
+  }
 };
 
 }  // namespace kt::KT_LEVEL

@@ -73,47 +73,88 @@ void sum_as_counts(const float* y_true, const float* y_pred, std::int64_t n, con
   add_lanes(wide, lanes);
 }
 
-template <class Def, class T>
-void sum_weighted(const T* y_true, const T* y_pred, const double* weight, std::int64_t n,
-                  const Params& params, double* lanes) {
+// Sums of w v, and of w.
+inline void weighted_sum(const double* values, const double* weight, std::int64_t n,
+                         double* lanes) {
   constexpr int kStep = kLanes<double> * kAccumulators;
   F64 acc[kAccumulators] = {}, total[kAccumulators] = {};
-  for (std::int64_t i = 0; i < n; i += kStep) {
-    const std::int64_t left = n - i < kStep ? n - i : kStep;
-    T t[kStep] = {}, p[kStep] = {};
-    double w[kStep] = {};
-    const T *ti = y_true + i, *pi = y_pred + i;
-    const double* wi = weight + i;
-    if (left < kStep) {
-      std::memcpy(t, ti, static_cast<std::size_t>(left) * sizeof(T));
-      std::memcpy(p, pi, static_cast<std::size_t>(left) * sizeof(T));
-      std::memcpy(w, wi, static_cast<std::size_t>(left) * sizeof(double));
-      ti = t, pi = p, wi = w;
-    }
+  const auto step = [&](const double* v, const double* w) {
     for (int a = 0; a < kAccumulators; ++a) {
-      const int at = a * kLanes<double>;
-      const F64 wa = load_double(wi + at);
-      const F64 v = Def::template value<F64>(load_double(ti + at), load_double(pi + at), params);
-      acc[a] += lanes_below(left - at) ? wa * v : F64{};
+      const F64 wa = load_double(w + a * kLanes<double>);
+      acc[a] += wa * load_double(v + a * kLanes<double>);
       total[a] += wa;
     }
+  };
+  std::int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) step(values + i, weight + i);
+  if (i < n) {
+    double v[kStep] = {}, w[kStep] = {};
+    std::memcpy(v, values + i, static_cast<std::size_t>(n - i) * sizeof(double));
+    std::memcpy(w, weight + i, static_cast<std::size_t>(n - i) * sizeof(double));
+    step(v, w);
   }
   add_lanes(acc, lanes);
   add_lanes(total, lanes + kBlockLanes);
 }
 
 template <class Def, class T>
-void elementwise_block(const void* y_true, const void* y_pred, const double* weight, std::int64_t n,
-                       const Params& params, double* lanes) {
-  const T* t = static_cast<const T*>(y_true);
-  const T* p = static_cast<const T*>(y_pred);
-  if (weight != nullptr) {
-    sum_weighted<Def, T>(t, p, weight, n, params, lanes);
-  } else if constexpr (Def::kCounts && std::is_same_v<T, float>) {
-    sum_as_counts<Def>(t, p, n, params, lanes);
+void sum_block(const T* y_true, const T* y_pred, std::int64_t n, const Params& params,
+               double* lanes) {
+  if constexpr (Def::kCounts && std::is_same_v<T, float>) {
+    sum_as_counts<Def>(y_true, y_pred, n, params, lanes);
   } else {
-    sum_as_double<Def, T>(t, p, n, params, lanes);
+    sum_as_double<Def, T>(y_true, y_pred, n, params, lanes);
   }
+}
+
+template <class Def, class T>
+void values_block(const T* y_true, const T* y_pred, std::int64_t n, const Params& params,
+                  double* values) {
+  constexpr int kL = kLanes<double>;
+  std::int64_t i = 0;
+  for (; i + kL <= n; i += kL) {
+    store_double(values + i, Def::template value<F64>(load_double(y_true + i),
+                                                      load_double(y_pred + i), params));
+  }
+  if (i < n) {
+    T t[kL] = {}, p[kL] = {};
+    double v[kL];
+    const auto left = static_cast<std::size_t>(n - i);
+    std::memcpy(t, y_true + i, left * sizeof(T));
+    std::memcpy(p, y_pred + i, left * sizeof(T));
+    store_double(v, Def::template value<F64>(load_double(t), load_double(p), params));
+    std::memcpy(values + i, v, left * sizeof(double));
+  }
+}
+
+inline void sum_each_row(const double* values, std::int64_t rows, std::int64_t width, double scale,
+                         double* sums) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const double* row = values + r * width;
+    F64 acc = {};
+    std::int64_t i = 0;
+    for (; i + kLanes<double> <= width; i += kLanes<double>) acc += load_double(row + i);
+    double rest = 0.0;
+    const double whole = i > 0 ? sum_lanes(acc) : 0.0;
+    for (; i < width; ++i) rest += row[i];
+    sums[r] = (whole + rest) * scale;
+  }
+}
+
+template <class T>
+bool zero_or_one(const T* x, std::int64_t n) {
+  using V = Vec<T>;
+  constexpr int kL = kLanes<T>;
+  const V one = constant<V>(1);
+  auto other = one != one;
+  std::int64_t i = 0;
+  for (; i + kL <= n; i += kL) {
+    const V v = load<V>(x + i);
+    other |= (v != V{}) & (v != one);
+  }
+  bool other_in_rest = false;
+  for (; i < n; ++i) other_in_rest |= (x[i] != T{0}) & (x[i] != T{1});
+  return !other_in_rest && !any_lane(other);
 }
 
 }  // namespace kt::KT_LEVEL

@@ -4,9 +4,12 @@
 
 #include "../defs/accuracy.h"
 #include "../defs/crossentropy.h"
+#include "../defs/hinge.h"
 #include "../defs/regression.h"
 #include "accumulate.h"
 #include "binned_block.h"
+#include "class_cells.h"
+#include "columns_block.h"
 #include "convert.h"
 #include "elementwise_block.h"
 #include "row_value.h"
@@ -18,10 +21,13 @@ namespace kt::KT_LEVEL {
 
 namespace {
 
-#define KT_ELEMENTWISE(name, definition, operands, shapes) \
-  {elementwise_block<definition, float>, elementwise_block<definition, double>},
+#define KT_ELEMENTWISE(name, definition, operands, shapes)          \
+  {{sum_block<definition, float>, values_block<definition, float>}, \
+   {sum_block<definition, double>, values_block<definition, double>}},
 #define KT_ROWWISE(name, definition, labels, shapes)
+#define KT_COLUMNWISE(name, definition)
 #define KT_BINNED(name)
+#define KT_TABULATED(name)
 const ElementwiseBlocks kElementwise[] = {
 #include "../kernels.def"
 };
@@ -34,9 +40,25 @@ const ElementwiseBlocks kElementwise[] = {
 const RowsBlocks kRowwise[] = {
 #include "../kernels.def"
 };
+#undef KT_ROWWISE
+#undef KT_COLUMNWISE
+
+#define KT_ROWWISE(name, definition, labels, shapes)
+#define KT_COLUMNWISE(name, definition)                                                    \
+  {columns_block<definition, float>, columns_block<definition, double>, definition::kSums, \
+   definition::kCountsHits},
+const ColumnsBlocks kColumnwise[] = {
+#include "../kernels.def"
+};
 #undef KT_ELEMENTWISE
 #undef KT_ROWWISE
+#undef KT_COLUMNWISE
 #undef KT_BINNED
+#undef KT_TABULATED
+
+void sum(const double* values, std::int64_t n, double* lanes) {
+  sum_as_double<Identity, double>(values, values, n, Params(), lanes);
+}
 
 void multiply(double* x, const double* y, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) x[i] *= y[i];
@@ -45,11 +67,7 @@ void multiply(double* x, const double* y, std::int64_t n) {
 // In float64 and rounded once, whatever T is.
 template <class T>
 void sigmoid(T* x, std::int64_t n) {
-  const auto eight = [](T* at) {
-    const F64 v = load_double(at);
-    const F64 e = exp_of(-absolute(v));
-    store_double(at, (v < 0.0 ? e : F64{} + 1.0) / (1.0 + e));
-  };
+  const auto eight = [](T* at) { store_double(at, sigmoid_of(load_double(at))); };
   std::int64_t i = 0;
   for (; i + kLanes<double> <= n; i += kLanes<double>) eight(x + i);
   if (i < n) {
@@ -85,8 +103,19 @@ const Level kLevel = {
     KT_STRING(KT_LEVEL_NAME),
     kElementwise,
     kRowwise,
+    kColumnwise,
     {threshold_cells<float>, threshold_cells<double>, even_bins<float>, even_bins<double>,
      count_even, cells_of_counts, listed_bins<float>, listed_bins<double>},
+    sum,
+    weighted_sum,
+    sum_each_row,
+    zero_or_one<float>,
+    zero_or_one<double>,
+    hits<float>,
+    hits<double>,
+    argmax_block<float>,
+    argmax_block<double>,
+    class_cells,
     convert<float>,
     convert<double>,
     multiply,

@@ -10,21 +10,36 @@
 
 namespace kt {
 
+// How pairs of class ids are told from each other.
+struct ClassPairs {
+  std::int64_t classes = 0;
+  bool by_class = false;    // counts for each class instead of a matrix
+  bool whole = true;        // ids are truncated to integers first
+  bool has_ignore = false;  // a label that is left out
+  double ignore = 0.0;
+
+  std::int64_t size() const { return by_class ? 3 * classes : classes * classes; }
+};
+
 // A sum is kept in this many lanes; their number is part of its definition.
 constexpr int kBlockLanes = 32;
 
-// Adds w v over a block to the first kBlockLanes of `lanes` and w to the next
-// (or v alone when weight is null). `y_true` and `y_pred` hold float or double,
-// as the function's name in ElementwiseBlocks says.
-using ElementwiseBlock = void (*)(const void* y_true, const void* y_pred, const double* weight,
-                                  std::int64_t n, const Params& params, double* lanes);
-
-struct ElementwiseBlocks {
-  ElementwiseBlock float32;
-  ElementwiseBlock float64;
+// sum: adds the values over a block to kBlockLanes lanes. values: writes them.
+template <class T>
+struct ElementwiseBlock {
+  void (*sum)(const T* y_true, const T* y_pred, std::int64_t n, const Params& params,
+              double* lanes);
+  void (*values)(const T* y_true, const T* y_pred, std::int64_t n, const Params& params,
+                 double* values);
 };
 
-// Rows of scores, `stride` elements apart, and their labels or targets.
+struct ElementwiseBlocks {
+  ElementwiseBlock<float> float32;
+  ElementwiseBlock<double> float64;
+};
+
+// Rows of scores, `stride` elements apart, and their labels or targets. Targets
+// are of the scores' type.
 struct Rows {
   const void* scores;
   std::int64_t count;
@@ -32,8 +47,10 @@ struct Rows {
   std::int64_t classes;
   std::int64_t readable;  // elements from `scores` on that may be read
   const double* labels;   // one for each row, or null
-  const double* targets;  // y_true's row (then `count` is 1), or null
+  const void* targets;    // y_true's rows, or null
+  std::int64_t targets_stride;
   std::int64_t targets_size;
+  std::int64_t targets_readable;
 };
 
 // Writes each row's value (0 where the label is to be ignored) and returns the
@@ -43,6 +60,20 @@ using RowsBlock = std::int64_t (*)(const Rows& rows, const Params& params, doubl
 struct RowsBlocks {
   RowsBlock float32;
   RowsBlock float64;
+};
+
+// Adds the sums of each column over `rows` rows of t, p and weights (null: 1) to
+// `sums`: for each sum of the definition `stride` numbers, element i of a row
+// going to i modulo `run`, which is a multiple of the number of columns.
+template <class T>
+using ColumnsBlock = void (*)(const T* y_true, const T* y_pred, const double* weight,
+                              std::int64_t n, std::int64_t run, std::int64_t stride, double* sums);
+
+struct ColumnsBlocks {
+  ColumnsBlock<float> float32;
+  ColumnsBlock<double> float64;
+  int sums;          // how many
+  bool counts_hits;  // y_pred is made 0 or 1 first
 };
 
 // Neighbouring scores often share a bin: several tables keep their increments
@@ -83,7 +114,28 @@ struct Level {
   const char* name;
   const ElementwiseBlocks* elementwise;  // in the table's order
   const RowsBlocks* rowwise;
+  const ColumnsBlocks* columnwise;
   BinnedBlocks binned;
+  // Lanes as in ElementwiseBlock; weighted_sum also adds the weights to the next
+  // kBlockLanes.
+  void (*sum)(const double* values, std::int64_t n, double* lanes);
+  void (*weighted_sum)(const double* values, const double* weight, std::int64_t n, double* lanes);
+  void (*sum_each_row)(const double* values, std::int64_t rows, std::int64_t width, double scale,
+                       double* sums);
+  bool (*zero_or_one_float32)(const float* x, std::int64_t n);
+  bool (*zero_or_one_float64)(const double* x, std::int64_t n);
+  // 1 where a score is above the threshold (or is its row's largest), else 0.
+  void (*hits_float32)(const float* scores, std::int64_t rows, std::int64_t columns,
+                       const Params& params, float* hits);
+  void (*hits_float64)(const double* scores, std::int64_t rows, std::int64_t columns,
+                       const Params& params, double* hits);
+  // The index of each row's largest score.
+  void (*argmax_float32)(const Rows& rows, double* indices);
+  void (*argmax_float64)(const Rows& rows, double* indices);
+  // The cells that pairs of class ids go to (`pairs.size()`: to none); by class
+  // there are two for each pair, in two runs of n.
+  void (*class_cells)(const double* labels, const double* predicted, std::int64_t n,
+                      const ClassPairs& pairs, std::int64_t* cells);
   // Converts n elements, `stride` apart, to float or double.
   void (*to_float32)(const char* data, DType dtype, std::int64_t stride, std::int64_t n,
                      float* out);

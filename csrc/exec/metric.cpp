@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "../tensor/shapes.h"
 #include "level.h"
@@ -22,12 +23,16 @@ const std::vector<KernelRow>& kernel_table() {
 #define KT_ROWWISE(name, definition, labels, shapes)                                       \
   {#name,          Executor::Rowwise, static_cast<int>(RowwiseId::name), Operands::Binary, \
    Shapes::shapes, Labels::labels},
-#define KT_BINNED(name) \
-  {#name, Executor::Binned, 0, Operands::Binary, Shapes::Same, Labels::Sparse},
+#define KT_COLUMNWISE(name, definition) \
+  {#name, Executor::Columnwise, static_cast<int>(ColumnwiseId::name)},
+#define KT_BINNED(name) {#name, Executor::Binned, 0},
+#define KT_TABULATED(name) {#name, Executor::Tabulated, 0},
 #include "../kernels.def"
 #undef KT_ELEMENTWISE
 #undef KT_ROWWISE
+#undef KT_COLUMNWISE
 #undef KT_BINNED
+#undef KT_TABULATED
   };
   return table;
 }
@@ -70,9 +75,11 @@ Params params_for(const Metric& metric, DType scores) {
 
 // Sums over a batch -> what Keras's Mean adds to `total` and `count`. Every
 // sample counts once, however many values it has; a scalar weight, or values
-// of rank 0, make the batch one sample.
+// of rank 0, make the batch one sample. A value may be the sum of `summed`
+// elements, where others are the mean.
 void add_mean(const Metric& metric, const Sums& sums, const Weighting* weighting,
-              const std::int64_t* shape, int values_rank, std::int64_t elements, double* few) {
+              const std::int64_t* shape, int values_rank, std::int64_t elements, double summed,
+              double* few) {
   if (elements == 0) {
     few[0] = few[1] = 0.0;
     return;
@@ -86,111 +93,203 @@ void add_mean(const Metric& metric, const Sums& sums, const Weighting* weighting
   const double n = static_cast<double>(elements);
   const double samples = values_rank == 0 ? 1.0 : static_cast<double>(shape[0]);
   if (scalar) {
-    few[0] = sums.value / n * scale;
+    few[0] = sums.value / n * scale * summed;
     few[1] = scale;
   } else {
     const double per_sample = n / samples;
-    few[0] = sums.value / per_sample;
+    few[0] = sums.value / per_sample * summed;
     few[1] = weighting == nullptr ? samples : sums.weight / per_sample;
   }
 }
 
-void compute_elementwise(const Metric& metric, const Batch& batch, Addition* addition) {
-  ElementwiseJob job;
-  job.y_pred = batch.y_pred;
-  job.y_true = metric.kernel.operands == Operands::Unary ? batch.y_pred : batch.y_true;
-  if (metric.kernel.shapes == Shapes::Broadcast) {
-    align_ranks(job.y_true, job.y_pred, true);
-    broadcast_together(job.y_true, job.y_pred);
-  } else if (job.y_true.rank != job.y_pred.rank ||
-             !same_shape(job.y_true, job.y_pred, job.y_pred.rank)) {
-    throw ValueMistake("`y_true` and `y_pred` must have the same shape. Received: " +
-                       both_shapes(batch.y_true, batch.y_pred));
-  }
+int values_rank_of(const Metric& metric, const ElementwiseJob& job) {
   const int rank = job.y_pred.rank;
-  const int values_rank = metric.mean_over_last_axis ? std::max(0, rank - 1) : rank;
-  Weighting weighting;
-  if (batch.has_weight) {
-    weighting = spread_weight(batch.sample_weight, job.y_pred.shape, rank, values_rank);
-    if (!weighting.scalar) job.weight = &weighting.view;
-  }
-  const DType scores = batch.y_pred.dtype;
-  Op<ElementwiseId> op{static_cast<ElementwiseId>(metric.kernel.id), params_for(metric, scores)};
-  if (metric.threshold_in_scores_dtype && item_size(scores) == 2 && !is_integer(scores)) {
-    round_to(&op.params.threshold, 1, scores);
-  }
-  job.ops = &op;
-  if (metric.labels_in_scores_dtype) job.round_true = &scores;
-  if (metric.has_value_dtype) job.round_pred = &metric.value_dtype;
-  Sums sums;
-  addition->parallel = run_elementwise(job, &sums);
-  add_mean(metric, sums, batch.has_weight ? &weighting : nullptr, job.y_pred.shape, values_rank,
-           job.y_pred.size(), addition->few);
+  return metric.last_axis == LastAxis::Kept ? rank : std::max(0, rank - 1);
 }
 
-void compute_rowwise(const Metric& metric, const Batch& batch, Addition* addition) {
-  RowwiseJob job;
-  job.scores = batch.y_pred;
-  job.truth = batch.y_true;
-  job.dense = metric.kernel.labels == Labels::Dense;
-  const int rank = job.scores.rank;
-  const RowwiseId id = static_cast<RowwiseId>(metric.kernel.id);
+// How many elements make one value.
+std::int64_t last_axis_of(const Metric& metric, const ElementwiseJob& job) {
+  const int rank = job.y_pred.rank;
+  return metric.last_axis == LastAxis::Kept || rank == 0 ? 1 : job.y_pred.shape[rank - 1];
+}
+
+void settle_elementwise(const Metric& metric, const Batch& batch, Op<ElementwiseId>* op,
+                        ElementwiseJob* job) {
+  job->y_pred = batch.y_pred;
+  job->y_true = metric.kernel.operands == Operands::Unary ? batch.y_pred : batch.y_true;
+  if (metric.kernel.shapes == Shapes::Same) {
+    if (job->y_true.rank != job->y_pred.rank ||
+        !same_shape(job->y_true, job->y_pred, job->y_pred.rank)) {
+      throw ValueMistake("`y_true` and `y_pred` must have the same shape. Received: " +
+                         both_shapes(batch.y_true, batch.y_pred));
+    }
+  } else {
+    if (metric.kernel.shapes == Shapes::Broadcast) align_ranks(job->y_true, job->y_pred, true);
+    broadcast_together(job->y_true, job->y_pred);
+  }
+  const DType scores = batch.y_pred.dtype;
+  *op = {static_cast<ElementwiseId>(metric.kernel.id), params_for(metric, scores)};
+  if (metric.threshold_in_scores_dtype && item_size(scores) == 2 && !is_integer(scores)) {
+    round_to(&op->params.threshold, 1, scores);
+  }
+  job->ops = op;
+  if (metric.labels_in_scores_dtype) job->round_true = &batch.y_pred.dtype;
+  if (metric.has_value_dtype) job->round_pred = &metric.value_dtype;
+}
+
+void find_zero_one_labels(const Metric& metric, const Batch& batch, Params* params) {
+  if (metric.find_zero_one_labels) params->zero_one_labels = all_zero_or_one(batch.y_true);
+}
+
+void compute_elementwise(const Metric& metric, const Batch& batch, Addition* addition) {
+  ElementwiseJob job;
+  Op<ElementwiseId> op;
+  settle_elementwise(metric, batch, &op, &job);
+  const int values_rank = values_rank_of(metric, job);
+  Weighting weighting;
+  if (batch.has_weight) {
+    weighting = spread_weight(batch.sample_weight, job.y_pred.shape, job.y_pred.rank, values_rank);
+    if (!weighting.scalar) job.weight = &weighting.view;
+  }
+  find_zero_one_labels(metric, batch, &op.params);
+  Sums sums;
+  addition->parallel = run_elementwise(job, &sums);
+  const bool summed = metric.last_axis == LastAxis::Sum;
+  add_mean(metric, sums, batch.has_weight ? &weighting : nullptr, job.y_pred.shape, values_rank,
+           job.y_pred.size(), summed ? static_cast<double>(last_axis_of(metric, job)) : 1.0,
+           addition->few);
+}
+
+int axis_of(std::int64_t axis, int rank, const View& y_pred) {
+  const std::int64_t settled = axis < 0 ? axis + rank : axis;
+  if (settled < 0 || settled >= rank) {
+    throw ValueMistake("`axis` must be in [-" + std::to_string(rank) + ", " + std::to_string(rank) +
+                       ") for a `y_pred` of shape " + shape_text(y_pred) +
+                       ". Received: axis=" + std::to_string(axis));
+  }
+  return static_cast<int>(settled);
+}
+
+// Two rows of one length, of one axis or of several.
+void settle_pairs(const Metric& metric, const Batch& batch, RowwiseJob* job) {
+  if (metric.kernel.shapes == Shapes::Broadcast) align_ranks(job->truth, job->scores, true);
+  broadcast_together(job->truth, job->scores);
+  if (job->scores.rank == 0) {
+    append_axis(job->truth);
+    append_axis(job->scores);
+  }
+  const int rank = job->scores.rank;
+  std::vector<int> axes;
+  for (const std::int64_t axis : metric.axes) {
+    axes.push_back(axis_of(axis, rank, batch.y_pred));
+    if (std::count(axes.begin(), axes.end(), axes.back()) > 1) {
+      throw ValueMistake("`axis` names an axis twice. Received: y_pred.shape=" +
+                         shape_text(batch.y_pred));
+    }
+  }
+  std::sort(axes.begin(), axes.end());
+  for (std::size_t moved = 0; moved < axes.size(); ++moved) {
+    const int axis = axes[moved] - static_cast<int>(moved);
+    move_axis_last(job->truth, axis);
+    move_axis_last(job->scores, axis);
+  }
+  job->row_axes = static_cast<int>(axes.size());
+}
+
+// Labels, or rows of targets of their own length.
+void settle_labels(const Metric& metric, const Batch& batch, RowwiseJob* job) {
+  const int rank = job->scores.rank;
   if (rank == 0) {
     throw ValueMistake("`y_pred` must have a class axis (rank 1 or more). Received: " +
                        both_shapes(batch.y_true, batch.y_pred));
   }
-  const std::int64_t axis = metric.axis < 0 ? metric.axis + rank : metric.axis;
-  if (axis < 0 || axis >= rank) {
-    throw ValueMistake("`axis` must be in [-" + std::to_string(rank) + ", " + std::to_string(rank) +
-                       ") for a `y_pred` of shape " + shape_text(batch.y_pred) +
-                       ". Received: axis=" + std::to_string(metric.axis));
-  }
-  const int class_axis = static_cast<int>(axis);
+  const int class_axis = axis_of(metric.axis, rank, batch.y_pred);
   const int lead = rank - 1;
   const Shapes shapes = metric.kernel.shapes;
-  move_axis_last(job.scores, class_axis);
+  move_axis_last(job->scores, class_axis);
   // The class axis of y_true, which has none of its own where labels are given.
   std::int64_t targets = 1;
-  if (job.truth.rank == rank && (job.dense || job.truth.shape[class_axis] == 1)) {
-    targets = job.truth.shape[class_axis];
-    move_axis_last(job.truth, class_axis);
-  } else if (!job.dense) {
-    append_axis(job.truth);
-  } else if (job.truth.rank > 0) {
-    targets = job.truth.shape[job.truth.rank - 1];
+  if (job->truth.rank == rank && (job->dense || job->truth.shape[class_axis] == 1)) {
+    targets = job->truth.shape[class_axis];
+    move_axis_last(job->truth, class_axis);
+  } else if (!job->dense) {
+    append_axis(job->truth);
+  } else if (job->truth.rank > 0) {
+    targets = job->truth.shape[job->truth.rank - 1];
   }
-  bool fits = job.truth.rank <= rank && job.truth.rank > 0;
+  bool fits = job->truth.rank <= rank && job->truth.rank > 0;
   if (fits && shapes != Shapes::Broadcast) {
-    fits = job.truth.rank == rank && same_shape(job.truth, job.scores, lead) &&
-           (shapes != Shapes::Same || !job.dense || targets == job.scores.shape[lead]) &&
+    fits = job->truth.rank == rank && same_shape(job->truth, job->scores, lead) &&
+           (shapes != Shapes::Same || !job->dense || targets == job->scores.shape[lead]) &&
            (shapes != Shapes::Rows || lead > 0);
   }
   if (fits) {
     std::int64_t shape[kMaxRank];
-    std::copy(job.scores.shape, job.scores.shape + lead, shape);
+    std::copy(job->scores.shape, job->scores.shape + lead, shape);
     shape[lead] = targets;
-    fits = broadcast_to(job.truth, shape, rank);
+    fits = broadcast_to(job->truth, shape, rank);
   }
   if (!fits) {
     throw ValueMistake(
-        std::string(job.dense
+        std::string(job->dense
                         ? "`y_true` must hold a row of class scores for each row of `y_pred`. "
                         : "`y_true` must hold one label for each row of `y_pred`: the same "
                           "shape without the class axis, or with size 1 there. ") +
         "Received: " + both_shapes(batch.y_true, batch.y_pred));
   }
+}
+
+std::int64_t rows_of(const RowwiseJob& job) {
   std::int64_t rows = 1;
-  for (int d = 0; d < lead; ++d) rows *= job.scores.shape[d];
-  const std::int64_t classes = job.scores.shape[lead];
-  if (rows > 0 && (classes == 0 || targets == 0)) {
-    throw ValueMistake("the class axis must not be empty. Received: " +
-                       both_shapes(batch.y_true, batch.y_pred));
+  for (int d = 0; d < job.scores.rank - job.row_axes; ++d) rows *= job.scores.shape[d];
+  return rows;
+}
+
+void settle_rowwise(const Metric& metric, const Batch& batch, Op<RowwiseId>* op, RowwiseJob* job) {
+  job->scores = batch.y_pred;
+  job->truth = batch.y_true;
+  job->dense = metric.kernel.labels != Labels::Sparse;
+  if (metric.kernel.labels == Labels::Pair) {
+    settle_pairs(metric, batch, job);
+  } else {
+    settle_labels(metric, batch, job);
   }
+  if (rows_of(*job) > 0) {
+    for (const View* view : {&job->scores, &job->truth}) {
+      for (int d = view->rank - job->row_axes; d < view->rank; ++d) {
+        if (view->shape[d] > 0) continue;
+        throw ValueMistake("the class axis must not be empty. Received: " +
+                           both_shapes(batch.y_true, batch.y_pred));
+      }
+    }
+  }
+  const std::int64_t classes = job->scores.shape[job->scores.rank - 1];
   if (metric.k_within_classes && metric.params.k > classes) {
     throw ValueMistake("`k` must not exceed the number of classes. Received: k=" +
                        std::to_string(metric.params.k) +
                        ", y_pred.shape=" + shape_text(batch.y_pred));
   }
+  *op = {static_cast<RowwiseId>(metric.kernel.id), params_for(metric, batch.y_pred.dtype)};
+  job->scores_are_ids = op->kernel == RowwiseId::sorted_ids_hit;
+  job->ops = op;
+}
+
+void refuse_label(const BadLabel& bad, const RowwiseJob& job, const View& y_pred) {
+  if (bad.row < 0) return;
+  std::string label = std::to_string(bad.label);
+  if (bad.label == std::floor(bad.label)) label = label.substr(0, label.find('.'));
+  throw ValueMistake("`y_true` must hold class labels in [0, " +
+                     std::to_string(job.scores.shape[job.scores.rank - 1]) +
+                     "), the size of the class axis of `y_pred`. Received: label " + label +
+                     " in row " + std::to_string(bad.row) + " (y_pred.shape=" + shape_text(y_pred) +
+                     ")");
+}
+
+void compute_rowwise(const Metric& metric, const Batch& batch, Addition* addition) {
+  RowwiseJob job;
+  Op<RowwiseId> op;
+  settle_rowwise(metric, batch, &op, &job);
+  const int lead = job.scores.rank - job.row_axes;
   Weighting weighting;
   if (batch.has_weight) {
     weighting = spread_weight(batch.sample_weight, job.scores.shape, lead, lead);
@@ -201,22 +300,57 @@ void compute_rowwise(const Metric& metric, const Batch& batch, Addition* additio
     }
     if (!weighting.scalar) job.weight = &weighting.view;
   }
-  const Op<RowwiseId> op{id, params_for(metric, batch.y_pred.dtype)};
-  job.scores_are_ids = id == RowwiseId::sorted_ids_hit;
-  job.ops = &op;
   Sums sums;
   BadLabel bad;
   addition->parallel = run_rowwise(job, &sums, &bad);
-  if (bad.row >= 0) {
-    std::string label = std::to_string(bad.label);
-    if (bad.label == std::floor(bad.label)) label = label.substr(0, label.find('.'));
-    throw ValueMistake("`y_true` must hold class labels in [0, " + std::to_string(classes) +
-                       "), the size of the class axis of `y_pred`. Received: label " + label +
-                       " in row " + std::to_string(bad.row) +
-                       " (y_pred.shape=" + shape_text(batch.y_pred) + ")");
+  refuse_label(bad, job, batch.y_pred);
+  add_mean(metric, sums, batch.has_weight ? &weighting : nullptr, job.scores.shape, lead,
+           rows_of(job), 1.0, addition->few);
+}
+
+void compute_columnwise(const Metric& metric, const Batch& batch, Addition* addition) {
+  ColumnwiseJob job;
+  job.y_true = batch.y_true;
+  job.y_pred = batch.y_pred;
+  if (metric.aligns_ranks) align_ranks(job.y_true, job.y_pred, true);
+  if (job.y_true.rank != 2 || job.y_pred.rank != 2 || !same_shape(job.y_true, job.y_pred, 2) ||
+      job.y_pred.shape[1] != metric.columns) {
+    throw ValueMistake("`y_true` and `y_pred` must both have shape (batch_size, " +
+                       std::to_string(metric.columns) + "), as in the first batch. Received: " +
+                       both_shapes(batch.y_true, batch.y_pred));
   }
-  add_mean(metric, sums, batch.has_weight ? &weighting : nullptr, job.scores.shape, lead, rows,
-           addition->few);
+  View weight;
+  if (batch.has_weight) {
+    weight = batch.sample_weight;
+    bool fits = metric.any_weight_rank || weight.rank == 1;
+    if (weight.rank == 1) append_axis(weight);
+    fits = fits && broadcast_to(weight, job.y_pred.shape, 2);
+    if (!fits) {
+      throw ValueMistake(
+          std::string(metric.any_weight_rank
+                          ? "`sample_weight` must be a scalar, hold one weight per sample, or "
+                            "broadcast to the shape of `y_pred`. "
+                          : "`sample_weight` must have shape (batch_size,). ") +
+          "Received: sample_weight.shape=" + shape_text(batch.sample_weight) +
+          ", y_pred.shape=" + shape_text(batch.y_pred));
+    }
+    job.weight = &weight;
+  }
+  job.op = {static_cast<ColumnwiseId>(metric.kernel.id), params_for(metric, batch.y_pred.dtype)};
+  if (metric.has_precision) job.precision = &metric.precision;
+  Cells& sums = addition->table.cells;
+  addition->parallel = run_columnwise(job, &sums);
+  const int first = metric.counts_samples ? 1 : 0;
+  if (metric.counts_samples) {
+    addition->few[0] = static_cast<double>(batch.y_true.size());
+    addition->parts[0] = addition->few;
+  }
+  const int kinds = active_level().columnwise[metric.kernel.id].sums;
+  for (int k = 0; k < kinds; ++k) {
+    const double* part = sums.data() + k * metric.columns;
+    addition->parts[first + k] = metric.folded ? addition->few + k : part;
+    if (metric.folded) addition->few[k] = std::accumulate(part, part + metric.columns, 0.0);
+  }
 }
 
 // y_true with the same sizes but other axes of size 1 than y_pred.
@@ -325,74 +459,184 @@ void compute_binned(const Metric& metric, const Batch& batch, Addition* addition
     job.weights[1] = &label_weight;
   }
   bool nan_seen = false;
-  addition->parallel = run_binned(job, &addition->values, &nan_seen);
+  Cells& cells = addition->table.cells;
+  addition->parallel = run_binned(job, &cells, &nan_seen);
   if (nan_seen && metric.poison_on_nan) {
-    std::fill(addition->values.begin(), addition->values.end(),
-              std::numeric_limits<double>::quiet_NaN());
+    std::fill(cells.begin(), cells.end(), std::numeric_limits<double>::quiet_NaN());
+  }
+  const std::int64_t size = static_cast<std::int64_t>(metric.thresholds.sorted.size()) * job.labels;
+  for (std::size_t variable = 0; variable < metric.cells.size(); ++variable) {
+    addition->parts[variable] = cells.data() + static_cast<int>(metric.cells[variable]) * size;
+  }
+}
+
+// A view of `count` numbers, which one may stand for; false where it has another
+// number of them.
+bool spread_one(View& view, std::int64_t count) {
+  if (view.size() == count) return true;
+  if (view.size() != 1) return false;
+  view.rank = 1;
+  view.shape[0] = count;
+  view.strides[0] = 0;
+  return true;
+}
+
+std::int64_t id_count(const ClassIds& ids) {
+  if (!ids.dense) return ids.view.size();
+  std::int64_t rows = 1;
+  for (int d = 0; d + 1 < ids.view.rank; ++d) rows *= ids.view.shape[d];
+  return rows;
+}
+
+void compute_tabulated(const Metric& metric, const Batch& batch, Addition* addition) {
+  TabulatedJob job;
+  job.pairs = metric.pairs;
+  job.labels = {batch.y_true, metric.dense_labels};
+  job.predicted = {batch.y_pred, metric.dense_predicted};
+  for (ClassIds* ids : {&job.labels, &job.predicted}) {
+    View& view = ids->view;
+    if (view.rank == 0) {
+      throw ValueMistake("`y_true` and `y_pred` must have at least one axis. Received: " +
+                         both_shapes(batch.y_true, batch.y_pred));
+    }
+    if (!ids->dense) continue;
+    move_axis_last(view, axis_of(metric.axis, view.rank, view));
+    if (view.shape[view.rank - 1] == 0 && id_count(*ids) > 0) {
+      throw ValueMistake("the class axis must not be empty. Received: " +
+                         both_shapes(batch.y_true, batch.y_pred));
+    }
+  }
+  const std::int64_t labels = id_count(job.labels), predicted = id_count(job.predicted);
+  job.count = labels == 1 ? predicted : labels;
+  if ((labels != predicted && labels != 1 && predicted != 1) ||
+      (labels != predicted && (job.labels.dense || job.predicted.dense)) ||
+      (!job.labels.dense && !spread_one(job.labels.view, job.count)) ||
+      (!job.predicted.dense && !spread_one(job.predicted.view, job.count))) {
+    throw ValueMistake(
+        "`y_true` and `y_pred` must hold the same number of classes or rows of scores. "
+        "Received: " +
+        both_shapes(batch.y_true, batch.y_pred));
+  }
+  View weight;
+  if (batch.has_weight) {
+    weight = batch.sample_weight;
+    if (weight.size() != labels && !spread_one(weight, job.count)) {
+      throw ValueMistake(
+          "`sample_weight` must hold one weight, or one for each of the " + std::to_string(labels) +
+          " samples. Received: sample_weight.shape=" + shape_text(batch.sample_weight));
+    }
+    job.weight = &weight;
+    job.whole_weights = metric.pairs.whole;
+  }
+  job.has_threshold = metric.params.has_threshold;
+  job.threshold = static_cast<float>(metric.params.threshold);
+  addition->parallel = run_tabulated(job, &addition->table);
+  if (!addition->table.dense) return;
+  const int variables = metric.pairs.by_class ? 3 : 1;
+  for (int v = 0; v < variables; ++v) {
+    addition->parts[v] = addition->table.cells.data() + v * metric.pairs.classes;
   }
 }
 
 }  // namespace
 
 void compute(const Metric& metric, const Batch& batch, Addition* addition) {
+  for (int i = 0; i < kMaxState; ++i) addition->parts[i] = addition->few + i;
   switch (metric.kernel.executor) {
     case Executor::Elementwise:
       return compute_elementwise(metric, batch, addition);
     case Executor::Rowwise:
       return compute_rowwise(metric, batch, addition);
+    case Executor::Columnwise:
+      return compute_columnwise(metric, batch, addition);
     case Executor::Binned:
       return compute_binned(metric, batch, addition);
+    case Executor::Tabulated:
+      return compute_tabulated(metric, batch, addition);
   }
 }
 
 namespace {
 
-const double* added_to(const Metric& metric, const Addition& addition, const State& state,
-                       int variable) {
-  if (metric.kernel.executor != Executor::Binned) return addition.few + variable;
-  const Cell cell = metric.cells[static_cast<std::size_t>(variable)];
-  return addition.values.data() + static_cast<int>(cell) * state.size;
+// Calls add(variable, entry, weight) for each cell that the table lists.
+template <class Add>
+void for_listed(const Table& table, const State& state, Add&& add) {
+  const std::int64_t size = state.variables[0].size;
+  const std::size_t samples = table.weights.size();
+  for (std::size_t i = 0; i < table.indices.size(); ++i) {
+    const std::int64_t at = table.indices[i];
+    if (at == size * state.count) continue;
+    add(at / size, at % size, samples == 0 ? 1.0 : table.weights[i % samples]);
+  }
+}
+
+void commit_whole(const Addition& addition, const State& state) {
+  if (!addition.table.dense) {
+    for_listed(addition.table, state, [&](std::int64_t v, std::int64_t i, double weight) {
+      state.variables[v].whole[i] += static_cast<std::int64_t>(weight);
+    });
+    return;
+  }
+  for (int v = 0; v < state.count; ++v) {
+    for (std::int64_t i = 0; i < state.variables[v].size; ++i) {
+      state.variables[v].whole[i] += static_cast<std::int64_t>(addition.parts[v][i]);
+    }
+  }
 }
 
 }  // namespace
 
-bool commit_high(const Metric& metric, const Addition& addition, const State& state) {
-  const Level& level = active_level();
-  for (int s = 0; s < state.count; ++s) {
-    const double* from = added_to(metric, addition, state, s);
-    if (!level.adds_exactly(state.high[s], from, state.size)) return false;
+bool commit_high(const Addition& addition, const State& state) {
+  if (state.whole()) {
+    commit_whole(addition, state);
+    return true;
   }
-  for (int s = 0; s < state.count; ++s) {
-    level.add(state.high[s], added_to(metric, addition, state, s), state.size);
+  if (!addition.table.dense) return false;
+  const Level& level = active_level();
+  for (int v = 0; v < state.count; ++v) {
+    const State::Variable& variable = state.variables[v];
+    if (!level.adds_exactly(variable.high, addition.parts[v], variable.size)) return false;
+  }
+  for (int v = 0; v < state.count; ++v) {
+    level.add(state.variables[v].high, addition.parts[v], state.variables[v].size);
   }
   return true;
 }
 
-void commit(const Metric& metric, const Addition& addition, const State& state) {
+void commit(const Addition& addition, const State& state) {
   const Level& level = active_level();
-  for (int s = 0; s < state.count; ++s) {
-    level.accumulate(state.high[s], state.low + s * state.size,
-                     added_to(metric, addition, state, s), state.size);
+  const auto low = [&](std::int64_t v) { return state.low + v * state.low_stride; };
+  if (!addition.table.dense) {
+    for_listed(addition.table, state, [&](std::int64_t v, std::int64_t i, double weight) {
+      level.accumulate(state.variables[v].high + i, low(v) + i, &weight, 1);
+    });
+    return;
+  }
+  for (int v = 0; v < state.count; ++v) {
+    level.accumulate(state.variables[v].high, low(v), addition.parts[v], state.variables[v].size);
   }
 }
 
 namespace {
 
 double at(const State& state, int variable, std::int64_t i) {
-  return state.high[variable][i] + state.low[variable * state.size + i];
+  const State::Variable& v = state.variables[variable];
+  if (v.whole != nullptr) return static_cast<double>(v.whole[i]);
+  return v.high[i] + state.low[variable * state.low_stride + i];
+}
+
+CurvePoint point_at(const State& state, std::int64_t i) {
+  return {at(state, 0, i), at(state, 1, i), at(state, 2, i), at(state, 3, i)};
 }
 
 // State order: TP, FP, TN, FN, each (thresholds, labels).
 double area_under_curve(const Metric& metric, const State& state) {
-  const std::int64_t labels = metric.labels, count = state.size / labels;
+  const std::int64_t labels = metric.labels, count = state.variables[0].size / labels;
   const bool interpolated_pr =
       metric.curve == Curve::Pr && metric.summation == Summation::Interpolation;
   double weighted = 0, weights = 0;
   for (std::int64_t column = 0; column < labels; ++column) {
-    const auto point = [&](std::int64_t t) {
-      const std::int64_t i = t * labels + column;
-      return CurvePoint{at(state, 0, i), at(state, 1, i), at(state, 2, i), at(state, 3, i)};
-    };
+    const auto point = [&](std::int64_t t) { return point_at(state, t * labels + column); };
     CurvePoint low = point(0);
     if (std::isnan(low.tp + low.fp + low.tn + low.fn)) return low.tp + low.fp + low.tn + low.fn;
     Coordinates low_at = curve_coordinates(metric.curve, low);
@@ -416,13 +660,103 @@ double area_under_curve(const Metric& metric, const State& state) {
   return divide_no_nan(weighted, weights);
 }
 
+// The best of one rate where the other is at least `required`; 0 where it never is.
+double best_under_constraint(const Metric& metric, const State& state) {
+  double best = 0.0;
+  for (std::int64_t t = 0; t < state.variables[0].size; ++t) {
+    const CurvePoint point = point_at(state, t);
+    const double sum = point.tp + point.fp + point.tn + point.fn;
+    if (std::isnan(sum)) return sum;
+    const double rate = rate_at(metric.dependent, point);
+    if (rate_at(metric.constrained, point) >= metric.required && rate > best) best = rate;
+  }
+  return best;
+}
+
+// State: TP, FP, FN and the weight of each column.
+void f_scores(const Metric& metric, const State& state, double* results) {
+  const std::int64_t columns = state.variables[0].size;
+  double sum = 0.0, weighted = 0.0, weights = 0.0;
+  for (std::int64_t c = 0; c < columns; ++c) {
+    const double score =
+        f_score(at(state, 0, c), at(state, 1, c), at(state, 2, c), metric.beta, metric.epsilon);
+    if (metric.average == Average::None) results[c] = score;
+    sum += score;
+    weights += at(state, 3, c);
+    weighted += score * at(state, 3, c);
+  }
+  if (metric.average == Average::Weighted) {
+    results[0] = weighted / (weights + metric.epsilon);
+  } else if (metric.average != Average::None) {
+    results[0] = sum / static_cast<double>(columns);
+  }
+}
+
+// State: number of values, then sum(t^2), sum(t), sum((t - p)^2), weight by column.
+void r2_scores(const Metric& metric, const State& state, double* results) {
+  const std::int64_t columns = state.variables[1].size;
+  const double n = at(state, 0, 0);
+  double sum = 0.0, weighted = 0.0, weights = 0.0;
+  for (std::int64_t c = 0; c < columns; ++c) {
+    // In extended precision: this is where a large mean cancels.
+    const auto wide = [&](int v) {
+      return static_cast<long double>(state.variables[v].high[c]) +
+             state.low[v * state.low_stride + c];
+    };
+    const double total = static_cast<double>(wide(1) - wide(2) * (wide(2) / wide(4)));
+    const double score = r2_score(at(state, 3, c), total);
+    if (metric.average == Average::None) results[c] = adjusted_r2(score, n, metric.regressors);
+    sum += score;
+    weighted += score * total;
+    weights += total;
+  }
+  if (metric.average == Average::None) return;
+  const double mean =
+      metric.average == Average::Weighted ? weighted / weights : sum / static_cast<double>(columns);
+  results[0] = adjusted_r2(mean, n, metric.regressors);
+}
+
+// The mean over target classes that occur, of TP / (TP + FP + FN).
+double mean_iou(const Metric& metric, const State& state) {
+  const std::int64_t classes = metric.pairs.classes;
+  double sum = 0.0, occurring = 0.0;
+  for (const std::int64_t target : metric.target_class_ids) {
+    const std::int64_t id = target < 0 ? target + classes : target;
+    double hits = 0.0, all = 0.0;
+    if (metric.pairs.by_class) {
+      hits = at(state, 0, id);
+      all = hits + at(state, 1, id) + at(state, 2, id);
+    } else {
+      hits = at(state, 0, id * classes + id);
+      for (std::int64_t other = 0; other < classes; ++other) {
+        all += at(state, 0, id * classes + other) + at(state, 0, other * classes + id);
+      }
+      all -= hits;
+    }
+    const bool occurs = all > 1e-9;
+    occurring += occurs ? 1.0 : 0.0;
+    sum += occurs ? hits / (all + metric.epsilon) : 0.0;
+  }
+  return sum / (occurring + metric.epsilon);
+}
+
 }  // namespace
 
 bool scalar_result(const Metric& metric, const State& state) {
-  return metric.result == Result::Auc || state.size == 1;
+  switch (metric.result) {
+    case Result::Counts:
+    case Result::Ratio:
+      return state.variables[0].size == 1;
+    case Result::FScore:
+    case Result::R2:
+      return metric.average != Average::None;
+    default:
+      return true;
+  }
 }
 
 void finish(const Metric& metric, const State& state, double* results) {
+  const std::int64_t size = state.variables[0].size;
   switch (metric.result) {
     case Result::Mean:
       results[0] = divide_no_nan(at(state, 0, 0), at(state, 1, 0));
@@ -432,17 +766,74 @@ void finish(const Metric& metric, const State& state, double* results) {
       return;
     case Result::Sum:
     case Result::Counts:
-      for (std::int64_t i = 0; i < state.size; ++i) results[i] = at(state, 0, i);
+      for (std::int64_t i = 0; i < size; ++i) results[i] = at(state, 0, i);
       return;
     case Result::Ratio:
-      for (std::int64_t i = 0; i < state.size; ++i) {
+      for (std::int64_t i = 0; i < size; ++i) {
         results[i] = divide_no_nan(at(state, 0, i), at(state, 0, i) + at(state, 1, i));
       }
       return;
     case Result::Auc:
       results[0] = area_under_curve(metric, state);
       return;
+    case Result::Constrained:
+      results[0] = best_under_constraint(metric, state);
+      return;
+    case Result::FScore:
+      return f_scores(metric, state, results);
+    case Result::R2:
+      return r2_scores(metric, state, results);
+    case Result::Iou:
+      results[0] = mean_iou(metric, state);
+      return;
   }
+}
+
+namespace {
+
+View shape_of(const std::int64_t* shape, int rank) {
+  View out;
+  out.rank = rank;
+  std::copy(shape, shape + rank, out.shape);
+  return out;
+}
+
+}  // namespace
+
+ValuesJob::ValuesJob(const Metric& metric, const Batch& batch) : metric_(metric), batch_(batch) {
+  switch (metric.kernel.executor) {
+    case Executor::Elementwise:
+      settle_elementwise(metric, batch, &elementwise_op_, &elementwise_);
+      shape_ = shape_of(elementwise_.y_pred.shape, values_rank_of(metric, elementwise_));
+      return;
+    case Executor::Rowwise:
+      settle_rowwise(metric, batch, &rowwise_op_, &rowwise_);
+      shape_ = shape_of(rowwise_.scores.shape, rowwise_.scores.rank - rowwise_.row_axes);
+      return;
+    default:
+      throw std::logic_error("a kernel without values of its own");
+  }
+}
+
+void ValuesJob::run(const Output& output) const {
+  if (metric_.kernel.executor == Executor::Rowwise) {
+    BadLabel bad;
+    run_rowwise_values(rowwise_, output, &bad);
+    refuse_label(bad, rowwise_, batch_.y_pred);
+    return;
+  }
+  const std::int64_t width = last_axis_of(metric_, elementwise_);
+  const bool mean = metric_.last_axis == LastAxis::Mean;
+  if (width == 0) {
+    const double none = mean ? std::numeric_limits<double>::quiet_NaN() : 0.0;
+    for (std::int64_t i = 0; i < shape_.size(); ++i) output.write(i, &none, 1);
+    return;
+  }
+  ElementwiseJob job = elementwise_;
+  Op<ElementwiseId> op = elementwise_op_;
+  find_zero_one_labels(metric_, batch_, &op.params);
+  job.ops = &op;
+  run_elementwise_values(job, width, mean ? 1.0 / static_cast<double>(width) : 1.0, output);
 }
 
 }  // namespace kt

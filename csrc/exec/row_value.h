@@ -50,25 +50,35 @@ T row_max(const T* x, std::int64_t n, bool* has_nan) {
 }
 
 template <class T>
-std::int64_t row_argmax(const T* x, std::int64_t n) {
-  // Short rows: the vector set-up would cost more than the row.
-  if (n < 2 * kLanes<T>) {
-    std::int64_t best = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-      if (x[i] != x[i]) return i;
-      best = x[i] > x[best] ? i : best;
-    }
-    return best;
+std::int64_t first_nan(const T* x) {
+  std::int64_t i = 0;
+  while (x[i] == x[i]) ++i;
+  return i;
+}
+
+// The first index of the largest score; NaN is the largest.
+template <class T>
+std::int64_t row_argmax(const T* x, std::int64_t n, std::int64_t readable) {
+  using V = Vec<T>;
+  constexpr int kL = kLanes<T>;
+  if (n < kL) {
+    const T lowest = static_cast<T>(-__builtin_inf());
+    const auto in_row = lane_numbers(V{}) < static_cast<Index<V>>(n);
+    const V v = readable >= kL ? (in_row ? load<V>(x) : V{} + lowest) : load_tail<T>(x, n, lowest);
+    const auto nan = v != v;
+    return first_lane(any_lane(nan) ? nan : v == max_lane(v));
+  }
+  if (n <= 2 * kL) {
+    // Two vectors that may overlap.
+    const V a = load<V>(x), b = load<V>(x + n - kL);
+    if (any_lane((a != a) | (b != b))) return first_nan(x);
+    const T best = max_lane(larger(a, b));
+    const auto hit = a == best;
+    return any_lane(hit) ? first_lane(hit) : n - kL + first_lane(b == best);
   }
   bool has_nan = false;
   const T best = row_max(x, n, &has_nan);
-  if (has_nan) {
-    std::int64_t i = 0;
-    while (x[i] == x[i]) ++i;
-    return i;
-  }
-  using V = Vec<T>;
-  constexpr int kL = kLanes<T>;
+  if (has_nan) return first_nan(x);
   std::int64_t i = 0;
   for (; i + 4 * kL <= n; i += 4 * kL) {
     const auto hit = (load<V>(x + i) == best) | (load<V>(x + i + kL) == best) |
@@ -87,7 +97,7 @@ bool row_is_argmax(const T* x, std::int64_t n, std::int64_t index, std::int64_t 
   using V = Vec<T>;
   constexpr int kL = kLanes<T>;
   const T score = x[index];
-  if (score != score) return row_argmax(x, n) == index;
+  if (score != score) return row_argmax(x, n, readable) == index;
   if (n < kL && readable >= kL) {
     // A short row with others behind it: one vector, of which n lanes count.
     const V v = load<V>(x), limit = V{} + score;
@@ -203,8 +213,9 @@ double sparse_log_loss(const T* x, std::int64_t n, std::int64_t label, const Par
   return -log_one(clamp(p, params.lowest, params.highest));
 }
 
-template <class T>
-double dense_log_loss(const T* x, const double* targets, std::int64_t n, const Params& params) {
+// With kFocal each term is scaled by alpha (1 - p)^gamma.
+template <bool kFocal, class T>
+double dense_log_loss(const T* x, const T* targets, std::int64_t n, const Params& params) {
   const double smoothing = params.label_smoothing;
   const double floor = smoothing / static_cast<double>(n);
   const double shift = params.from_logits ? log_normaliser(x, n) : 0.0;
@@ -213,13 +224,12 @@ double dense_log_loss(const T* x, const double* targets, std::int64_t n, const P
   F64 acc = {};
   for (std::int64_t i = 0; i < n; i += kLanes<double>) {
     const std::int64_t left = n - i;
-    T scores[kLanes<double>] = {};
-    double wanted[kLanes<double>] = {};
+    T scores[kLanes<double>] = {}, wanted[kLanes<double>] = {};
     const T* from = x + i;
-    const double* target = targets + i;
+    const T* target = targets + i;
     if (left < kLanes<double>) {
       std::memcpy(scores, from, static_cast<std::size_t>(left) * sizeof(T));
-      std::memcpy(wanted, target, static_cast<std::size_t>(left) * sizeof(double));
+      std::memcpy(wanted, target, static_cast<std::size_t>(left) * sizeof(T));
       from = scores;
       target = wanted;
     }
@@ -227,11 +237,89 @@ double dense_log_loss(const T* x, const double* targets, std::int64_t n, const P
     const F64 t = load_double(target) * (1.0 - smoothing) + floor;
     // Of a one-hot row one vector counts; the others would add zeros.
     if (!params.from_logits && finite && !any_lane(t != 0.0)) continue;
-    const F64 log_p =
-        params.from_logits ? v - shift : log_of(clamp(v / sum, params.lowest, params.highest));
-    acc += lanes_below(left) ? t * log_p : F64{};
+    F64 term;
+    if constexpr (kFocal) {
+      const F64 p =
+          clamp(params.from_logits ? exp_of(v - shift) : v / sum, params.lowest, params.highest);
+      term = t * log_of(p) * (params.alpha * power_of(1.0 - p, params.gamma));
+    } else {
+      term = t * (params.from_logits ? v - shift
+                                     : log_of(clamp(v / sum, params.lowest, params.highest)));
+    }
+    acc += lanes_below(left) ? term : F64{};
   }
   return -sum_lanes(acc);
+}
+
+// Calls each(t, p, lanes that count) over two rows, eight elements at a time;
+// the lanes that do not count hold numbers of no meaning.
+template <class T, class Each>
+KT_HOST_DEVICE void for_pairs(const T* t, std::int64_t t_readable, const T* p,
+                              std::int64_t p_readable, std::int64_t n, Each&& each) {
+  constexpr int kL = kLanes<double>;
+  std::int64_t i = 0;
+  for (; i + kL <= n; i += kL) each(load_double(t + i), load_double(p + i), I64{} - 1);
+  if (i == n) return;
+  const auto mask = lanes_below(n - i);
+  if (i + kL <= t_readable && i + kL <= p_readable) {
+    each(load_double(t + i), load_double(p + i), mask);
+    return;
+  }
+  T t_rest[kL] = {}, p_rest[kL] = {};
+  std::memcpy(t_rest, t + i, static_cast<std::size_t>(n - i) * sizeof(T));
+  std::memcpy(p_rest, p + i, static_cast<std::size_t>(n - i) * sizeof(T));
+  each(load_double(t_rest), load_double(p_rest), mask);
+}
+
+template <unsigned kNeeds, class T>
+KT_HOST_DEVICE void compare_rows(const T* t, std::int64_t t_readable, const T* p,
+                                 std::int64_t p_readable, std::int64_t n, RowStats* stats) {
+  const auto pairs = [&](auto&& each) { for_pairs(t, t_readable, p, p_readable, n, each); };
+  const F64 zero = {};
+  if constexpr ((kNeeds & kDots) != 0) {
+    F64 tt = {}, pp = {}, tp = {};
+    pairs([&](F64 a, F64 b, I64 in) {
+      tt += in ? a * a : zero;
+      pp += in ? b * b : zero;
+      tp += in ? a * b : zero;
+    });
+    stats->true_square = sum_lanes(tt);
+    stats->pred_square = sum_lanes(pp);
+    stats->product = sum_lanes(tp);
+  }
+  if constexpr ((kNeeds & kMoments) != 0) {
+    // Distances from the first element: rows of equal values have no variance,
+    // and a large mean costs no digits.
+    const double size = static_cast<double>(n);
+    const double t0 = static_cast<double>(t[0]), p0 = static_cast<double>(p[0]);
+    F64 t_sum = {}, p_sum = {};
+    pairs([&](F64 a, F64 b, I64 in) {
+      t_sum += in ? a - t0 : zero;
+      p_sum += in ? b - p0 : zero;
+    });
+    const double t_mean = sum_lanes(t_sum) / size, p_mean = sum_lanes(p_sum) / size;
+    F64 tt = {}, pp = {}, tp = {};
+    pairs([&](F64 a, F64 b, I64 in) {
+      const F64 u = in ? (a - t0) - t_mean : zero, v = in ? (b - p0) - p_mean : zero;
+      tt += u * u;
+      pp += v * v;
+      tp += u * v;
+    });
+    stats->mean_difference = (t0 - p0) + (t_mean - p_mean);
+    stats->true_variance = sum_lanes(tt) / size;
+    stats->pred_variance = sum_lanes(pp) / size;
+    stats->covariance = sum_lanes(tp) / size;
+  }
+  if constexpr ((kNeeds & kHingeTerms) != 0) {
+    const F64 lowest = zero - kInfinity;
+    F64 inside = {}, outside = lowest;
+    pairs([&](F64 a, F64 b, I64 in) {
+      inside += in ? a * b : zero;
+      outside = larger(in ? (1.0 - a) * b : lowest, outside);
+    });
+    stats->inside = sum_lanes(inside);
+    stats->outside = max_lane(outside);
+  }
 }
 
 // Truncation towards zero; NaN and what int64 cannot hold become -1.
@@ -239,14 +327,25 @@ KT_HOST_DEVICE std::int64_t to_index(double label) {
   return label > -9.2e18 && label < 9.2e18 ? static_cast<std::int64_t>(label) : -1;
 }
 
+template <class T>
+struct OneRow {
+  const T* scores;
+  std::int64_t readable;
+  const T* targets;
+  std::int64_t targets_readable;
+  double label;
+};
+
 template <class Def, class T>
-KT_HOST_DEVICE double row_value(const T* scores, double label, std::int64_t readable,
-                                const Rows& rows, const Params& params, bool* bad_label) {
+KT_HOST_DEVICE double row_value(const OneRow<T>& row, const Rows& rows, const Params& params,
+                                bool* bad_label) {
+  const T* scores = row.scores;
   const std::int64_t n = rows.classes;
   RowStats stats;
-  stats.label = label;
+  stats.label = row.label;
   if constexpr ((Def::kNeeds & kTrueArgmax) != 0) {
-    stats.label = static_cast<double>(row_argmax(rows.targets, rows.targets_size));
+    stats.label =
+        static_cast<double>(row_argmax(row.targets, rows.targets_size, row.targets_readable));
   }
   const std::int64_t index = to_index(stats.label);
   if constexpr ((Def::kNeeds & (kLabelInRange | kRankOfTrue)) != 0) {
@@ -257,7 +356,7 @@ KT_HOST_DEVICE double row_value(const T* scores, double label, std::int64_t read
   }
   if constexpr ((Def::kNeeds & kTrueIsArgmax) != 0) {
     const bool is_class = static_cast<double>(index) == stats.label && index >= 0 && index < n;
-    stats.true_is_argmax = is_class && row_is_argmax(scores, n, index, readable);
+    stats.true_is_argmax = is_class && row_is_argmax(scores, n, index, row.readable);
   }
   if constexpr ((Def::kNeeds & kRankOfTrue) != 0) {
     const T score = scores[index];
@@ -273,9 +372,11 @@ KT_HOST_DEVICE double row_value(const T* scores, double label, std::int64_t read
   if constexpr ((Def::kNeeds & kSparseLogLoss) != 0) {
     stats.log_loss = sparse_log_loss(scores, n, index, params);
   }
-  if constexpr ((Def::kNeeds & kDenseLogLoss) != 0) {
-    stats.log_loss = dense_log_loss(scores, rows.targets, n, params);
+  if constexpr ((Def::kNeeds & (kDenseLogLoss | kFocalLoss)) != 0) {
+    constexpr bool kFocal = (Def::kNeeds & kFocalLoss) != 0;
+    stats.log_loss = dense_log_loss<kFocal>(scores, row.targets, n, params);
   }
+  compare_rows<Def::kNeeds>(row.targets, row.targets_readable, scores, row.readable, n, &stats);
   return Def::value(stats, params);
 }
 
@@ -289,12 +390,23 @@ std::int64_t rows_block(const Rows& rows, const Params& params, double* values) 
       continue;
     }
     bool bad_label = false;
-    const std::int64_t offset = r * rows.stride;
-    values[r] = row_value<Def>(static_cast<const T*>(rows.scores) + offset, label,
-                               rows.readable - offset, rows, params, &bad_label);
+    const std::int64_t offset = r * rows.stride, target_offset = r * rows.targets_stride;
+    const OneRow<T> row = {static_cast<const T*>(rows.scores) + offset, rows.readable - offset,
+                           static_cast<const T*>(rows.targets) + target_offset,
+                           rows.targets_readable - target_offset, label};
+    values[r] = row_value<Def>(row, rows, params, &bad_label);
     if (bad_label && first_bad < 0) first_bad = r;
   }
   return first_bad;
+}
+
+template <class T>
+void argmax_block(const Rows& rows, double* indices) {
+  for (std::int64_t r = 0; r < rows.count; ++r) {
+    const std::int64_t offset = r * rows.stride;
+    indices[r] = static_cast<double>(row_argmax(static_cast<const T*>(rows.scores) + offset,
+                                                rows.classes, rows.readable - offset));
+  }
 }
 
 }  // namespace kt::KT_LEVEL

@@ -1,5 +1,5 @@
-// The executors: how a list of definitions runs over data. They know loop
-// shapes (elementwise, rowwise, binned) and never name a metric. Each walks the
+// The executors: how a list of definitions runs over data. They know loop shapes
+// (elementwise, rowwise, columnwise, binned, tabulated) and never name a metric. Each walks the
 // data once, in cache-sized blocks, and applies every definition of the list to
 // a block while it is hot. Results are partial sums: the state is only touched
 // after an executor has returned without an error.
@@ -11,26 +11,37 @@
 #include "../defs/common.h"
 #include "../tensor/view.h"
 #include "buffer.h"
+#include "level.h"
 
 namespace kt {
 
-enum class ElementwiseId : int {
-#define KT_ELEMENTWISE(name, definition, operands, shapes) name,
 #define KT_ROWWISE(name, definition, labels, shapes)
+#define KT_COLUMNWISE(name, definition)
 #define KT_BINNED(name)
+#define KT_TABULATED(name)
+#define KT_ELEMENTWISE(name, definition, operands, shapes) name,
+enum class ElementwiseId : int {
 #include "../kernels.def"
+};
 #undef KT_ELEMENTWISE
 #undef KT_ROWWISE
-};
-
-enum class RowwiseId : int {
 #define KT_ELEMENTWISE(name, definition, operands, shapes)
 #define KT_ROWWISE(name, definition, labels, shapes) name,
+enum class RowwiseId : int {
 #include "../kernels.def"
+};
+#undef KT_ROWWISE
+#undef KT_COLUMNWISE
+#define KT_ROWWISE(name, definition, labels, shapes)
+#define KT_COLUMNWISE(name, definition) name,
+enum class ColumnwiseId : int {
+#include "../kernels.def"
+};
 #undef KT_ELEMENTWISE
 #undef KT_ROWWISE
+#undef KT_COLUMNWISE
 #undef KT_BINNED
-};
+#undef KT_TABULATED
 
 template <class Id>
 struct Op {
@@ -55,12 +66,36 @@ struct ElementwiseJob {
   const DType* round_true = nullptr;
   const DType* round_pred = nullptr;
 };
-// Returns whether several threads worked.
+// Every run_... returns whether several threads worked.
 bool run_elementwise(const ElementwiseJob& job, Sums* sums);
 
-// scores: (..., classes); truth: (..., 1) labels or (..., targets).
+// Where values that are not summed go: contiguous float or double.
+struct Output {
+  void* data;
+  DType dtype;
+
+  void write(std::int64_t at, const double* values, std::int64_t n) const {
+    if (dtype == DType::Float32) {
+      float* to = static_cast<float*>(data) + at;
+      for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(values[i]);
+    } else {
+      double* to = static_cast<double*>(data) + at;
+      for (std::int64_t i = 0; i < n; ++i) to[i] = values[i];
+    }
+  }
+};
+// Each run of `width` values, summed and scaled; of the job's first definition,
+// without weights.
+bool run_elementwise_values(const ElementwiseJob& job, std::int64_t width, double scale,
+                            const Output& output);
+
+bool all_zero_or_one(const View& view);
+
+// scores: (..., classes); truth: (..., 1) labels or (..., targets). The last
+// `row_axes` axes of both make a row.
 struct RowwiseJob {
   View scores, truth;
+  int row_axes = 1;
   bool dense = false;
   const View* weight = nullptr;  // (...)
   bool scores_are_ids = false;   // only ever compared with the label
@@ -72,6 +107,16 @@ struct BadLabel {
   double label = 0;
 };
 bool run_rowwise(const RowwiseJob& job, Sums* sums, BadLabel* bad);
+bool run_rowwise_values(const RowwiseJob& job, const Output& output, BadLabel* bad);
+
+// Matrices of one shape (rows, columns); `weight` may be null.
+struct ColumnwiseJob {
+  View y_true, y_pred;
+  const View* weight = nullptr;
+  Op<ColumnwiseId> op;
+  // What values are rounded to before they are compared; null: nothing is.
+  const DType* precision = nullptr;
+};
 
 // Configuration of threshold counts.
 struct Thresholds {
@@ -102,6 +147,33 @@ struct BinnedJob {
 // `nan_seen`: a score with a weight other than 0 is NaN.
 using Cells = Buffer<double, 1024>;
 bool run_binned(const BinnedJob& job, Cells* cells, bool* nan_seen);
+
+// sums: each of the definition's, for each column.
+bool run_columnwise(const ColumnwiseJob& job, Cells* sums);
+
+// Class ids, flat: given, or the largest of a row of scores (..., classes).
+struct ClassIds {
+  View view;
+  bool dense = false;
+};
+struct TabulatedJob {
+  ClassIds labels, predicted;  // `count` ids each
+  std::int64_t count = 0;
+  const View* weight = nullptr;  // `count` of them
+  bool whole_weights = false;    // truncated
+  bool has_threshold = false;    // a predicted score this high is class 1
+  float threshold = 0.5f;
+  ClassPairs pairs;
+};
+// Either the whole table, or the cells that the samples go to with their weights
+// (none: 1), where that is less.
+struct Table {
+  bool dense = true;
+  Cells cells;
+  std::vector<std::int64_t> indices;  // `pairs.none` where there is none
+  std::vector<double> weights;        // one for each sample
+};
+bool run_tabulated(const TabulatedJob& job, Table* table);
 
 // Rounds to what `dtype` can hold, as a cast to it would.
 void round_to(double* x, std::int64_t n, DType dtype);

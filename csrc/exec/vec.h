@@ -130,28 +130,47 @@ struct Lanes<F32> {
   KT_HOST_DEVICE static bool all(I32 condition) { return !any_lane(~condition); }
 };
 
-KT_HOST_DEVICE float max_lane(F32 x) {
-  F32Half half[2];
-  std::memcpy(half, &x, sizeof(half));
-  const F32Half eight = half[0] > half[1] ? half[0] : half[1];
-  float lanes[8];
-  std::memcpy(lanes, &eight, sizeof(lanes));
-  for (int width = 4; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) {
-      lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-    }
+// The number of the first lane that is true in a comparison; some lane is.
+template <class M>
+KT_HOST_DEVICE int first_lane(M mask) {
+#if defined(__AVX512DQ__)
+  __m512i all;
+  std::memcpy(&all, &mask, sizeof(all));
+  if constexpr (std::is_same_v<M, I32>) return __builtin_ctz(_mm512_movepi32_mask(all));
+  return __builtin_ctz(_mm512_movepi64_mask(all));
+#elif defined(__AVX2__)
+  __m256i half[2];
+  std::memcpy(half, &mask, sizeof(half));
+  if constexpr (std::is_same_v<M, I32>) {
+    const int low = _mm256_movemask_ps(_mm256_castsi256_ps(half[0]));
+    return __builtin_ctz(low | _mm256_movemask_ps(_mm256_castsi256_ps(half[1])) << 8);
   }
-  return lanes[0];
+  const int low = _mm256_movemask_pd(_mm256_castsi256_pd(half[0]));
+  return __builtin_ctz(low | _mm256_movemask_pd(_mm256_castsi256_pd(half[1])) << 4);
+#else
+  int lane = 0;
+  while (mask[lane] == 0) ++lane;
+  return lane;
+#endif
+}
+
+template <class T>
+KT_HOST_DEVICE T larger(T a, T b) {
+  return a > b ? a : b;
+}
+KT_HOST_DEVICE float max_lane(F32 x) {
+  typedef float Quarter __attribute__((vector_size(16)));
+  Quarter q[4];
+  std::memcpy(q, &x, sizeof(q));
+  const Quarter four = larger(larger(q[0], q[1]), larger(q[2], q[3]));
+  return larger(larger(four[0], four[1]), larger(four[2], four[3]));
 }
 KT_HOST_DEVICE double max_lane(F64 x) {
-  double lanes[8];
-  std::memcpy(lanes, &x, sizeof(lanes));
-  for (int width = 4; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) {
-      lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-    }
-  }
-  return lanes[0];
+  typedef double Quarter __attribute__((vector_size(16)));
+  Quarter q[4];
+  std::memcpy(q, &x, sizeof(q));
+  const Quarter two = larger(larger(q[0], q[1]), larger(q[2], q[3]));
+  return larger(two[0], two[1]);
 }
 
 // The lanes added up in a fixed tree.

@@ -7,6 +7,8 @@
 0.75
 """
 
+from keras.metrics import Metric
+
 from keras_tally._threads import num_threads, set_num_threads
 from keras_tally.metrics.accuracy import (
     Accuracy,
@@ -21,20 +23,55 @@ from keras_tally.metrics.confusion import (
     FalseNegatives,
     FalsePositives,
     Precision,
+    PrecisionAtRecall,
     Recall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
     TrueNegatives,
     TruePositives,
+)
+from keras_tally.metrics.correlation import (
+    ConcordanceCorrelation,
+    PearsonCorrelation,
+)
+from keras_tally.metrics.f_score import (
+    F1Score,
+    FBetaScore,
+)
+from keras_tally.metrics.hinge import (
+    CategoricalHinge,
+    Hinge,
+    SquaredHinge,
+)
+from keras_tally.metrics.iou import (
+    BinaryIoU,
+    IoU,
+    MeanIoU,
+    OneHotIoU,
+    OneHotMeanIoU,
 )
 from keras_tally.metrics.probabilistic import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
+    KLDivergence,
+    Poisson,
     SparseCategoricalCrossentropy,
 )
-from keras_tally.metrics.reduction import Mean, MeanMetricWrapper, Sum
+from keras_tally.metrics.reduction import (
+    Mean,
+    MeanMetricWrapper,
+    Sum,
+)
 from keras_tally.metrics.regression import (
+    CosineSimilarity,
     Huber,
+    LogCoshError,
     MeanAbsoluteError,
+    MeanAbsolutePercentageError,
     MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    R2Score,
     RootMeanSquaredError,
 )
 
@@ -45,21 +82,45 @@ __all__ = [
     "Accuracy",
     "BinaryAccuracy",
     "BinaryCrossentropy",
+    "BinaryIoU",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
+    "CategoricalHinge",
+    "ConcordanceCorrelation",
+    "CosineSimilarity",
+    "F1Score",
+    "FBetaScore",
     "FalseNegatives",
     "FalsePositives",
+    "Hinge",
     "Huber",
+    "IoU",
+    "KLDivergence",
+    "LogCoshError",
     "Mean",
     "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanIoU",
     "MeanMetricWrapper",
     "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Metric",
+    "OneHotIoU",
+    "OneHotMeanIoU",
+    "PearsonCorrelation",
+    "Poisson",
     "Precision",
+    "PrecisionAtRecall",
+    "R2Score",
     "Recall",
+    "RecallAtPrecision",
     "RootMeanSquaredError",
+    "SensitivityAtSpecificity",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
+    "SpecificityAtSensitivity",
+    "SquaredHinge",
     "Sum",
     "TopKCategoricalAccuracy",
     "TrueNegatives",

@@ -7,6 +7,7 @@ stateless scopes, symbolic tensors, masks, lists and scalars, other devices.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -25,26 +26,32 @@ from keras_tally._native import (
     update_into,
 )
 
+Shape = tuple[int, ...]
+
 
 class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     """A Keras metric whose arithmetic is native.
 
     The state is Keras's own variables, as float64, plus one variable
     `compensation`: what float64 could not hold of each of them, so that counts are
-    exact far past 2^53. The state of two data sets together is the sum of their
-    states, variable by variable.
+    exact far past 2^53 (a state of integers is int64 and needs none). The state
+    of two data sets together is the sum of their states, variable by variable.
     """
 
     _plan: Any = None
+    # The variable of low halves; None where the state is made of integers.
+    compensation: Any = None
     # Whether a Keras mask on y_pred becomes a weight.
     _sees_mask = False
     _input_names = ("y_true", "y_pred")
 
-    def _add_state(self, name: str, shape: Sequence[int] = ()) -> Any:
+    def _add_state(
+        self, name: str, shape: Sequence[int] = (), dtype: str = "float64"
+    ) -> Any:
         variable = self.add_variable(
             shape=tuple(shape),
             initializer=keras.initializers.Zeros(),
-            dtype="float64",
+            dtype=dtype,
             name=name,
         )
         _backends.active().settle(variable)
@@ -60,10 +67,11 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     ) -> None:
         """Bind a kernel and a result to the state variables, in order."""
         backend = _backends.active()
-        self.compensation = self._add_state(
-            "compensation", (len(state), *state[0].shape)
-        )
-        self._state = (*state, self.compensation)
+        self._state = tuple(state)
+        if not options.get("whole"):
+            largest = max((tuple(v.shape) for v in state), key=math.prod)
+            self.compensation = self._add_state("compensation", (len(state), *largest))
+            self._state += (self.compensation,)
         self._result_dtype = result_dtype
         self._plan = _native.make_plan(
             kernel,
@@ -106,11 +114,16 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         >>> m.exact_state() == {"total": 6, "count": 2**53 + 3}
         True
         """
-        low = keras.ops.convert_to_numpy(self.compensation.value)
         exact = {}
-        for variable, remainder in zip(self._state[:-1], low, strict=True):
+        for index, variable in enumerate(self._state):
+            if variable is self.compensation:
+                continue
             high = keras.ops.convert_to_numpy(variable.value)
-            exact[variable.name] = _add_exactly(high.tolist(), remainder.tolist())
+            low = high * 0
+            if self.compensation is not None:
+                lows = keras.ops.convert_to_numpy(self.compensation.value)[index]
+                low = lows.ravel()[: high.size].reshape(high.shape)
+            exact[variable.name] = _add_exactly(high.tolist(), low.tolist())
         return exact
 
     def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
@@ -178,6 +191,52 @@ class PairMetric(KernelMetric):
         """
         if not update(self._plan, y_true, y_pred, sample_weight):
             self._update_general(y_true, y_pred, sample_weight)
+
+
+class LateMetric(PairMetric):
+    """A metric whose variables depend on the shape of the first batch."""
+
+    _built = False
+
+    def _build_for(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
+        raise NotImplementedError
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch to the state; the first one decides the number of columns.
+
+        Args:
+            y_true: the ground truth.
+            y_pred: the predictions.
+            sample_weight: optional weights, by Keras's rules for this metric.
+
+        Raises:
+            ValueError: shapes, weights or labels that do not fit; the state
+                is as it was.
+            TypeError: an argument that is no tensor of an accepted dtype.
+        """
+        if not self._built:
+            self._build_for(_shape_of(y_true), _shape_of(y_pred))
+        super().update_state(y_true, y_pred, sample_weight)
+
+    def result(self) -> Any:
+        """Return the metric's value over everything seen since the last reset."""
+        if not self._built:
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r} has no result before its first "
+                "update_state(), which tells the number of columns."
+            )
+        return super().result()
+
+    def reset_state(self) -> None:
+        """Forget everything seen so far."""
+        if self._built:
+            super().reset_state()
+
+
+def _shape_of(x: Any) -> Shape:
+    if not hasattr(x, "shape"):
+        x = keras.ops.convert_to_tensor(x)
+    return tuple(x.shape)
 
 
 def _add_exactly(high: Any, low: Any) -> Any:

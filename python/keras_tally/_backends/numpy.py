@@ -11,6 +11,7 @@ import numpy as np
 NUMPY_RESULTS = True
 K_WITHIN_CLASSES = False
 THRESHOLD_IN_SCORES_DTYPE = False
+NORM_HAS_FLOOR = False
 
 
 def is_symbolic(x: Any) -> bool:
@@ -32,14 +33,15 @@ def prepare(x: Any, argument: str) -> Any:
 
 
 def settle(variable: Any) -> None:
-    """Give a new float64 variable a float64 value: Keras makes it float32."""
+    """Give a new 64-bit variable a 64-bit value: Keras makes it 32 bits wide."""
     if variable._value is not None:
-        variable._value = variable._value.astype("float64")
+        variable._value = variable._value.astype(variable.dtype)
 
 
 def host_copy(x: Any) -> Any:
     """Return a copy of a state array."""
-    return np.array(x, dtype="float64")
+    whole = np.issubdtype(x.dtype, np.integer)
+    return np.array(x, dtype="int64" if whole else "float64")
 
 
 def place_like(result: Any, state: Any) -> Any:

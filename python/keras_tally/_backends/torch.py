@@ -15,6 +15,8 @@ NUMPY_RESULTS = False
 # happen in a 16-bit tensor's own precision.
 K_WITHIN_CLASSES = True
 THRESHOLD_IN_SCORES_DTYPE = True
+# Keras divides by a norm of at least epsilon (on NumPy: by any that is not 0).
+NORM_HAS_FLOOR = True
 
 
 def is_symbolic(x: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Counts over thresholds, and what is made of them: Precision, Recall, AUC."""
+"""Counts over thresholds, and what is made of them: rates, curves, areas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras.src.metrics.metrics_utils import (
 )
 
 from keras_tally import _backends
-from keras_tally._kernel_metric import PairMetric
+from keras_tally._kernel_metric import LateMetric, PairMetric, Shape
 from keras_tally._registration import register
 
 
@@ -284,8 +284,305 @@ class Recall(_Share):
     _other = "false_negatives"
 
 
+class _RateUnderConstraint(_ThresholdCounts):
+    """The best of one rate where another is high enough."""
+
+    _direction = "up"
+    _constrained: str
+    _dependent: str
+
+    def __init__(
+        self,
+        argument: str,
+        value: float,
+        num_thresholds: int,
+        class_id: int | None,
+        name: str | None,
+        dtype: Any,
+    ) -> None:
+        if not 0 <= value <= 1:
+            raise ValueError(
+                f"`{argument}` must be in [0, 1]. Received: {argument}={value}"
+            )
+        if num_thresholds <= 0:
+            raise ValueError(
+                "`num_thresholds` must be an integer > 0. "
+                f"Received: num_thresholds={num_thresholds}"
+            )
+        super().__init__(name=name, dtype=dtype)
+        self.value = value
+        self.num_thresholds = num_thresholds
+        self.class_id = class_id
+        if num_thresholds == 1:
+            self.thresholds = [0.5]
+        else:
+            self.thresholds = [
+                *(i * 1.0 / (num_thresholds - 1) for i in range(num_thresholds - 1)),
+                1.0,
+            ]
+        self._thresholds_distributed_evenly = num_thresholds > 1
+        state = []
+        for variable_name in CELLS:
+            variable = self._add_state(variable_name, (num_thresholds,))
+            setattr(self, variable_name, variable)
+            state.append(variable)
+        self._plan_counts(
+            "constrained",
+            state,
+            list(CELLS.values()),
+            class_id=class_id,
+            constrained=self._constrained,
+            dependent=self._dependent,
+            required=float(value),
+            poison_on_nan=True,
+        )
+
+    def _result_shape(self) -> tuple[int, ...]:
+        return ()
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {
+            **super().get_config(),
+            "num_thresholds": self.num_thresholds,
+            "class_id": self.class_id,
+        }
+
+
 @register
-class AUC(PairMetric):
+class SensitivityAtSpecificity(_RateUnderConstraint):
+    """The best sensitivity where specificity is high enough.
+
+    Formula: the largest `tp / (tp + fn)` over those of `num_thresholds` evenly
+    spaced thresholds where `tn / (tn + fp) >= specificity`; 0 where there is none, and
+    where a division is `0 / 0`.
+
+    Shapes and dtypes: as `Precision`; the result is a scalar of
+    `keras.config.floatx()`. NaN scores (of a weight other than 0) make the result
+    NaN until the next reset.
+
+    Differences from Keras: the state is float64 and exact, with a variable
+    `compensation` after Keras's four; NaN scores give NaN; `y_true` and `y_pred`
+    of different shapes are an error even where their sizes agree.
+
+    Args:
+        specificity: float in [0, 1], the least value of what is constrained.
+        num_thresholds: number of evenly spaced thresholds; one alone is 0.5.
+        class_id: count only this column of `y_true` and `y_pred`.
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+
+    Raises:
+        ValueError: `specificity` outside [0, 1], `num_thresholds` below 1, shapes or
+            weights that do not fit, `class_id` that is no column.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.SensitivityAtSpecificity(0.5)
+    >>> m.update_state([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])
+    >>> round(float(m.result()), 5)
+    0.5
+
+    Source: `keras.metrics.SensitivityAtSpecificity`.
+    """
+
+    _constrained, _dependent = "specificity", "recall"
+
+    def __init__(
+        self,
+        specificity: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        self.specificity = specificity
+        super().__init__(
+            "specificity", specificity, num_thresholds, class_id, name, dtype
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), "specificity": self.specificity}
+
+
+@register
+class SpecificityAtSensitivity(_RateUnderConstraint):
+    """The best specificity where sensitivity is high enough.
+
+    Formula: the largest `tn / (tn + fp)` over those of `num_thresholds` evenly
+    spaced thresholds where `tp / (tp + fn) >= sensitivity`; 0 where there is none, and
+    where a division is `0 / 0`.
+
+    Shapes and dtypes: as `Precision`; the result is a scalar of
+    `keras.config.floatx()`. NaN scores (of a weight other than 0) make the result
+    NaN until the next reset.
+
+    Differences from Keras: the state is float64 and exact, with a variable
+    `compensation` after Keras's four; NaN scores give NaN; `y_true` and `y_pred`
+    of different shapes are an error even where their sizes agree.
+
+    Args:
+        sensitivity: float in [0, 1], the least value of what is constrained.
+        num_thresholds: number of evenly spaced thresholds; one alone is 0.5.
+        class_id: count only this column of `y_true` and `y_pred`.
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+
+    Raises:
+        ValueError: `sensitivity` outside [0, 1], `num_thresholds` below 1, shapes or
+            weights that do not fit, `class_id` that is no column.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.SpecificityAtSensitivity(0.5)
+    >>> m.update_state([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])
+    >>> round(float(m.result()), 5)
+    0.66667
+
+    Source: `keras.metrics.SpecificityAtSensitivity`.
+    """
+
+    _constrained, _dependent = "recall", "specificity"
+
+    def __init__(
+        self,
+        sensitivity: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        self.sensitivity = sensitivity
+        super().__init__(
+            "sensitivity", sensitivity, num_thresholds, class_id, name, dtype
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), "sensitivity": self.sensitivity}
+
+
+@register
+class PrecisionAtRecall(_RateUnderConstraint):
+    """The best precision where recall is high enough.
+
+    Formula: the largest `tp / (tp + fp)` over those of `num_thresholds` evenly
+    spaced thresholds where `tp / (tp + fn) >= recall`; 0 where there is none, and
+    where a division is `0 / 0`.
+
+    Shapes and dtypes: as `Precision`; the result is a scalar of
+    `keras.config.floatx()`. NaN scores (of a weight other than 0) make the result
+    NaN until the next reset.
+
+    Differences from Keras: the state is float64 and exact, with a variable
+    `compensation` after Keras's four; NaN scores give NaN; `y_true` and `y_pred`
+    of different shapes are an error even where their sizes agree.
+
+    Args:
+        recall: float in [0, 1], the least value of what is constrained.
+        num_thresholds: number of evenly spaced thresholds; one alone is 0.5.
+        class_id: count only this column of `y_true` and `y_pred`.
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+
+    Raises:
+        ValueError: `recall` outside [0, 1], `num_thresholds` below 1, shapes or
+            weights that do not fit, `class_id` that is no column.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.PrecisionAtRecall(0.5)
+    >>> m.update_state([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])
+    >>> round(float(m.result()), 5)
+    0.5
+
+    Source: `keras.metrics.PrecisionAtRecall`.
+    """
+
+    _constrained, _dependent = "recall", "precision"
+
+    def __init__(
+        self,
+        recall: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        self.recall = recall
+        super().__init__("recall", recall, num_thresholds, class_id, name, dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), "recall": self.recall}
+
+
+@register
+class RecallAtPrecision(_RateUnderConstraint):
+    """The best recall where precision is high enough.
+
+    Formula: the largest `tp / (tp + fn)` over those of `num_thresholds` evenly
+    spaced thresholds where `tp / (tp + fp) >= precision`; 0 where there is none, and
+    where a division is `0 / 0`.
+
+    Shapes and dtypes: as `Precision`; the result is a scalar of
+    `keras.config.floatx()`. NaN scores (of a weight other than 0) make the result
+    NaN until the next reset.
+
+    Differences from Keras: the state is float64 and exact, with a variable
+    `compensation` after Keras's four; NaN scores give NaN; `y_true` and `y_pred`
+    of different shapes are an error even where their sizes agree.
+
+    Args:
+        precision: float in [0, 1], the least value of what is constrained.
+        num_thresholds: number of evenly spaced thresholds; one alone is 0.5.
+        class_id: count only this column of `y_true` and `y_pred`.
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+
+    Raises:
+        ValueError: `precision` outside [0, 1], `num_thresholds` below 1, shapes or
+            weights that do not fit, `class_id` that is no column.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.RecallAtPrecision(0.8)
+    >>> m.update_state([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])
+    >>> round(float(m.result()), 5)
+    0.0
+
+    Source: `keras.metrics.RecallAtPrecision`.
+    """
+
+    _constrained, _dependent = "precision", "recall"
+
+    def __init__(
+        self,
+        precision: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        self.precision = precision
+        super().__init__("precision", precision, num_thresholds, class_id, name, dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), "precision": self.precision}
+
+
+@register
+class AUC(LateMetric):
     """The area under the ROC, precision-recall or precision-recall-gain curve.
 
     Formula: the curve's points at `num_thresholds` thresholds, joined by
@@ -390,7 +687,6 @@ class AUC(PairMetric):
             else keras.ops.array(label_weights, dtype=self.dtype)
         )
         self._from_logits = from_logits
-        self._built = False
         if multi_label:
             if num_labels:
                 self._build([None, num_labels])
@@ -457,39 +753,9 @@ class AUC(PairMetric):
         )
         self._built = True
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch to the state.
-
-        Args:
-            y_true: the labels.
-            y_pred: the scores.
-            sample_weight: optional weights: a scalar, one per sample, or of the
-                rank of `y_pred`.
-
-        Raises:
-            ValueError: shapes or weights that do not fit; the state is as it
-                was.
-            TypeError: an argument that is no tensor of an accepted dtype.
-        """
-        if not self._built:
-            if not hasattr(y_pred, "shape"):
-                y_pred = keras.ops.convert_to_tensor(y_pred)
-            self._build(tuple(y_pred.shape))
-        super().update_state(y_true, y_pred, sample_weight)
-
-    def result(self) -> Any:
-        """Return the area over everything seen since the last reset."""
-        if not self._built:
-            raise ValueError(
-                "an AUC with `multi_label=True` and no `num_labels` has no result "
-                "before its first update_state()."
-            )
-        return super().result()
-
-    def reset_state(self) -> None:
-        """Forget everything seen so far."""
-        if self._built:
-            super().reset_state()
+    def _build_for(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
+        del y_true_shape
+        self._build(y_pred_shape)
 
     def _result_shape(self) -> tuple[int, ...]:
         return ()

@@ -1,4 +1,4 @@
-"""Cross-entropies between labels and predicted probabilities or logits."""
+"""Distances between labels and predicted probabilities, logits or rates."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class BinaryCrossentropy(_Crossentropy):
     def _kernel_options(self) -> dict[str, Any]:
         return {
             **super()._kernel_options(),
-            "mean_over_last_axis": True,
+            "last_axis": "mean",
             "label_smoothing": self.label_smoothing,
         }
 
@@ -225,3 +225,91 @@ class SparseCategoricalCrossentropy(_Crossentropy):
             "ignore_class": self.ignore_class,
             "axis": self.axis,
         }
+
+
+@register
+class KLDivergence(KernelMean):
+    """The mean Kullback-Leibler divergence from predicted to true distributions.
+
+    Formula, with both clipped to [epsilon, 1]:
+    `mean(sum(y_true * log(y_true / y_pred), -1))`, weighted by `sample_weight`;
+    `epsilon` is `keras.config.epsilon()`.
+
+    Shapes and dtypes: `y_true` and `y_pred` of shapes that broadcast by NumPy's
+    rules alone, bool, integer or float; the result is a scalar of `dtype`, in
+    nats.
+
+    Differences from Keras: computed and summed in float64; an empty batch adds
+    nothing.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes that do not broadcast, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.KLDivergence()
+    >>> m.update_state([[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]])
+    >>> round(float(m.result()), 5)
+    0.45814
+
+    Source: `keras.metrics.KLDivergence`.
+    """
+
+    _direction = "down"
+    _kernel = "kl_divergence"
+
+    def __init__(self, name: str = "kl_divergence", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {"last_axis": "sum", "epsilon": keras.config.epsilon()}
+
+
+@register
+class Poisson(KernelMean):
+    """The mean Poisson loss of predicted rates.
+
+    Formula: `mean(y_pred - y_true * log(y_pred + epsilon))`: over the last axis
+    first, then over samples with `sample_weight`; `epsilon` is
+    `keras.config.epsilon()`. NaN for rates below `-epsilon`.
+
+    Shapes and dtypes: `y_true` and `y_pred` of shapes that broadcast (a missing
+    or trailing axis of size 1 is squeezed or expanded), bool, integer or float;
+    the result is a scalar of `dtype`.
+
+    Differences from Keras: computed and summed in float64; an empty batch adds
+    nothing.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes that do not broadcast, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.Poisson()
+    >>> m.update_state([[0, 1], [0, 0]], [[1, 1], [0, 0]])
+    >>> round(float(m.result()), 5)
+    0.5
+
+    Source: `keras.metrics.Poisson`.
+    """
+
+    _direction = "down"
+    _kernel = "poisson"
+
+    def __init__(self, name: str = "poisson", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {"last_axis": "mean", "epsilon": keras.config.epsilon()}

@@ -1,9 +1,15 @@
-"""Means of elementwise errors, as in Keras's regression metrics."""
+"""How far predictions are off, as in Keras's regression metrics."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
+import keras
+
+from keras_tally import _backends
+from keras_tally._kernel_metric import LateMetric, Shape
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
 
@@ -14,7 +20,7 @@ class _ErrorMean(KernelMean):
     _direction = "down"
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {"mean_over_last_axis": True}
+        return {"last_axis": "mean", "epsilon": keras.config.epsilon()}
 
 
 @register
@@ -185,3 +191,346 @@ class Huber(_ErrorMean):
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "threshold": self.threshold}
+
+
+@register
+class MeanAbsolutePercentageError(_ErrorMean):
+    """The mean of absolute errors, in percent of the true values.
+
+    Formula: `100 * mean(abs(y_true - y_pred) / max(abs(y_true), epsilon))`: over the
+    last axis first, then over samples with `sample_weight`; `epsilon` is
+    `keras.config.epsilon()`.
+
+    Shapes and dtypes: as `MeanSquaredError`.
+
+    Differences from Keras: errors are computed and summed in float64; an
+    empty batch adds nothing.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes that do not broadcast, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.MeanAbsolutePercentageError()
+    >>> m.update_state([[2.0, 4.0], [5.0, 8.0]], [[1.0, 4.0], [5.0, 6.0]])
+    >>> float(m.result())
+    18.75
+
+    Source: `keras.metrics.MeanAbsolutePercentageError`.
+    """
+
+    _kernel = "absolute_percentage_error"
+
+    def __init__(
+        self, name: str = "mean_absolute_percentage_error", dtype: Any = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+
+@register
+class MeanSquaredLogarithmicError(_ErrorMean):
+    """The mean of squared differences of logarithms.
+
+    Formula: `mean((log(1 + p) - log(1 + t)) ** 2)` with `p = max(y_pred, epsilon)` and
+    `t = max(y_true, epsilon)`: over the last axis first, then over samples with
+    `sample_weight`; `epsilon` is `keras.config.epsilon()`.
+
+    Shapes and dtypes: as `MeanSquaredError`.
+
+    Differences from Keras: errors are computed and summed in float64; an
+    empty batch adds nothing.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes that do not broadcast, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.MeanSquaredLogarithmicError()
+    >>> m.update_state([[0, 1], [0, 0]], [[1, 1], [0, 0]])
+    >>> round(float(m.result()), 5)
+    0.12011
+
+    Source: `keras.metrics.MeanSquaredLogarithmicError`.
+    """
+
+    _kernel = "squared_logarithmic_error"
+
+    def __init__(
+        self, name: str = "mean_squared_logarithmic_error", dtype: Any = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+
+@register
+class LogCoshError(_ErrorMean):
+    """The mean logarithm of the hyperbolic cosine of the error.
+
+    Formula: `mean(log(cosh(y_pred - y_true)))`: over the last axis first, then over
+    samples with `sample_weight`. About `error ** 2 / 2` for small errors and
+    `abs(error) - log(2)` for large ones.
+
+    Shapes and dtypes: as `MeanSquaredError`.
+
+    Differences from Keras: computed and summed in float64, accurate for tiny
+    errors, where Keras cancels, and for huge ones; an empty batch adds nothing.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes that do not broadcast, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.LogCoshError()
+    >>> m.update_state([[0, 1], [0, 0]], [[1, 1], [0, 0]])
+    >>> round(float(m.result()), 5)
+    0.10845
+
+    Source: `keras.metrics.LogCoshError`.
+    """
+
+    _kernel = "log_cosh"
+
+    def __init__(self, name: str = "logcosh", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+
+def row_axes(axis: Any) -> list[int]:
+    """Return the axes that make a row, of one axis or several."""
+    return [int(a) for a in axis] if isinstance(axis, Sequence) else [int(axis)]
+
+
+class RowMean(KernelMean):
+    """The mean of what two rows, of y_true and of y_pred, have in common."""
+
+    _direction = "up"
+    axis: Any
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {"axes": row_axes(self.axis), "epsilon": keras.config.epsilon()}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), "axis": self.axis}
+
+
+@register
+class CosineSimilarity(RowMean):
+    """The mean cosine of the angle between true and predicted vectors.
+
+    Formula: `mean(sum(y_true * y_pred, axis) / (norm(y_true) * norm(y_pred)))`,
+    weighted by `sample_weight`; a vector of zeros has similarity 0 to everything,
+    and on torch norms count as at least `keras.config.epsilon()`, as in Keras.
+
+    Shapes and dtypes: `y_true` and `y_pred` of shapes that broadcast (a missing
+    or trailing axis of size 1 is squeezed or expanded), bool, integer or float;
+    the result is a scalar of `dtype`, in [-1, 1].
+
+    Differences from Keras: computed and summed in float64; `get_config()` keeps
+    `axis`; on the NumPy backend `axis=0` means axis 0.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+        axis: the axis of the vectors, or several.
+
+    Raises:
+        ValueError: shapes that do not broadcast, no such axis, weights that do
+            not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.CosineSimilarity()
+    >>> m.update_state([[0.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]])
+    >>> round(float(m.result()), 5)
+    0.5
+
+    Source: `keras.metrics.CosineSimilarity`.
+    """
+
+    _kernel = "cosine_similarity"
+
+    def __init__(
+        self, name: str = "cosine_similarity", dtype: Any = None, axis: Any = -1
+    ) -> None:
+        self.axis = axis
+        super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        floor = keras.config.epsilon() if _backends.active().NORM_HAS_FLOOR else 0.0
+        return {**super()._kernel_options(), "smallest_norm": floor}
+
+
+@register
+class R2Score(LateMetric):
+    """The coefficient of determination: the share of variance that is explained.
+
+    Formula, for each column:
+    `1 - sum((y_true - y_pred) ** 2) / sum((y_true - mean(y_true)) ** 2)`, sums
+    and mean weighted by `sample_weight`; then averaged over columns as
+    `class_aggregation` says. With `p = num_regressors` other than 0 adjusted to
+    `1 - (1 - r2) * (n - 1) / (n - p - 1)`, where `n` counts the entries of
+    `y_true`. An infinite score counts as 0; `0 / 0` is NaN.
+
+    Shapes and dtypes: `y_true` and `y_pred` of shape (batch_size, columns), bool,
+    integer or float; `sample_weight` a scalar, one per sample, or of that shape;
+    the result is a scalar, or has one entry per column, of Keras's floatx.
+
+    Differences from Keras: the state (`num_samples`, `squared_sum`, `sum`,
+    `residual`, `count`, `compensation`) is float64, so that a large mean does not
+    cancel the variance away; `y_true` of one column does not broadcast to
+    several.
+
+    Args:
+        class_aggregation: `'uniform_average'`, `'variance_weighted_average'` or
+            None for one score per column.
+        num_regressors: number of regressors, for the adjusted score; 0 for the
+            plain one.
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+
+    Raises:
+        ValueError: an unknown aggregation, negative `num_regressors`, inputs that
+            are not two-dimensional or of different shapes, weights that do not
+            fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.R2Score()
+    >>> m.update_state([[1.0], [4.0], [3.0]], [[2.0], [4.0], [4.0]])
+    >>> round(float(m.result()), 5)
+    0.57143
+
+    Source: `keras.metrics.R2Score`.
+    """
+
+    _direction = "up"
+
+    def __init__(
+        self,
+        class_aggregation: str | None = "uniform_average",
+        num_regressors: int = 0,
+        name: str = "r2_score",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        known = (None, "uniform_average", "variance_weighted_average")
+        if class_aggregation not in known:
+            raise ValueError(
+                f"`class_aggregation` must be one of {known}. "
+                f"Received: class_aggregation={class_aggregation!r}"
+            )
+        if num_regressors < 0:
+            raise ValueError(
+                "`num_regressors` must be at least 0. "
+                f"Received: num_regressors={num_regressors}"
+            )
+        self.class_aggregation = class_aggregation
+        self.num_regressors = num_regressors
+        self.num_samples = self._add_state("num_samples")
+
+    def _build_for(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
+        if len(y_true_shape) == 1 and len(y_pred_shape) == 2 and y_pred_shape[1] == 1:
+            y_true_shape = (*y_true_shape, 1)
+        if len(y_pred_shape) == 1 and len(y_true_shape) == 2 and y_true_shape[1] == 1:
+            y_pred_shape = (*y_pred_shape, 1)
+        self._build(y_true_shape, y_pred_shape)
+
+    def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
+        check_matrices("R2Score", y_true_shape, y_pred_shape)
+        columns = y_pred_shape[-1]
+        self.squared_sum = self._add_state("squared_sum", (columns,))
+        self.sum = self._add_state("sum", (columns,))
+        self.total_mse = self._add_state("residual", (columns,))
+        self.count = self._add_state("count", (columns,))
+        average = {
+            None: None,
+            "uniform_average": "macro",
+            "variance_weighted_average": "weighted",
+        }
+        self._make_plan(
+            "squared_deviations",
+            "r2",
+            [
+                self.num_samples,
+                self.squared_sum,
+                self.sum,
+                self.total_mse,
+                self.count,
+            ],
+            keras.config.floatx(),
+            columns=columns,
+            counts_samples=True,
+            aligns_ranks=True,
+            any_weight_rank=True,
+            average=average[self.class_aggregation],
+            regressors=self.num_regressors,
+        )
+        self._built = True
+
+    def result(self) -> Any:
+        """Return the score over everything seen since the last reset.
+
+        With `num_regressors` beyond what the number of values allows, warns and
+        returns the score that is not adjusted.
+        """
+        value = super().result()
+        if self.num_regressors:
+            self._warn_of_regressors()
+        return value
+
+    def _warn_of_regressors(self) -> None:
+        samples = self.num_samples.value
+        if _backends.active().is_symbolic(samples):
+            return
+        spare = float(samples) - 1 - self.num_regressors
+        if spare > 0:
+            return
+        warnings.warn(
+            "Division by zero in Adjusted R2 score. Falling back to standard R2 score."
+            if spare == 0
+            else "More independent predictors than datapoints in adjusted R2 score. "
+            "Falling back to standard R2 score.",
+            stacklevel=3,
+        )
+
+    def _result_shape(self) -> tuple[int, ...]:
+        return tuple(self.count.shape) if self.class_aggregation is None else ()
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {
+            **super().get_config(),
+            "class_aggregation": self.class_aggregation,
+            "num_regressors": self.num_regressors,
+        }
+
+
+def check_matrices(name: str, y_true_shape: Shape, y_pred_shape: Shape) -> None:
+    """Refuse shapes that are not (batch_size, columns)."""
+    if len(y_pred_shape) == len(y_true_shape) == 2 and y_pred_shape == y_true_shape:
+        return
+    raise ValueError(
+        f"{name} needs `y_true` and `y_pred` of one shape (batch_size, output_dim). "
+        f"Received: y_true.shape={y_true_shape}, y_pred.shape={y_pred_shape}"
+    )

@@ -1,0 +1,86 @@
+// The columnwise loop: two matrices are walked as they lie, row after row, in
+// runs of a whole number of rows whose elements have sums of their own. So short
+// rows fill whole vectors as well.
+#pragma once
+
+#include "../defs/columns.h"
+#include "level.h"
+#include "row_value.h"
+#include "vec.h"
+
+namespace kt::KT_LEVEL {
+
+template <class Def>
+KT_HOST_DEVICE void add_columns(F64 t, F64 p, F64 w, I64 in, std::int64_t stride, double* sums) {
+  F64 added[Def::kSums] = {};
+  Def::add(t, p, w, added);
+  for (int k = 0; k < Def::kSums; ++k) {
+    double* at = sums + k * stride;
+    store_double(at, load_double(at) + (in ? added[k] : F64{}));
+  }
+}
+
+template <class Def, class T>
+void columns_block(const T* y_true, const T* y_pred, const double* weight, std::int64_t n,
+                   std::int64_t run, std::int64_t stride, double* sums) {
+  constexpr int kL = kLanes<double>;
+  const F64 one = constant<F64>(1);
+  const I64 all = I64{} - 1;
+  for (std::int64_t start = 0; start < n; start += run) {
+    const std::int64_t end = start + run < n ? start + run : n;
+    std::int64_t i = start;
+    double* at = sums;
+    if (weight == nullptr) {
+      for (; i + kL <= end; i += kL, at += kL) {
+        add_columns<Def>(load_double(y_true + i), load_double(y_pred + i), one, all, stride, at);
+      }
+    } else {
+      for (; i + kL <= end; i += kL, at += kL) {
+        add_columns<Def>(load_double(y_true + i), load_double(y_pred + i), load_double(weight + i),
+                         all, stride, at);
+      }
+    }
+    if (i == end) continue;
+    const auto left = static_cast<std::size_t>(end - i);
+    T t[kL] = {}, p[kL] = {};
+    double w[kL] = {1, 1, 1, 1, 1, 1, 1, 1};
+    std::memcpy(t, y_true + i, left * sizeof(T));
+    std::memcpy(p, y_pred + i, left * sizeof(T));
+    if (weight != nullptr) std::memcpy(w, weight + i, left * sizeof(double));
+    add_columns<Def>(load_double(t), load_double(p), load_double(w), lanes_below(end - i), stride,
+                     at);
+  }
+}
+
+// Scores above the threshold or, without one, the row's largest (all that tie,
+// except zeros); NaN is above nothing, and in its row nothing is the largest.
+template <class T>
+void hits(const T* scores, std::int64_t rows, std::int64_t columns, const Params& params, T* out) {
+  if (params.has_threshold) {
+    const T threshold = static_cast<T>(params.threshold);
+    for (std::int64_t i = 0; i < rows * columns; ++i) out[i] = scores[i] > threshold ? T{1} : T{0};
+    return;
+  }
+  constexpr T kNoScore = static_cast<T>(1e-9);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const T* row = scores + r * columns;
+    T largest;
+    bool has_nan = false;
+    if (columns < kLanes<T>) {
+      largest = row[0];
+      for (std::int64_t c = 0; c < columns; ++c) {
+        has_nan |= row[c] != row[c];
+        largest = larger(row[c], largest);
+      }
+    } else {
+      largest = row_max(row, columns, &has_nan);
+    }
+    if (has_nan) largest = static_cast<T>(__builtin_inf()) - static_cast<T>(__builtin_inf());
+    T* to = out + r * columns;
+    for (std::int64_t c = 0; c < columns; ++c) {
+      to[c] = (row[c] >= largest) & (absolute(row[c]) > kNoScore) ? T{1} : T{0};
+    }
+  }
+}
+
+}  // namespace kt::KT_LEVEL

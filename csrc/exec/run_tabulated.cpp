@@ -1,0 +1,179 @@
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <vector>
+
+#include "row_reader.h"
+
+namespace kt {
+namespace {
+
+// Class ids as doubles, block by block.
+class IdReader {
+ public:
+  IdReader(const Level& level, const ClassIds& ids)
+      : level_(level), ids_(ids), walk_({&ids.view}, ids.view.shape, ids.view.rank) {
+    if (!ids.dense) return;
+    if (ids.view.dtype == DType::Float32) {
+      float_rows_.emplace(level, ids.view, 1);
+    } else {
+      double_rows_.emplace(level, ids.view, 1);
+    }
+  }
+
+  const double* read(std::int64_t start, std::int64_t n, double* buffer) {
+    if (float_rows_) return largest(*float_rows_, start, n, level_.argmax_float32, buffer);
+    if (double_rows_) return largest(*double_rows_, start, n, level_.argmax_float64, buffer);
+    return fetch(level_, walk_, 0, ids_.view, start, n, buffer);
+  }
+
+ private:
+  template <class T>
+  static const double* largest(RowReader<T>& reader, std::int64_t start, std::int64_t n,
+                               void (*argmax)(const Rows&, double*), double* out) {
+    const std::int64_t group = reader.group(n);
+    for (std::int64_t done = 0; done < n; done += group) {
+      Rows rows = {};
+      rows.count = std::min(group, n - done);
+      rows.classes = reader.width();
+      rows.scores = reader.read(start + done, rows.count);
+      rows.stride = reader.stride();
+      rows.readable = reader.readable();
+      argmax(rows, out + done);
+    }
+    return out;
+  }
+
+  const Level& level_;
+  const ClassIds& ids_;
+  const Walk<1> walk_;
+  std::optional<RowReader<float>> float_rows_;
+  std::optional<RowReader<double>> double_rows_;
+};
+
+class Tabulated {
+ public:
+  explicit Tabulated(const TabulatedJob& job)
+      : job_(job), level_(active_level()), size_(job.pairs.size()) {
+    if (job.weight != nullptr)
+      weight_walk_ = Walk<1>({job.weight}, job.weight->shape, job.weight->rank);
+  }
+
+  bool run(Table* table) {
+    const std::int64_t n = job_.count;
+    constexpr std::int64_t kSmallTable = 1024;
+    table->dense = size_ <= std::max(n, kSmallTable);
+    if (!table->dense) {
+      list(table);
+      return false;
+    }
+    table->cells.clear(size_);
+    const std::int64_t cells = size_ + 1;  // the last for pairs that count nowhere
+    const int max_chunks =
+        static_cast<int>(std::clamp<std::int64_t>((std::int64_t{1} << 21) / cells, 1, kMaxChunks));
+    const Chunks chunks = cut(n, kMinChunk, max_chunks, kBlock);
+    Buffer<double, kSmallTable + 1> partial;
+    partial.clear(cells * chunks.count);
+    auto task = [&](int chunk) {
+      const std::int64_t begin = chunk * chunks.size;
+      count(begin, std::min(n, begin + chunks.size), partial.data() + chunk * cells);
+    };
+    const bool dense_input = job_.labels.dense || job_.predicted.dense;
+    const bool parallel =
+        for_chunks(chunks.count, n >= kParallelThreshold / (dense_input ? 8 : 1), task);
+    for (int chunk = 0; chunk < chunks.count; ++chunk) {
+      for (std::int64_t i = 0; i < size_; ++i) table->cells[i] += partial[chunk * cells + i];
+    }
+    return parallel;
+  }
+
+ private:
+  // Calls each(start, n, cells, number of cells) block by block.
+  template <class Each>
+  void blocks(std::int64_t begin, std::int64_t end, Each&& each) const {
+    alignas(64) double label_buffer[kBlock];
+    alignas(64) double predicted_buffer[kBlock];
+    std::int64_t cells[2 * kBlock];
+    IdReader labels(level_, job_.labels), predicted(level_, job_.predicted);
+    for (std::int64_t start = begin; start < end; start += kBlock) {
+      const std::int64_t n = std::min(kBlock, end - start);
+      const double* t = labels.read(start, n, label_buffer);
+      const double* p = predicted.read(start, n, predicted_buffer);
+      if (job_.has_threshold) {
+        for (std::int64_t i = 0; i < n; ++i) {
+          predicted_buffer[i] = static_cast<float>(p[i]) >= job_.threshold ? 1.0 : 0.0;
+        }
+        p = predicted_buffer;
+      }
+      level_.class_cells(t, p, n, job_.pairs, cells);
+      each(start, n, cells, job_.pairs.by_class ? 2 : 1);
+    }
+  }
+
+  const double* weights(std::int64_t start, std::int64_t n, double* buffer) const {
+    const double* weight = fetch(level_, weight_walk_, 0, *job_.weight, start, n, buffer);
+    if (!job_.whole_weights || is_integer(job_.weight->dtype)) return weight;
+    for (std::int64_t i = 0; i < n; ++i) buffer[i] = std::trunc(weight[i]);
+    return buffer;
+  }
+
+  void count(std::int64_t begin, std::int64_t end, double* total) const {
+    // Neighbours often share a cell: several tables keep their increments from
+    // waiting for each other.
+    const int tables = end - begin >= 4096 && size_ < 1024 ? kCountTables : 1;
+    Buffer<std::int64_t, 1025> counts;
+    const std::int64_t cells = size_ + 1;
+    if (job_.weight == nullptr) counts.clear(cells * tables);
+    alignas(64) double weight_buffer[kBlock];
+    blocks(begin, end, [&](std::int64_t start, std::int64_t n, const std::int64_t* at, int runs) {
+      if (job_.weight == nullptr) {
+        std::int64_t i = 0;
+        if (tables == kCountTables) {
+          for (; i + kCountTables <= runs * n; i += kCountTables) {
+            for (int t = 0; t < kCountTables; ++t) ++counts[t * cells + at[i + t]];
+          }
+        }
+        for (; i < runs * n; ++i) ++counts[at[i]];
+        return;
+      }
+      const double* weight = weights(start, n, weight_buffer);
+      for (int r = 0; r < runs; ++r) {
+        for (std::int64_t i = 0; i < n; ++i) total[at[r * n + i]] += weight[i];
+      }
+    });
+    if (job_.weight != nullptr) return;
+    for (std::int64_t i = 0; i < cells; ++i) {
+      for (int t = 0; t < tables; ++t) total[i] += static_cast<double>(counts[t * cells + i]);
+    }
+  }
+
+  // Few samples and a large table: the cells they go to, sample by sample.
+  void list(Table* table) const {
+    const std::size_t runs = job_.pairs.by_class ? 2 : 1;
+    const auto n = static_cast<std::size_t>(job_.count);
+    table->indices.resize(runs * n);
+    if (job_.weight != nullptr) table->weights.resize(n);
+    blocks(0, job_.count, [&](std::int64_t start, std::int64_t count, const std::int64_t* at, int) {
+      const auto from = static_cast<std::size_t>(start);
+      for (std::size_t r = 0; r < runs; ++r) {
+        std::copy_n(at + static_cast<std::int64_t>(r) * count, count,
+                    table->indices.begin() + static_cast<std::ptrdiff_t>(r * n + from));
+      }
+      if (job_.weight == nullptr) return;
+      double buffer[kBlock];
+      const double* weight = weights(start, count, buffer);
+      std::copy_n(weight, count, table->weights.begin() + start);
+    });
+  }
+
+  const TabulatedJob& job_;
+  const Level& level_;
+  const std::int64_t size_;
+  Walk<1> weight_walk_;
+};
+
+}  // namespace
+
+bool run_tabulated(const TabulatedJob& job, Table* table) { return Tabulated(job).run(table); }
+
+}  // namespace kt

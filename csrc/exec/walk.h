@@ -1,0 +1,155 @@
+// How executors walk data: cut into chunks by its size alone, read in blocks of
+// the type they compute in, whatever dtype and strides it has.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include "../tensor/view.h"
+#include "level.h"
+#include "run.h"
+#include "threads.h"
+
+namespace kt {
+
+inline constexpr std::int64_t kBlock = 1024;
+inline constexpr std::int64_t kMinChunk = 64 * 1024;
+inline constexpr int kMaxChunks = 64;
+
+template <class T>
+constexpr DType kDType = std::is_same_v<T, float> ? DType::Float32 : DType::Float64;
+
+// How work is cut: by the data's size alone, never by the number of threads.
+struct Chunks {
+  std::int64_t size;
+  int count;
+};
+
+inline Chunks cut(std::int64_t n, std::int64_t min_chunk, int max_chunks, std::int64_t multiple) {
+  std::int64_t size = std::max(min_chunk, (n + max_chunks - 1) / max_chunks);
+  size = (size + multiple - 1) / multiple * multiple;
+  return {size, static_cast<int>(std::max<std::int64_t>(1, (n + size - 1) / size))};
+}
+
+// Several views of one shape, with the axes merged that can be walked as one.
+template <int kCount>
+struct Walk {
+  int rank = 0;
+  std::int64_t shape[kMaxRank];
+  std::int64_t strides[kCount][kMaxRank];
+
+  Walk() = default;
+  Walk(const View* const (&views)[kCount], const std::int64_t* full_shape, int full_rank) {
+    for (int d = 0; d < full_rank; ++d) {
+      if (full_shape[d] == 1) continue;
+      bool merge = rank > 0;
+      for (int v = 0; merge && v < kCount; ++v) {
+        if (views[v] == nullptr) continue;
+        merge = strides[v][rank - 1] == views[v]->strides[d] * full_shape[d];
+      }
+      const int at = merge ? rank - 1 : rank++;
+      shape[at] = merge ? shape[at] * full_shape[d] : full_shape[d];
+      for (int v = 0; v < kCount; ++v) {
+        strides[v][at] = views[v] == nullptr ? 0 : views[v]->strides[d];
+      }
+    }
+  }
+
+  // Calls run(offset in elements, stride, length, position) for each run of the
+  // innermost axis that covers [start, start + n).
+  template <class Run>
+  void runs(int v, std::int64_t start, std::int64_t n, Run&& run) const {
+    if (rank <= 1) {
+      const std::int64_t stride = rank == 0 ? 0 : strides[v][0];
+      run(start * stride, stride, n, std::int64_t{0});
+      return;
+    }
+    std::int64_t index[kMaxRank], rest = start, offset = 0;
+    for (int d = rank - 1; d >= 0; --d) {
+      index[d] = rest % shape[d];
+      rest /= shape[d];
+      offset += index[d] * strides[v][d];
+    }
+    const int last = rank - 1;
+    for (std::int64_t done = 0; done < n;) {
+      const std::int64_t length = std::min(n - done, shape[last] - index[last]);
+      run(offset, strides[v][last], length, done);
+      done += length;
+      index[last] += length;
+      offset += length * strides[v][last];
+      for (int d = last; d > 0 && index[d] == shape[d]; --d) {
+        offset += strides[v][d - 1] - shape[d] * strides[v][d];
+        index[d] = 0;
+        ++index[d - 1];
+      }
+    }
+  }
+
+  bool direct(int v) const { return rank == 0 || (rank == 1 && strides[v][0] == 1); }
+};
+
+template <class T>
+void convert(const Level& level, const char* data, DType dtype, std::int64_t stride, std::int64_t n,
+             T* out) {
+  if constexpr (std::is_same_v<T, float>) {
+    level.to_float32(data, dtype, stride, n, out);
+  } else {
+    level.to_float64(data, dtype, stride, n, out);
+  }
+}
+
+// n elements from `start` on as contiguous T: in place where they already are.
+template <class T, int kCount>
+const T* fetch(const Level& level, const Walk<kCount>& walk, int v, const View& view,
+               std::int64_t start, std::int64_t n, T* buffer) {
+  if (view.dtype == kDType<T> && walk.direct(v)) {
+    return reinterpret_cast<const T*>(view.data) + start;
+  }
+  const std::int64_t item = item_size(view.dtype);
+  walk.runs(v, start, n,
+            [&](std::int64_t offset, std::int64_t stride, std::int64_t length, std::int64_t at) {
+              convert(level, view.data + offset * item, view.dtype, stride, length, buffer + at);
+            });
+  return buffer;
+}
+
+template <class Function>
+bool for_chunks(int count, bool parallel, Function& function) {
+  return run_chunks(
+      count, parallel, [](void* context, int chunk) { (*static_cast<Function*>(context))(chunk); },
+      &function);
+}
+
+// The running sums of one chunk, lane by lane.
+struct ChunkLanes {
+  alignas(64) double all[2 * kBlockLanes] = {};
+
+  Sums total() const { return {tree(all), tree(all + kBlockLanes)}; }
+
+ private:
+  static double tree(const double* lanes) {
+    double half[kBlockLanes];
+    std::copy(lanes, lanes + kBlockLanes, half);
+    for (int width = kBlockLanes / 2; width > 0; width /= 2) {
+      for (int i = 0; i < width; ++i) half[i] += half[i + width];
+    }
+    return half[0];
+  }
+};
+
+// Partial sums of all chunks, added up in the chunks' order.
+inline void combine(const Sums* partial, int chunks, int ops, Sums* sums) {
+  for (int op = 0; op < ops; ++op) sums[op] = partial[op];
+  for (int chunk = 1; chunk < chunks; ++chunk) {
+    for (int op = 0; op < ops; ++op) {
+      sums[op].value += partial[chunk * ops + op].value;
+      sums[op].weight += partial[chunk * ops + op].weight;
+    }
+  }
+}
+
+inline bool wide_integer(DType dtype) { return dtype == DType::Int64 || dtype == DType::UInt64; }
+
+}  // namespace kt
