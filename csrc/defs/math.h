@@ -133,8 +133,7 @@ KT_HOST_DEVICE V sigmoid_of(V x) {
 template <class V>
 KT_HOST_DEVICE V power_of(V x, double power) {
   if (power == 0.0) return constant<V>(1);
-  const V out = exp_of(log_of(x) * power);
-  return x == 0.0 ? (power > 0.0 ? V{} : constant<V>(1) / V{}) : out;
+  return exp_of(log_of(x) * power);  // of 0: e^-inf or e^inf
 }
 
 }  // namespace kt::KT_LEVEL
