@@ -128,12 +128,99 @@ def make_multi_label(rng, shape, label_dtype, score_dtype):
     return make_binary(rng, (*shape, 3), label_dtype, score_dtype)
 
 
+def make_columns(rng, shape, label_dtype, score_dtype):
+    return make_regression(rng, (*shape, 3), label_dtype, score_dtype)
+
+
+def make_hinge(rng, shape, label_dtype, score_dtype):
+    """Labels -1 and 1, where the dtype has them, else 0 and 1."""
+    low = 0 if label_dtype in ("bool", "uint8") else -1
+    labels = rng.choice([low, 1], shape)
+    return round_to(labels, label_dtype), round_to(rng.normal(size=shape), score_dtype)
+
+
+def make_distributions(rng, shape, label_dtype, score_dtype):
+    labels = rng.uniform(size=shape)
+    if "float" not in label_dtype:
+        labels = np.round(labels)
+    scores = rng.uniform(0.02, 0.98, size=shape)
+    return round_to(labels, label_dtype), round_to(scores, score_dtype)
+
+
+def make_counts(rng, shape, label_dtype, score_dtype):
+    """Numbers of events, and the expected numbers of a model."""
+    high = 2 if label_dtype == "bool" else 6
+    labels = rng.integers(0, high, shape)
+    scores = rng.uniform(0.1, 5.0, size=shape)
+    return round_to(labels, label_dtype), round_to(scores, score_dtype)
+
+
+SEGMENTS = 4
+
+
+def make_segments(rng, shape, label_dtype, score_dtype):
+    """Class ids for and from a segmentation, some of them out of range."""
+    if label_dtype == "bool":
+        labels = rng.integers(0, 2, shape)
+    else:
+        labels = rng.integers(-1, SEGMENTS + 1, shape)
+    scores = rng.integers(-1, SEGMENTS + 1, shape)
+    return round_to(labels, label_dtype), round_to(scores, score_dtype)
+
+
+def make_sparse_from_onehot(rng, shape, label_dtype, score_dtype):
+    """One-hot labels, with predictions that are class ids."""
+    labels, scores = make_onehot(rng, shape, label_dtype, "float64")
+    return labels, round_to(np.argmax(scores, axis=-1), score_dtype)
+
+
+def channels_first(make):
+    """The maker's data with the classes on axis 1."""
+
+    def moved(rng, shape, label_dtype, score_dtype):
+        arrays = make(rng, shape, label_dtype, score_dtype)
+        return tuple(
+            np.ascontiguousarray(np.moveaxis(a, -1, 1)) if a.ndim > len(shape) else a
+            for a in arrays
+        )
+
+    moved.__name__ = f"{make.__name__}_first"
+    return moved
+
+
 @keras.saving.register_keras_serializable("keras_tally_tests")
 def squared_difference(y_true, y_pred):
     """A user's own function for MeanMetricWrapper."""
     y_pred = keras.ops.convert_to_tensor(y_pred)
     y_true = keras.ops.cast(y_true, y_pred.dtype)
     return keras.ops.mean((y_true - y_pred) ** 2, axis=-1)
+
+
+IOU_NAMES = ("IoU", "BinaryIoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU")
+# Keyword-only parameters that the package has beyond Keras's, with their defaults:
+# the IoU classes can keep three counts of each class in place of a matrix that
+# grows with the square of the number of classes.
+EXTRA_PARAMETERS = {
+    name: {"per_class_counts": False} for name in IOU_NAMES if name != "BinaryIoU"
+}
+
+
+def result_along_the_last_axis(cls):
+    """Keras's class, its `axis` no longer applied to the vector of IoUs as well.
+
+    With the classes on axis 1 `result()` of Keras 3.15 raises.
+    """
+
+    class Repaired(cls):
+        def result(self):
+            axis, self.axis = self.axis, -1
+            try:
+                return super().result()
+            finally:
+                self.axis = axis
+
+    Repaired.__name__ = cls.__name__
+    return Repaired
 
 
 @dataclass(frozen=True)
@@ -157,6 +244,21 @@ class Case:
         )
         return f"{self.name}({arguments[:60]})"
 
+    @property
+    def built_late(self):
+        """Whether some variables only appear with the first batch."""
+        if self.name == "AUC":
+            return "multi_label" in self.kwargs and "num_labels" not in self.kwargs
+        return self.name in ("FBetaScore", "F1Score", "R2Score")
+
+    @property
+    def integer_state(self):
+        return self.name in IOU_NAMES and "dtype" not in self.kwargs
+
+    def shape(self, count):
+        """The shape of `count` samples, of the lowest rank that has samples."""
+        return (count, 4, 3)[: self.sample_rank]
+
     def ours(self, **extra):
         return getattr(kt, self.name)(**{**self.kwargs, **extra})
 
@@ -168,7 +270,24 @@ class Case:
             return keras.metrics.MeanMetricWrapper(
                 keras.losses.huber, delta=delta, **kwargs
             )
-        return getattr(keras.metrics, self.name)(**kwargs)
+        for name in EXTRA_PARAMETERS.get(self.name, {}):
+            kwargs.pop(name, None)
+        cls = getattr(keras.metrics, self.name)
+        if self.name in IOU_NAMES and kwargs.get("axis", -1) == 1:
+            cls = result_along_the_last_axis(cls)
+        return cls(**kwargs)
+
+    def keras_state(self, values):
+        """The values of Keras's variables as the values that ours stand for."""
+        if not self.kwargs.get("per_class_counts"):
+            return values
+        matrix = values["total_confusion_matrix"]
+        hits = np.diag(matrix)
+        return {
+            "true_positives": hits,
+            "false_positives": matrix.sum(axis=0) - hits,
+            "false_negatives": matrix.sum(axis=1) - hits,
+        }
 
     def batch(self, seed, shape, label_dtype="float32", score_dtype="float32"):
         rng = np.random.default_rng(seed)
@@ -176,7 +295,7 @@ class Case:
 
     def sample(self, seed, count, weighted=False):
         """`count` samples of the lowest rank that has samples, float32."""
-        batch = self.batch(seed, (count, 4)[: self.sample_rank])
+        batch = self.batch(seed, self.shape(count))
         if not weighted:
             return batch
         rng = np.random.default_rng(seed + 1)
@@ -189,6 +308,15 @@ LOG = 1e-6
 
 COUNTS = ("TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives")
 RATIOS = ("Precision", "Recall")
+# The argument that bounds the other rate.
+CONSTRAINED = {
+    "PrecisionAtRecall": "recall",
+    "RecallAtPrecision": "precision",
+    "SensitivityAtSpecificity": "specificity",
+    "SpecificityAtSensitivity": "sensitivity",
+}
+F_NAMES = ("FBetaScore", "F1Score")
+AXIS_NAMES = ("CosineSimilarity", "PearsonCorrelation", "ConcordanceCorrelation")
 THRESHOLDS = (
     {},
     {"thresholds": 0.25},
@@ -304,15 +432,127 @@ def _cases():
             tolerance=LOG,
         )
 
+    yield from _regression_cases()
+    yield from _scoring_cases()
+    yield from _iou_cases()
+
+
+def _regression_cases():
+    for name, make, tolerance in (
+        ("MeanAbsolutePercentageError", make_regression, 1e-12),
+        ("MeanSquaredLogarithmicError", make_regression, LOG),
+        ("LogCoshError", make_regression, LOG),
+        ("CosineSimilarity", make_regression, 1e-12),
+        ("PearsonCorrelation", make_regression, 1e-12),
+        ("ConcordanceCorrelation", make_regression, 1e-12),
+        ("Hinge", make_hinge, 1e-12),
+        ("SquaredHinge", make_hinge, 1e-12),
+        ("KLDivergence", make_distributions, LOG),
+        ("Poisson", make_counts, LOG),
+    ):
+        yield Case(name, make, sample_rank=2, tolerance=tolerance)
+    for name in ("Hinge", "SquaredHinge"):
+        yield Case(name, make_binary, sample_rank=2)
+    yield Case("CategoricalHinge", make_onehot, ranks=(1, 2))
+    for name in AXIS_NAMES:
+        for axis in (1, -2):
+            yield Case(name, make_regression, {"axis": axis}, (3,), 3)
+    for name in ("PearsonCorrelation", "ConcordanceCorrelation"):
+        for axis in ((1, 2), (-1, -2), (2,)):
+            yield Case(name, make_regression, {"axis": axis}, (3,), 3)
+    for kwargs in (
+        {},
+        {"class_aggregation": None},
+        {"class_aggregation": "variance_weighted_average"},
+        {"num_regressors": 1},
+        {"class_aggregation": None, "num_regressors": 3},
+    ):
+        yield Case("R2Score", make_columns, kwargs, (1,))
+
+
+def _scoring_cases():
+    for name, bound in CONSTRAINED.items():
+        for value, kwargs in (
+            (0.5, {}),
+            (0.75, {"num_thresholds": 1}),
+            (0.25, {"num_thresholds": 2}),
+            (0.7, {"num_thresholds": 3}),
+            (0.0, {"num_thresholds": 11}),
+            (1.0, {"num_thresholds": 11}),
+        ):
+            yield Case(name, make_binary, {bound: value, **kwargs})
+        kwargs = {bound: 0.5, "class_id": 1, "num_thresholds": 21}
+        yield Case(name, make_multi_label, kwargs, ranks=(1,))
+    for name in F_NAMES:
+        for kwargs in ({}, *({"average": a} for a in ("micro", "macro", "weighted"))):
+            yield Case(name, make_onehot, kwargs, ranks=(1,))
+            kwargs = {**kwargs, "threshold": 0.5}
+            yield Case(name, make_multi_label, kwargs, ranks=(1,))
+    yield Case("FBetaScore", make_onehot, {"beta": 2.0}, ranks=(1,))
+    kwargs = {"beta": 0.5, "average": "weighted", "threshold": 0.25}
+    yield Case("FBetaScore", make_multi_label, kwargs, ranks=(1,))
+
+
+def _iou_cases():
+    segments = {"num_classes": SEGMENTS}
+    some = {**segments, "target_class_ids": (0, 2)}
+    for kwargs in (
+        {},
+        {"ignore_class": 1},
+        {"ignore_class": -1, "axis": 0},
+        {"dtype": "float32"},
+        {"per_class_counts": True},
+        {"per_class_counts": True, "dtype": "float32", "ignore_class": 1},
+    ):
+        yield Case("MeanIoU", make_segments, {**segments, **kwargs})
+        yield Case("IoU", make_segments, {**some, **kwargs})
+    yield Case("IoU", make_segments, {**segments, "target_class_ids": [3]})
+    for kwargs in (
+        {},
+        {"target_class_ids": (1,)},
+        {"target_class_ids": [0], "threshold": 0.25},
+        {"dtype": "float32", "threshold": 0.75},
+    ):
+        yield Case("BinaryIoU", make_binary, kwargs)
+    classes = {"num_classes": CLASSES}
+    some = {**classes, "target_class_ids": (0, 2, 5)}
+    yield Case("OneHotIoU", make_onehot, some)
+    for first in (False, True):
+        axis = {"axis": 1} if first else {}
+        arrange = channels_first if first else lambda make: make
+        yield Case(
+            "MeanIoU", arrange(make_sparse), {**classes, "sparse_y_pred": False, **axis}
+        )
+        yield Case(
+            "IoU",
+            arrange(make_sparse_from_onehot),
+            {**some, "sparse_y_true": False, "dtype": "float32", **axis},
+        )
+        yield Case("OneHotMeanIoU", arrange(make_onehot), {**classes, **axis})
+        yield Case(
+            "OneHotIoU",
+            arrange(make_onehot),
+            {**some, "ignore_class": 2, "dtype": "float32", **axis},
+        )
+    yield Case("OneHotIoU", make_onehot, {**some, "per_class_counts": True})
+    yield Case("OneHotMeanIoU", make_onehot, {**classes, "per_class_counts": True})
+    # A class too few: the last one of the scores is out of range.
+    yield Case("OneHotMeanIoU", make_onehot, {"num_classes": CLASSES - 1})
+    yield Case(
+        "OneHotMeanIoU", make_sparse_from_onehot, {**classes, "sparse_y_pred": True}
+    )
+
 
 CASES = tuple(_cases())
 # One per class, with the default arguments as far as the class has them.
 DEFAULT_CASES = tuple({case.name: case for case in reversed(CASES)}.values())[::-1]
 CLASS_NAMES = tuple(case.name for case in DEFAULT_CASES)
-CONFUSION_NAMES = (*COUNTS, *RATIOS, "AUC")
+CONFUSION_NAMES = (*COUNTS, *RATIOS, *CONSTRAINED, "AUC")
 # The classes whose variables are whole numbers as long as there are no weights.
 COUNTING_NAMES = (
     *CONFUSION_NAMES,
+    *F_NAMES,
+    *IOU_NAMES,
     "Accuracy",
     "BinaryAccuracy",
     "CategoricalAccuracy",

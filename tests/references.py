@@ -165,6 +165,110 @@ def huber(y_true, y_pred, threshold=1.0):
     return np.mean(np.where(error <= threshold, 0.5 * error**2, linear), axis=-1)
 
 
+def epsilon_of(y_pred):
+    """Keras's epsilon in the precision that goes with `y_pred`."""
+    wide = np.asarray(y_pred).dtype == np.float64
+    return EPSILON if wide else float(np.float32(EPSILON))
+
+
+def absolute_percentage_error(y_true, y_pred):
+    epsilon = epsilon_of(y_pred)
+    y_true, y_pred = match_ranks(exact(y_true), exact(y_pred))
+    share = np.abs(y_true - y_pred) / np.maximum(np.abs(y_true), epsilon)
+    return 100 * np.mean(share, axis=-1)
+
+
+def squared_logarithmic_error(y_true, y_pred):
+    epsilon = epsilon_of(y_pred)
+    y_true, y_pred = match_ranks(exact(y_true), exact(y_pred))
+    logs = [np.log1p(np.maximum(y, epsilon)) for y in (y_true, y_pred)]
+    return np.mean((logs[0] - logs[1]) ** 2, axis=-1)
+
+
+def log_cosh(y_true, y_pred):
+    y_true, y_pred = match_ranks(exact(y_true), exact(y_pred))
+    error = np.abs(y_true - y_pred)
+    # Each formula keeps all digits on its side: cosh rounds to 1 or overflows.
+    near = 0.5 * np.log1p(np.sinh(np.minimum(error, 1.0)) ** 2)
+    far = error + np.log1p(np.exp(-2 * error)) - math.log(2)
+    return np.mean(np.where(error < 1.0, near, far), axis=-1)
+
+
+def unit_vectors(vectors, axis):
+    norm = np.sqrt(np.sum(vectors**2, axis=axis, keepdims=True))
+    return divide(vectors, norm)
+
+
+def cosine_similarity(y_true, y_pred, axis=-1):
+    y_true, y_pred = match_ranks(exact(y_true), exact(y_pred))
+    return np.sum(unit_vectors(y_true, axis) * unit_vectors(y_pred, axis), axis=axis)
+
+
+def moments(y_true, y_pred, axis):
+    """Means, variances and the covariance along `axis`, which may be a tuple."""
+    y_true, y_pred = match_ranks(exact(y_true), exact(y_pred))
+    mean_true, mean_pred = (
+        np.mean(y, axis=axis, keepdims=True) for y in (y_true, y_pred)
+    )
+    y_true, y_pred = np.broadcast_arrays(y_true - mean_true, y_pred - mean_pred)
+    variances = [np.mean(y**2, axis=axis) for y in (y_true, y_pred)]
+    covariance = np.mean(y_true * y_pred, axis=axis)
+    gap = np.mean(mean_true - mean_pred, axis=axis)  # of one value: drops the axes
+    return *variances, covariance, gap
+
+
+def pearson_correlation(y_true, y_pred, axis=-1):
+    """NaN where either side is constant."""
+    var_true, var_pred, covariance, _ = moments(y_true, y_pred, axis)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return covariance / np.sqrt(var_true) / np.sqrt(var_pred)
+
+
+def concordance_correlation(y_true, y_pred, axis=-1):
+    var_true, var_pred, covariance, gap = moments(y_true, y_pred, axis)
+    return 2 * covariance / (var_true + var_pred + gap**2 + EPSILON)
+
+
+def hinge_labels(y_true):
+    """Labels as -1 and 1, if there are only zeros and ones in the whole batch."""
+    y_true = exact(y_true)
+    return 2 * y_true - 1 if np.isin(y_true, (0, 1)).all() else y_true
+
+
+# Neither the hinges nor the two below bring ranks together: (n,) and (n, 1)
+# broadcast to (n, n).
+
+
+def hinge(y_true, y_pred):
+    margin = 1 - hinge_labels(y_true) * exact(y_pred)
+    return np.mean(np.maximum(margin, 0), axis=-1)
+
+
+def squared_hinge(y_true, y_pred):
+    margin = 1 - hinge_labels(y_true) * exact(y_pred)
+    return np.mean(np.maximum(margin, 0) ** 2, axis=-1)
+
+
+def categorical_hinge(y_true, y_pred):
+    y_true, y_pred = exact(y_true), exact(y_pred)
+    right = np.sum(y_true * y_pred, axis=-1)
+    wrong = np.max((1 - y_true) * y_pred, axis=-1)
+    return np.maximum(wrong - right + 1, 0)
+
+
+def kl_divergence(y_true, y_pred):
+    epsilon = epsilon_of(y_pred)
+    y_true, y_pred = (np.clip(exact(y), epsilon, 1) for y in (y_true, y_pred))
+    return np.sum(y_true * np.log(y_true / y_pred), axis=-1)
+
+
+def poisson(y_true, y_pred):
+    epsilon = epsilon_of(y_pred)
+    y_true, y_pred = exact(y_true), exact(y_pred)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.mean(y_pred - y_true * np.log(y_pred + epsilon), axis=-1)
+
+
 def equality(y_true, y_pred):
     y_true = np.asarray(y_true).astype(np.asarray(y_pred).dtype)
     y_true, y_pred = match_ranks(y_true, np.asarray(y_pred))
@@ -550,6 +654,243 @@ class AUCReference(ConfusionReference):
         return float(divide(np.sum(areas * weights), np.sum(weights)))
 
 
+# Each rate as (its count, the count that completes it to the denominator).
+RATES = {
+    "precision": ("tp", "fp"),
+    "recall": ("tp", "fn"),
+    "sensitivity": ("tp", "fn"),
+    "specificity": ("tn", "fp"),
+}
+
+
+class ConstrainedReference(ConfusionReference):
+    """The largest `wanted` rate among the thresholds where `bound` is kept."""
+
+    def __init__(self, wanted, bound, value, num_thresholds=200, class_id=None):
+        steps = num_thresholds - 1
+        thresholds = [i / steps for i in range(num_thresholds)] if steps else [0.5]
+        super().__init__(thresholds, buckets=steps > 0, class_id=class_id)
+        self.wanted = wanted
+        self.bound = bound
+        self.value = value
+
+    def rate(self, name):
+        part, rest = (getattr(self, count) for count in RATES[name])
+        return divide(part, part + rest)
+
+    def state(self):
+        return {
+            "true_positives": self.tp,
+            "false_positives": self.fp,
+            "true_negatives": self.tn,
+            "false_negatives": self.fn,
+        }
+
+    def result(self):
+        # Rates and bound meet as float32 numbers, so that 0.7 fulfils 0.7.
+        kept = np.float32(self.rate(self.bound)) >= np.float32(self.value)
+        return float(np.max(np.where(kept, self.rate(self.wanted), 0.0), initial=0.0))
+
+
+class FBetaReference:
+    """F-beta of each class, or averaged; labels may be any numbers."""
+
+    def __init__(self, average=None, beta=1.0, threshold=None):
+        self.average = average
+        self.beta = beta
+        self.threshold = threshold
+        # The first batch says how many classes there are.
+        self.tp = self.fp = self.fn = self.support = 0.0
+
+    def update(self, y_true, y_pred, weight=None, mask=None):
+        y_true, scores = exact(y_true), np.asarray(y_pred).astype(np.float32)
+        if self.threshold is None:
+            # All that tie for the best score win, unless it is 0.
+            best = np.max(scores, axis=-1, keepdims=True)
+            chosen = (scores >= best) & (np.abs(scores) > np.float32(1e-9))
+        else:
+            chosen = scores > np.float32(self.threshold)
+        chosen = exact(chosen)
+        weight = 1.0 if weight is None else exact(weight)[..., None]
+        axis = None if self.average == "micro" else 0
+
+        def total(values):
+            return np.sum(values * weight, axis=axis)
+
+        self.tp = self.tp + total(chosen * y_true)
+        self.fp = self.fp + total(chosen * (1 - y_true))
+        self.fn = self.fn + total((1 - chosen) * y_true)
+        self.support = self.support + total(y_true)
+
+    def state(self):
+        return {
+            "true_positives": self.tp,
+            "false_positives": self.fp,
+            "false_negatives": self.fn,
+            "intermediate_weights": self.support,
+        }
+
+    def result(self):
+        precision = self.tp / (self.tp + self.fp + EPSILON)
+        recall = self.tp / (self.tp + self.fn + EPSILON)
+        squared = self.beta**2
+        score = precision * recall / (squared * precision + recall + EPSILON)
+        score = score * (1 + squared)
+        if self.average == "weighted":
+            return np.sum(score * self.support / (np.sum(self.support) + EPSILON))
+        return score if self.average is None else np.mean(score)
+
+
+class R2Reference:
+    """1 - residual / variation, the variation around the mean in a second pass."""
+
+    def __init__(self, class_aggregation="uniform_average", num_regressors=0):
+        self.class_aggregation = class_aggregation
+        self.num_regressors = num_regressors
+        self.batches = []
+
+    def update(self, y_true, y_pred, weight=None, mask=None):
+        y_true, y_pred = match_ranks(exact(y_true), exact(y_pred))
+        weight = exact(1.0 if weight is None else weight)
+        if weight.ndim == 1:
+            weight = weight[:, None]
+        y_pred, weight = (np.broadcast_to(a, y_true.shape) for a in (y_pred, weight))
+        self.batches.append(np.stack([y_true, y_pred, weight]))
+
+    def sums(self, per_row):
+        """The exact sum of each column of `per_row(y_true, y_pred, weight)`."""
+        rows = per_row(*np.concatenate(self.batches, axis=1))
+        return np.array([math.fsum(column) for column in rows.T])
+
+    def count(self):
+        return self.sums(lambda y, p, w: w)
+
+    def residual(self):
+        return self.sums(lambda y, p, w: w * (y - p) ** 2)
+
+    def squared_sum(self):
+        return self.sums(lambda y, p, w: w * y**2)
+
+    def sum(self):
+        return self.sums(lambda y, p, w: w * y)
+
+    def variation(self):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = self.sum() / self.count()
+        return self.sums(lambda y, p, w: w * (y - mean) ** 2)
+
+    def num_samples(self):
+        # As Keras 3.15 counts: every number of `y_true` is a sample.
+        return float(sum(batch[0].size for batch in self.batches))
+
+    def state(self):
+        return {
+            "num_samples": np.float64(self.num_samples()),
+            "squared_sum": self.squared_sum(),
+            "sum": self.sum(),
+            "residual": self.residual(),
+            "count": self.count(),
+        }
+
+    def result(self):
+        variation = self.variation()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scores = 1 - self.residual() / variation
+            scores = np.where(np.isinf(scores), 0.0, scores)
+            if self.class_aggregation == "uniform_average":
+                scores = np.mean(scores)
+            elif self.class_aggregation == "variance_weighted_average":
+                scores = np.sum(variation * scores) / np.sum(variation)
+        # With too few samples the plain score stands (and Keras warns).
+        freedom = self.num_samples() - self.num_regressors - 1
+        if self.num_regressors and freedom > 0:
+            scores = 1 - (1 - scores) * (self.num_samples() - 1) / freedom
+        return scores
+
+
+class IoUReference:
+    """Mean over the target classes of intersection / union, absent ones left out."""
+
+    def __init__(
+        self,
+        num_classes,
+        target_class_ids=None,
+        ignore_class=None,
+        sparse_y_true=True,
+        sparse_y_pred=True,
+        axis=-1,
+        per_class_counts=False,
+        dtype=None,
+    ):
+        self.num_classes = num_classes
+        if target_class_ids is None:
+            target_class_ids = range(num_classes)
+        self.target_class_ids = list(target_class_ids)
+        self.ignore_class = ignore_class
+        self.sparse = (sparse_y_true, sparse_y_pred)
+        self.axis = axis
+        self.per_class_counts = per_class_counts
+        self.whole_numbers = "float" not in (dtype or "int")
+        # Rows are the true classes, columns the predicted ones.
+        self.matrix = np.zeros((num_classes, num_classes))
+
+    def class_ids(self, y, sparse):
+        if not sparse:
+            return np.argmax(exact(y), axis=self.axis).ravel()
+        ids = exact(y).ravel()
+        # Under a float dtype -0.5 is below 0, under an integer dtype it is class 0.
+        return np.trunc(ids) if self.whole_numbers else ids
+
+    def update(self, y_true, y_pred, weight=None, mask=None):
+        y_true, y_pred = (
+            self.class_ids(y, sparse)
+            for y, sparse in zip((y_true, y_pred), self.sparse, strict=True)
+        )
+        weight = exact(1.0 if weight is None else weight).ravel()
+        if self.whole_numbers:
+            weight = np.trunc(weight)
+        weight = np.broadcast_to(weight, y_true.shape)
+        known = y_true != self.ignore_class
+        for ids in (y_true, y_pred):
+            known &= (ids >= 0) & (ids < self.num_classes)
+        cells = tuple(ids[known].astype(np.int64) for ids in (y_true, y_pred))
+        np.add.at(self.matrix, cells, weight[known])
+
+    def counts(self):
+        hits = np.diag(self.matrix)
+        return {
+            "true_positives": hits,
+            "false_positives": self.matrix.sum(axis=0) - hits,
+            "false_negatives": self.matrix.sum(axis=1) - hits,
+        }
+
+    def state(self):
+        if self.per_class_counts:
+            return self.counts()
+        return {"total_confusion_matrix": self.matrix}
+
+    def result(self):
+        intersection = self.counts()["true_positives"][self.target_class_ids]
+        union = sum(self.counts().values())[self.target_class_ids]
+        present = union > 1e-9
+        iou = np.where(present, intersection / (union + EPSILON), 0.0)
+        return float(np.sum(iou) / (np.sum(present) + EPSILON))
+
+
+class BinaryIoUReference(IoUReference):
+    """Two classes; the predicted one is whether the score reaches the threshold."""
+
+    def __init__(self, target_class_ids=(0, 1), threshold=0.5, dtype=None):
+        super().__init__(2, target_class_ids, dtype=dtype)
+        self.threshold = threshold
+
+    def update(self, y_true, y_pred, weight=None, mask=None):
+        scores = np.asarray(y_pred).astype(np.float32)
+        super().update(y_true, scores >= np.float32(self.threshold), weight)
+
+
+ONE_HOT = {"sparse_y_true": False, "sparse_y_pred": False}
+
 REFERENCES = {
     "Mean": MeanReference,
     "Sum": SumReference,
@@ -586,13 +927,52 @@ REFERENCES = {
             sparse_categorical_crossentropy, **kwargs
         )
     ),
+    "MeanAbsolutePercentageError": lambda: MeanOfFunction(absolute_percentage_error),
+    "MeanSquaredLogarithmicError": lambda: MeanOfFunction(squared_logarithmic_error),
+    "LogCoshError": lambda: MeanOfFunction(log_cosh),
+    "CosineSimilarity": lambda **kwargs: MeanOfFunction(cosine_similarity, **kwargs),
+    "PearsonCorrelation": lambda **kwargs: MeanOfFunction(
+        pearson_correlation, **kwargs
+    ),
+    "ConcordanceCorrelation": lambda **kwargs: MeanOfFunction(
+        concordance_correlation, **kwargs
+    ),
+    "Hinge": lambda: MeanOfFunction(hinge),
+    "SquaredHinge": lambda: MeanOfFunction(squared_hinge),
+    "CategoricalHinge": lambda: MeanOfFunction(categorical_hinge),
+    "KLDivergence": lambda: MeanOfFunction(kl_divergence),
+    "Poisson": lambda: MeanOfFunction(poisson),
+    "PrecisionAtRecall": lambda recall, **kwargs: ConstrainedReference(
+        "precision", "recall", recall, **kwargs
+    ),
+    "RecallAtPrecision": lambda precision, **kwargs: ConstrainedReference(
+        "recall", "precision", precision, **kwargs
+    ),
+    "SensitivityAtSpecificity": lambda specificity, **kwargs: ConstrainedReference(
+        "sensitivity", "specificity", specificity, **kwargs
+    ),
+    "SpecificityAtSensitivity": lambda sensitivity, **kwargs: ConstrainedReference(
+        "specificity", "sensitivity", sensitivity, **kwargs
+    ),
+    "FBetaScore": FBetaReference,
+    "F1Score": FBetaReference,
+    "R2Score": R2Reference,
+    "IoU": IoUReference,
+    "MeanIoU": IoUReference,
+    "OneHotIoU": lambda *args, **kwargs: IoUReference(*args, **{**ONE_HOT, **kwargs}),
+    "OneHotMeanIoU": lambda *args, **kwargs: IoUReference(
+        *args, **{**ONE_HOT, **kwargs}
+    ),
+    "BinaryIoU": BinaryIoUReference,
 }
+# The classes whose dtype is more than the dtype of the result.
+DTYPE_MATTERS = ("IoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU", "BinaryIoU")
 
 
 def build(name, **kwargs):
     """The reference of the metric class `name` for its constructor arguments."""
-    for cosmetic in ("name", "dtype"):
-        kwargs.pop(cosmetic, None)
+    cosmetic = ("name",) if name in DTYPE_MATTERS else ("name", "dtype")
+    kwargs = {k: v for k, v in kwargs.items() if k not in cosmetic}
     return REFERENCES[name](**kwargs)
 
 

@@ -85,7 +85,11 @@ def state(metric):
     lows = [to_numpy(v) for v in metric.variables if v.name == "compensation"]
     if not lows:
         return highs
-    return {name: highs[name] + lows[0][i] for i, name in enumerate(highs)}
+    # Beside vectors, the low half of a single number is the first of its row.
+    return {
+        name: high + low.ravel()[: high.size].reshape(high.shape)
+        for (name, high), low in zip(highs.items(), lows[0], strict=True)
+    }
 
 
 def state_bits(metric):

@@ -9,7 +9,14 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 import keras_tally as kt
-from cases import CASES, CONFUSION_NAMES, Batch, default_case
+from cases import (
+    CASES,
+    CONFUSION_NAMES,
+    F_NAMES,
+    IOU_NAMES,
+    Batch,
+    default_case,
+)
 from support import (
     BACKEND,
     IS_TORCH,
@@ -35,7 +42,14 @@ KERAS_ERROR = {"float64": 1e-5, "float32": 1e-5, "float16": 2e-2, "bfloat16": 1e
 # These round nothing on the way, so that even Keras must agree closely.
 COMPARED_IN_FLOAT32 = (*CONFUSION_NAMES, "Accuracy", "BinaryAccuracy")
 # A value for each element, where others have one for each row.
-ELEMENTWISE = ("Mean", "Sum", "Accuracy", "BinaryAccuracy", "RootMeanSquaredError")
+ELEMENTWISE = (
+    "BinaryIoU",
+    "Mean",
+    "Sum",
+    "Accuracy",
+    "BinaryAccuracy",
+    "RootMeanSquaredError",
+)
 # Classes that bring ranks together by a trailing axis of 1.
 RANK_MATCHING = (
     "MeanSquaredError",
@@ -49,6 +63,16 @@ RANK_MATCHING = (
 )
 
 
+def value_shape(case, full):
+    """The shape of the values that a batch with scores of shape `full` gives."""
+    takes_ids = case.kwargs.get("sparse_y_pred", case.name in ("IoU", "MeanIoU"))
+    if case.name in ELEMENTWISE or takes_ids:
+        return full
+    # An axis holds the classes, or what the function averages: else the last one.
+    axes = np.atleast_1d(case.kwargs.get("axis", -1)) % len(full)
+    return tuple(n for i, n in enumerate(full) if i not in axes)
+
+
 def weight_shapes(case, args):
     """Shapes of sample_weight that Keras accepts for these inputs."""
     full = np.shape(args[-1])
@@ -57,8 +81,13 @@ def weight_shapes(case, args):
         if "class_id" not in case.kwargs:
             shapes += [full, (*full[:-1], 1)]
         return shapes
-    # Else the last axis holds the classes, or what the function averages.
-    values = full if case.name in ELEMENTWISE else full[:-1]
+    if case.name in F_NAMES:
+        return [full[:1], (1,)]
+    if case.name == "R2Score":
+        return [(), full[:1], (1,), (*full[:1], 1), (1, 1), full]
+    values = value_shape(case, full)
+    if case.name in IOU_NAMES:
+        return [(), (1,), values]
     shapes = [(), values] + [values[:rank] for rank in range(1, len(values))]
     if values:
         shapes += [(1,) * len(values), (*values[:-1], 1)]
