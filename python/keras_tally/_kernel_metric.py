@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.backend import get_keras_mask
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
@@ -36,11 +37,16 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     `compensation`: what float64 could not hold of each of them, so that counts are
     exact far past 2^53 (a state of integers is int64 and needs none). The state
     of two data sets together is the sum of their states, variable by variable.
+
+    Pickles and copies take the state along; they are made from `get_config()`, so
+    other attributes, set after the constructor, stay behind.
     """
 
     _plan: Any = None
     # The variable of low halves; None where the state is made of integers.
     compensation: Any = None
+    # What `_build` was called with, where the first batch decides the state's shapes.
+    _built_from: tuple[Any, ...] | None = None
     # Whether a Keras mask on y_pred becomes a weight.
     _sees_mask = False
     _input_names = ("y_true", "y_pred")
@@ -96,6 +102,32 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         if not reset(self._plan):
             for variable in self.variables:
                 variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
+
+    def _build(self, *shapes: Any) -> None:
+        """Create the state of a metric that waits for its first batch."""
+        raise NotImplementedError
+
+    def _build_from(self, *shapes: Any) -> None:
+        """Build, and keep the shapes: a copy of the metric is built from them too."""
+        self._build(*shapes)
+        self._built_from = shapes
+
+    def _copied_config(self) -> dict[str, Any]:
+        """Return the config that a copy or a pickle takes along."""
+        # Serialised: the lists in a config are Keras's own kind, which no pickle takes.
+        config: dict[str, Any] = keras.saving.serialize_keras_object(self)["config"]
+        return config
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keras's own way to pickle and copy keeps the config and drops the state.
+        state = [
+            (v.name, np.array(keras.ops.convert_to_numpy(v.value)))
+            for v in self.variables
+        ]
+        return (
+            _restore,
+            (type(self), self._copied_config(), self._built_from, state),
+        )
 
     def exact_state(self) -> dict[str, Any]:
         """Return the state without rounding.
@@ -198,8 +230,11 @@ class LateMetric(PairMetric):
 
     _built = False
 
-    def _build_for(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
-        raise NotImplementedError
+    def _build_arguments(
+        self, y_true_shape: Shape, y_pred_shape: Shape
+    ) -> tuple[Any, ...]:
+        """Return what `_build` is called with for the first batch."""
+        return y_true_shape, y_pred_shape
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch to the state; the first one decides the number of columns.
@@ -215,7 +250,8 @@ class LateMetric(PairMetric):
             TypeError: an argument that is no tensor of an accepted dtype.
         """
         if not self._built:
-            self._build_for(_shape_of(y_true), _shape_of(y_pred))
+            shapes = _shape_of(y_true), _shape_of(y_pred)
+            self._build_from(*self._build_arguments(*shapes))
         super().update_state(y_true, y_pred, sample_weight)
 
     def result(self) -> Any:
@@ -237,6 +273,29 @@ def _shape_of(x: Any) -> Shape:
     if not hasattr(x, "shape"):
         x = keras.ops.convert_to_tensor(x)
     return tuple(x.shape)
+
+
+def _restore(
+    cls: type[KernelMetric],
+    config: dict[str, Any],
+    built_from: tuple[Any, ...] | None,
+    state: Sequence[tuple[str, np.ndarray[Any, Any]]],
+) -> KernelMetric:
+    """Return a metric with this config and state; pickles call this by its name."""
+    metric: KernelMetric = cls.from_config(config)
+    if built_from is not None:
+        metric._build_from(*built_from)
+    expected = [(v.name, tuple(v.shape)) for v in metric.variables]
+    received = [(name, value.shape) for name, value in state]
+    if expected != received:
+        raise ValueError(
+            f"the pickled or copied state does not fit {cls.__name__}: its config "
+            f"makes the variables {expected}. Received: {received}. A subclass that "
+            "takes arguments must return them in `get_config()`."
+        )
+    for variable, (_, value) in zip(metric.variables, state, strict=True):
+        variable.assign(value)
+    return metric
 
 
 def _add_exactly(high: Any, low: Any) -> Any:

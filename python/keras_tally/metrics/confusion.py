@@ -753,9 +753,11 @@ class AUC(LateMetric):
         )
         self._built = True
 
-    def _build_for(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
+    def _build_arguments(
+        self, y_true_shape: Shape, y_pred_shape: Shape
+    ) -> tuple[Any, ...]:
         del y_true_shape
-        self._build(y_pred_shape)
+        return (y_pred_shape,)
 
     def _result_shape(self) -> tuple[int, ...]:
         return ()

@@ -104,9 +104,6 @@ class FBetaScore(LateMetric):
         self.threshold = threshold
         self.axis = None if average == "micro" else 0
 
-    def _build_for(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
-        self._build(y_true_shape, y_pred_shape)
-
     def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         check_matrices(type(self).__name__, y_true_shape, y_pred_shape)
         shape = () if self.average == "micro" else (y_pred_shape[-1],)

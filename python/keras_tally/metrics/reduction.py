@@ -251,9 +251,16 @@ class MeanMetricWrapper(Mean):
             **serialize(self._fn_kwargs),
         }
 
+    def _copied_config(self) -> dict[str, Any]:
+        config = super()._copied_config()
+        if "fn" in config:
+            # By reference, as pickle takes functions: Keras finds registered ones only.
+            config |= {"fn": self._fn, **self._fn_kwargs}
+        return config
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MeanMetricWrapper:
         """Recreate a metric from its config."""
-        if "fn" in config:
+        if "fn" in config and not callable(config["fn"]):
             config = keras.saving.deserialize_keras_object(config)
         return cls(**config)

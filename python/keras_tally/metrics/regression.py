@@ -449,12 +449,14 @@ class R2Score(LateMetric):
         self.num_regressors = num_regressors
         self.num_samples = self._add_state("num_samples")
 
-    def _build_for(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
+    def _build_arguments(
+        self, y_true_shape: Shape, y_pred_shape: Shape
+    ) -> tuple[Any, ...]:
         if len(y_true_shape) == 1 and len(y_pred_shape) == 2 and y_pred_shape[1] == 1:
             y_true_shape = (*y_true_shape, 1)
         if len(y_pred_shape) == 1 and len(y_true_shape) == 2 and y_true_shape[1] == 1:
             y_pred_shape = (*y_pred_shape, 1)
-        self._build(y_true_shape, y_pred_shape)
+        return y_true_shape, y_pred_shape
 
     def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         check_matrices("R2Score", y_true_shape, y_pred_shape)
