@@ -127,7 +127,7 @@ def test_subclass_of_a_user(way):
 
 def test_subclass_whose_config_says_too_little():
     assert copy.copy(Forgetful()).name == "forgetful"
-    with pytest.raises(ValueError, match="Forgetful.*get_config"):
+    with pytest.raises(ValueError, match=r"Forgetful.*get_config"):
         copy.copy(Forgetful(levels=3))
 
 

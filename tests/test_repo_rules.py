@@ -142,8 +142,8 @@ def test_no_test_is_expected_to_fail():
 
 def test_readme_lists_every_metric():
     readme = (ROOT / "README.md").read_text()
-    missing = [name for name in kt.__all__ if f"`{name}" not in readme]
-    assert set(missing) <= {"__version__", "num_threads", "set_num_threads"}
+    metrics = [name for name in kt.__all__ if isinstance(getattr(kt, name), type)]
+    assert not [name for name in metrics if f"`{name}" not in readme]
 
 
 def test_versions_agree():

@@ -9,6 +9,7 @@
 
 from keras.metrics import Metric
 
+from keras_tally._install import install, uninstall
 from keras_tally._threads import num_threads, set_num_threads
 from keras_tally.metrics.accuracy import (
     Accuracy,
@@ -126,6 +127,8 @@ __all__ = [
     "TrueNegatives",
     "TruePositives",
     "__version__",
+    "install",
     "num_threads",
     "set_num_threads",
+    "uninstall",
 ]
