@@ -1,11 +1,15 @@
 """Ours and Keras's metrics side by side in compile, fit and evaluate."""
 
+import functools
+import warnings
+
 import keras
 import numpy as np
 import pytest
 
 import keras_tally as kt
-from support import IS_TORCH
+from cases import CASES
+from support import IS_TORCH, assert_close
 
 pytestmark = pytest.mark.torch_only
 layers = keras.layers
@@ -313,6 +317,174 @@ def test_metrics_are_reset_between_epochs():
     history = model.fit(x, y, batch_size=BATCH, epochs=3, verbose=0).history
     assert history["all_positives"] == [y.sum()] * 3
     assert float(metric.result()) == 0.0
+
+
+def no_loss(y_true, y_pred):
+    return keras.ops.zeros(len(y_pred))
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if len(case.sample(0, 1).args) == 2],
+    ids=lambda case: case.id,
+)  # fmt: skip
+@pytest.mark.parametrize("role", ["metrics", "weighted_metrics"])
+def test_every_class_in_evaluate(case, role):
+    """A model that predicts its input: every metric gets the data that suits it."""
+    batch = case.sample(0, ROWS, weighted=role == "weighted_metrics")
+    labels, scores = (a[:, None] if batch.args[1].ndim == 1 else a for a in batch.args)
+    model = keras.Sequential([keras.Input(scores.shape[1:]), layers.Identity()])
+    metrics = [case.ours(name="tally"), case.keras(name="keras")]
+    model.compile(loss=no_loss, **{role: metrics})
+    logs = model.evaluate(
+        scores,
+        labels,
+        sample_weight=batch.weight,
+        batch_size=BATCH,
+        verbose=0,
+        return_dict=True,
+    )
+    assert type(logs["tally"]) is type(logs["keras"])
+    assert_close(logs["tally"], logs["keras"], 2e-5, 1e-6)
+
+
+def test_single_batches():
+    """train_on_batch and test_on_batch: each call gives its own batch's results."""
+    x, y = binary_data()
+    weight = np.float32(np.arange(ROWS) % 3)
+    model = dense_model(1, "sigmoid")
+    names = ("BinaryAccuracy", "Precision", "AUC", "MeanSquaredError")
+    model.compile("adam", "binary_crossentropy", weighted_metrics=pairs(*names))
+    for step in (model.train_on_batch, model.test_on_batch):
+        for start in range(0, ROWS, BATCH):
+            part = slice(start, start + BATCH)
+            before = model.predict_on_batch(x[part])
+            logs = step(x[part], y[part], sample_weight=weight[part], return_dict=True)
+            assert_pairs_agree(logs, len(names))
+            hits = ((before > 0.5) == (y[part] > 0))[:, 0]
+            accuracy = np.average(hits, weights=weight[part])
+            assert logs["tally_BinaryAccuracy"] == pytest.approx(accuracy)
+        values = step(x[:BATCH], y[:BATCH])
+        assert len(values) == 1 + 2 * len(names)
+
+
+def test_step_compiled_by_torch(monkeypatch):
+    """jit_compile=True; without inductor, which would compile C++ for a minute."""
+    import torch
+
+    monkeypatch.setattr(
+        torch, "compile", functools.partial(torch.compile, backend="eager")
+    )
+    x, y = (array[: 2 * BATCH] for array in binary_data())
+    histories = []
+    for kind, compiled in ((kt, True), (keras.metrics, False)):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((FEATURES,)), layers.Dense(1)])
+        metrics = [kind.BinaryAccuracy(), kind.MeanAbsoluteError()]
+        model.compile("sgd", "mse", metrics=metrics, jit_compile=compiled)
+        with warnings.catch_warnings():
+            # dynamo says that it does not look into native functions.
+            warnings.simplefilter("ignore", UserWarning)
+            history = model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
+        histories.append(history.history)
+        assert hasattr(model.train_function, "_torchdynamo_orig_callable") == compiled
+    for key, values in histories[1].items():
+        np.testing.assert_allclose(histories[0][key], values, rtol=2e-5, err_msg=key)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Keeps the logs of every batch, as progress bars and loggers may."""
+
+    def __init__(self):
+        super().__init__()
+        self.logs = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.logs.append((logs, dict(logs)))
+
+    on_test_batch_end = on_train_batch_end
+
+
+def test_logs_of_every_batch_stay_what_they_were():
+    x, y = binary_data()
+    model = dense_model(1, "sigmoid")
+    names = ("BinaryAccuracy", "Precision", "AUC", "BinaryCrossentropy")
+    counts = [kt.TruePositives(name="hits"), kt.Sum(name="sum")]
+    model.compile("adam", "binary_crossentropy", metrics=pairs(*names) + counts[:1])
+    recorder = Recorder()
+    options = {"batch_size": BATCH, "verbose": 0, "callbacks": [recorder]}
+    model.fit(x, y, epochs=2, **options)
+    model.evaluate(x, y, **options)
+    steps = -(-ROWS // BATCH)
+    assert len(recorder.logs) == 3 * steps
+    for logs, copied in recorder.logs:
+        assert all(isinstance(value, (int, float)) for value in copied.values()), copied
+        assert logs == copied
+        assert_pairs_agree(copied, len(names))
+    hits = [copied["hits"] for _, copied in recorder.logs[-steps:]]
+    assert hits == sorted(hits)
+    assert hits[-1] == np.sum((model.predict(x, verbose=0) > 0.5) & (y > 0))
+    assert len(set(hits)) > 1
+
+
+def test_training_goes_on_after_loading(tmp_path):
+    x, y = binary_data()
+    model = dense_model(1, "sigmoid")
+    names = ("BinaryAccuracy", "AUC", "Recall", "MeanAbsoluteError")
+    metrics = [*pairs(*names), kt.Huber(name="robust")]
+    model.compile("adam", "binary_crossentropy", metrics=metrics)
+    path = tmp_path / "middle.keras"
+
+    class SaveInTheMiddle(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                self.model.save(path)
+
+    options = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
+    model.fit(x[: 2 * BATCH], y[: 2 * BATCH], callbacks=[SaveInTheMiddle()], **options)
+    again = keras.saving.load_model(path)
+    expected = model.fit(x, y, epochs=2, **options).history
+    history = again.fit(x, y, epochs=2, **options).history
+    assert history.keys() == expected.keys()
+    for key, values in expected.items():
+        np.testing.assert_allclose(history[key], values, rtol=1e-5, err_msg=key)
+    del history["robust"]
+    assert_pairs_agree(history, len(names))
+
+
+@pytest.mark.parametrize("name", ["BinaryAccuracy", "AUC", "MeanSquaredError"])
+def test_callbacks_know_which_way_is_better(name, tmp_path):
+    """mode="auto": the same epochs are the best ones as with Keras's metric."""
+    x, y = binary_data()
+    model = dense_model(1, "sigmoid")
+    # A rate so high that training does not get better on every epoch.
+    model.compile(keras.optimizers.SGD(20.0), "mse", metrics=pairs(name))
+    checkpoints, stoppers = {}, {}
+    for kind in ("tally", "keras"):
+        monitor = f"val_{kind}_{name}"
+        checkpoints[kind] = keras.callbacks.ModelCheckpoint(
+            tmp_path / f"{kind}.keras", monitor=monitor, save_best_only=True
+        )
+        stoppers[kind] = keras.callbacks.EarlyStopping(monitor, patience=3)
+    history = model.fit(
+        x,
+        y,
+        batch_size=BATCH,
+        epochs=8,
+        validation_split=0.25,
+        verbose=0,
+        callbacks=[*checkpoints.values(), *stoppers.values()],
+    ).history
+    values = history[f"val_tally_{name}"]
+    best = min(values) if name == "MeanSquaredError" else max(values)
+    assert min(values) < max(values)
+    assert checkpoints["tally"].best == best
+    assert stoppers["tally"].best == best
+    assert stoppers["tally"].best_epoch == stoppers["keras"].best_epoch
+    assert stoppers["tally"].stopped_epoch == stoppers["keras"].stopped_epoch
+    logs = keras.saving.load_model(tmp_path / "tally.keras").evaluate(
+        x[-ROWS // 4 :], y[-ROWS // 4 :], verbose=0, return_dict=True
+    )
+    assert logs[f"tally_{name}"] == pytest.approx(best, rel=1e-5)
 
 
 def test_this_file_needs_torch():
