@@ -1,23 +1,42 @@
-// What one element adds to the sums of its column, in float64: y_true t, y_pred p,
-// weight w. Sums of whole numbers are exact to 2^53 within a batch and beyond it
-// in the state. NaN makes its column's sums NaN; an empty batch adds nothing.
+// What one element adds to the running sums of its column, in float64: y_true t,
+// y_pred p, weight w. Sums of whole numbers are exact to 2^53 within a batch and
+// beyond it in the state. NaN makes its column's sums NaN; an empty batch adds
+// nothing. Where a difference of sums matters, some are unevaluated pairs of doubles:
+// after the kSums sums follow kLow low halves, the l-th that of sum kLowOf[l].
 #pragma once
 
 #include "common.h"
+#include "math.h"
 
 namespace kt::KT_LEVEL {
 
-// What R2 is made of: sum(w t^2), sum(w t), sum(w (t - p)^2), sum(w).
+// What R2 is made of: sum(w t^2), sum(w t), sum(w (t - p)^2), sum(w). The variance
+// is made of all but the third, and a large mean cancels it: these are exact to
+// about 2^-100.
 struct SquaredDeviations {
   static constexpr int kSums = 4;
+  static constexpr int kLow = 3;
+  static constexpr int kLowOf[kLow] = {0, 1, 3};
   static constexpr bool kCountsHits = false;
   template <class V>
   KT_HOST_DEVICE static void add(V y_true, V y_pred, V weight, V* sums) {
-    const V weighted = y_true * weight, error = y_true - y_pred;
-    sums[0] += y_true * weighted;
-    sums[1] += weighted;
+    const V error = y_true - y_pred;
+    const V weighted = y_true * weight;
+    const V weighted_rest = product_error(y_true, weight, weighted);
+    const V square = y_true * weighted;
+    const V square_rest = product_error(y_true, weighted, square) + y_true * weighted_rest;
+    add_pair(sums[0], sums[4], square, square_rest);
+    add_pair(sums[1], sums[5], weighted, weighted_rest);
     sums[2] += error * error * weight;
-    sums[3] += weight;
+    add_pair(sums[3], sums[6], weight, V{});
+  }
+
+ private:
+  template <class V>
+  KT_HOST_DEVICE static void add_pair(V& high, V& low, V x, V rest) {
+    const V sum = high + x;
+    low += sum_error(high, x, sum) + rest;
+    high = sum;
   }
 };
 
@@ -25,6 +44,8 @@ struct SquaredDeviations {
 // p that are 0 or 1: sum(w p t), sum(w p (1 - t)), sum(w (1 - p) t), sum(w t).
 struct PredictedCells {
   static constexpr int kSums = 4;
+  static constexpr int kLow = 0;
+  static constexpr int kLowOf[1] = {};  // unused
   static constexpr bool kCountsHits = true;
   template <class V>
   KT_HOST_DEVICE static void add(V y_true, V predicted, V weight, V* sums) {

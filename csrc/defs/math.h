@@ -115,6 +115,24 @@ KT_HOST_DEVICE V exp_of(V x) {
 
 #endif
 
+// What a rounded sum leaves out, exactly.
+template <class V>
+KT_HOST_DEVICE V sum_error(V a, V b, V sum) {
+  const V back = sum - a;
+  return (a - (sum - back)) + (b - back);
+}
+
+// What a rounded product leaves out, exactly (of factors below 2^996). Source: T. J.
+// Dekker, "A floating-point technique for extending the available precision",
+// Numerische Mathematik 18 (1971).
+template <class V>
+KT_HOST_DEVICE V product_error(V a, V b, V product) {
+  const V a_scaled = a * 134217729.0, b_scaled = b * 134217729.0;  // 2^27 + 1
+  const V a_high = a_scaled - (a_scaled - a), b_high = b_scaled - (b_scaled - b);
+  const V a_low = a - a_high, b_low = b - b_high;
+  return a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low);
+}
+
 // log(1 + x) for x >= 0 without losing small x.
 template <class V>
 KT_HOST_DEVICE V log1p_of(V x) {

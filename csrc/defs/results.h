@@ -73,6 +73,25 @@ inline double f_score(double tp, double fp, double fn, double beta, double epsil
   return precision * recall / (square * precision + recall + epsilon) * (1.0 + square);
 }
 
+// An unevaluated sum of two doubles.
+struct DoublePair {
+  double high, low;
+};
+
+// sum(t^2) - sum(t)^2 / n, where a large mean cancels almost everything: with an
+// exact product and an exact remainder of the division. What is smaller than the
+// sums can tell (2^-80 of sum(t^2)) is 0: columns of equal values have no variance.
+inline double sum_of_squares(DoublePair squares, DoublePair sum, DoublePair count) {
+  const double mean = sum.high / count.high;
+  const double remainder = std::fma(-mean, count.high, sum.high) + (sum.low - mean * count.low);
+  const double mean_low = remainder / count.high;
+  const double product = sum.high * mean;
+  const double product_low =
+      std::fma(sum.high, mean, -product) + (sum.high * mean_low + sum.low * mean);
+  const double total = (squares.high - product) + (squares.low - product_low);
+  return std::fabs(total) <= 8.3e-25 * squares.high ? 0.0 : total;
+}
+
 // 1 - sum((t - p)^2) / sum((t - mean(t))^2); -inf becomes 0, 0/0 is NaN.
 inline double r2_score(double error, double total) {
   const double score = 1.0 - error / total;

@@ -9,18 +9,12 @@
 
 namespace kt::KT_LEVEL {
 
-template <class V>
-KT_HOST_DEVICE V rounding_error(V a, V b, V sum) {
-  const V back = sum - a;
-  return (a - (sum - back)) + (b - back);
-}
-
 constexpr double kExactIntegers = 281474976710656.0;  // 2^48
 
 template <class V>
 KT_HOST_DEVICE void add_exactly(V& hi, V& lo, V x) {
   const V sum = hi + x;
-  const V low = lo + rounding_error(hi, x, sum);
+  const V low = lo + sum_error(hi, x, sum);
   V head = sum + low;
   V tail = low - (head - sum);
   const V scaled = head * (1.0 / 4096.0);
@@ -40,12 +34,12 @@ inline bool adds_exactly(const double* hi, const double* x, std::int64_t n) {
   std::int64_t i = 0;
   for (; i + kLanes<double> <= n; i += kLanes<double>) {
     const F64 h = load<F64>(hi + i), added = load<F64>(x + i), sum = h + added;
-    bad |= (rounding_error(h, added, sum) != 0.0) | ~(absolute(sum) < kExactIntegers);
+    bad |= (sum_error(h, added, sum) != 0.0) | ~(absolute(sum) < kExactIntegers);
   }
   bool bad_in_rest = false;
   for (; i < n; ++i) {
     const double sum = hi[i] + x[i];
-    bad_in_rest |= rounding_error(hi[i], x[i], sum) != 0.0 || !(absolute(sum) < kExactIntegers);
+    bad_in_rest |= sum_error(hi[i], x[i], sum) != 0.0 || !(absolute(sum) < kExactIntegers);
   }
   return !bad_in_rest && !any_lane(bad);
 }

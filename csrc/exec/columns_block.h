@@ -12,12 +12,11 @@ namespace kt::KT_LEVEL {
 
 template <class Def>
 KT_HOST_DEVICE void add_columns(F64 t, F64 p, F64 w, I64 in, std::int64_t stride, double* sums) {
-  F64 added[Def::kSums] = {};
-  Def::add(t, p, w, added);
-  for (int k = 0; k < Def::kSums; ++k) {
-    double* at = sums + k * stride;
-    store_double(at, load_double(at) + (in ? added[k] : F64{}));
-  }
+  constexpr int kCount = Def::kSums + Def::kLow;
+  F64 before[kCount], after[kCount];
+  for (int k = 0; k < kCount; ++k) before[k] = after[k] = load_double(sums + k * stride);
+  Def::add(t, p, w, after);
+  for (int k = 0; k < kCount; ++k) store_double(sums + k * stride, in ? after[k] : before[k]);
 }
 
 template <class Def, class T>
@@ -49,6 +48,26 @@ void columns_block(const T* y_true, const T* y_pred, const double* weight, std::
     if (weight != nullptr) std::memcpy(w, weight + i, left * sizeof(double));
     add_columns<Def>(load_double(t), load_double(p), load_double(w), lanes_below(end - i), stride,
                      at);
+  }
+}
+
+// The sums of each column, from those of the elements of a run, low halves last.
+template <class Def>
+void fold_columns(const double* lanes, std::int64_t run, std::int64_t stride, std::int64_t columns,
+                  double* sums) {
+  for (int k = 0; k < Def::kSums; ++k) {
+    int low_half = 0;  // 0: it has none
+    for (int l = 0; l < Def::kLow; ++l) low_half = Def::kLowOf[l] == k ? Def::kSums + l : low_half;
+    for (std::int64_t c = 0; c < columns; ++c) {
+      double high = 0.0, low = 0.0;
+      for (std::int64_t i = c; i < run; i += columns) {
+        const double x = lanes[k * stride + i], sum = high + x;
+        low += sum_error(high, x, sum) + (low_half == 0 ? 0.0 : lanes[low_half * stride + i]);
+        high = sum;
+      }
+      sums[k * columns + c] = high;
+      if (low_half != 0) sums[low_half * columns + c] = low;
+    }
   }
 }
 

@@ -44,8 +44,13 @@ const RowsBlocks kRowwise[] = {
 #undef KT_COLUMNWISE
 
 #define KT_ROWWISE(name, definition, labels, shapes)
-#define KT_COLUMNWISE(name, definition)                                                    \
-  {columns_block<definition, float>, columns_block<definition, double>, definition::kSums, \
+#define KT_COLUMNWISE(name, definition) \
+  {columns_block<definition, float>,    \
+   columns_block<definition, double>,   \
+   fold_columns<definition>,            \
+   definition::kSums,                   \
+   definition::kLow,                    \
+   definition::kLowOf,                  \
    definition::kCountsHits},
 const ColumnsBlocks kColumnwise[] = {
 #include "../kernels.def"

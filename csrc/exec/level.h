@@ -62,9 +62,9 @@ struct RowsBlocks {
   RowsBlock float64;
 };
 
-// Adds the sums of each column over `rows` rows of t, p and weights (null: 1) to
-// `sums`: for each sum of the definition `stride` numbers, element i of a row
-// going to i modulo `run`, which is a multiple of the number of columns.
+// Adds elements (weights null: 1) to running sums: for each sum of the definition
+// `stride` numbers, element i going to i modulo `run`, which is a multiple of the
+// number of columns.
 template <class T>
 using ColumnsBlock = void (*)(const T* y_true, const T* y_pred, const double* weight,
                               std::int64_t n, std::int64_t run, std::int64_t stride, double* sums);
@@ -72,7 +72,12 @@ using ColumnsBlock = void (*)(const T* y_true, const T* y_pred, const double* we
 struct ColumnsBlocks {
   ColumnsBlock<float> float32;
   ColumnsBlock<double> float64;
-  int sums;          // how many
+  // From those, each column's: `sums` of them, then `low` low halves.
+  void (*fold)(const double* lanes, std::int64_t run, std::int64_t stride, std::int64_t columns,
+               double* sums);
+  int sums;
+  int low;
+  const int* low_of;
   bool counts_hits;  // y_pred is made 0 or 1 first
 };
 

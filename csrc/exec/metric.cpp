@@ -160,36 +160,52 @@ void compute_elementwise(const Metric& metric, const Batch& batch, Addition* add
            addition->few);
 }
 
-int axis_of(std::int64_t axis, int rank, const View& y_pred) {
+int axis_of(std::int64_t axis, int rank, const View& scores) {
   const std::int64_t settled = axis < 0 ? axis + rank : axis;
   if (settled < 0 || settled >= rank) {
     throw ValueMistake("`axis` must be in [-" + std::to_string(rank) + ", " + std::to_string(rank) +
-                       ") for a `y_pred` of shape " + shape_text(y_pred) +
+                       ") for `y_true` and `y_pred` of shape " + shape_text(scores) +
                        ". Received: axis=" + std::to_string(axis));
   }
   return static_cast<int>(settled);
 }
 
-// Two rows of one length, of one axis or of several.
-void settle_pairs(const Metric& metric, const Batch& batch, RowwiseJob* job) {
-  if (metric.kernel.shapes == Shapes::Broadcast) align_ranks(job->truth, job->scores, true);
-  broadcast_together(job->truth, job->scores);
-  if (job->scores.rank == 0) {
-    append_axis(job->truth);
-    append_axis(job->scores);
-  }
-  const int rank = job->scores.rank;
-  std::vector<int> axes;
+// Axes that mean the same in both operands, counted from the end; rows along them
+// must not be of different lengths: spreading a shorter one would invent data.
+std::vector<int> paired_axes(const Metric& metric, const View& y_true, const View& y_pred,
+                             const Batch& batch) {
+  std::vector<int> from_end;
   for (const std::int64_t axis : metric.axes) {
-    axes.push_back(axis_of(axis, rank, batch.y_pred));
-    if (std::count(axes.begin(), axes.end(), axes.back()) > 1) {
-      throw ValueMistake("`axis` names an axis twice. Received: y_pred.shape=" +
+    const int t = axis_of(axis, y_true.rank, batch.y_true) - y_true.rank;
+    const int p = axis_of(axis, y_pred.rank, batch.y_pred) - y_pred.rank;
+    if (t != p || y_true.shape[t + y_true.rank] != y_pred.shape[p + y_pred.rank]) {
+      throw ValueMistake("`y_true` and `y_pred` must have the same size along axis " +
+                         std::to_string(axis) +
+                         ". Received: " + both_shapes(batch.y_true, batch.y_pred));
+    }
+    if (std::count(from_end.begin(), from_end.end(), p) > 0) {
+      throw ValueMistake("`axis` names an axis of `y_pred` twice. Received: y_pred.shape=" +
                          shape_text(batch.y_pred));
     }
+    from_end.push_back(p);
   }
-  std::sort(axes.begin(), axes.end());
+  std::sort(from_end.begin(), from_end.end());
+  return from_end;
+}
+
+// Rows of one axis or of several.
+void settle_pairs(const Metric& metric, const Batch& batch, RowwiseJob* job) {
+  const bool compared = metric.kernel.shapes == Shapes::Broadcast;
+  if (compared) align_ranks(job->truth, job->scores, true);
+  for (View* view : {&job->truth, &job->scores}) {
+    if (view->rank == 0) append_axis(*view);
+  }
+  const std::vector<int> axes =
+      compared ? paired_axes(metric, job->truth, job->scores, batch) : std::vector<int>{-1};
+  broadcast_together(job->truth, job->scores);
+  const int rank = job->scores.rank;
   for (std::size_t moved = 0; moved < axes.size(); ++moved) {
-    const int axis = axes[moved] - static_cast<int>(moved);
+    const int axis = rank + axes[moved] - static_cast<int>(moved);
     move_axis_last(job->truth, axis);
     move_axis_last(job->scores, axis);
   }
@@ -345,11 +361,14 @@ void compute_columnwise(const Metric& metric, const Batch& batch, Addition* addi
     addition->few[0] = static_cast<double>(batch.y_true.size());
     addition->parts[0] = addition->few;
   }
-  const int kinds = active_level().columnwise[metric.kernel.id].sums;
-  for (int k = 0; k < kinds; ++k) {
+  const ColumnsBlocks& kinds = active_level().columnwise[metric.kernel.id];
+  for (int k = 0; k < kinds.sums; ++k) {
     const double* part = sums.data() + k * metric.columns;
     addition->parts[first + k] = metric.folded ? addition->few + k : part;
     if (metric.folded) addition->few[k] = std::accumulate(part, part + metric.columns, 0.0);
+  }
+  for (int l = 0; l < kinds.low; ++l) {
+    addition->low_parts[first + kinds.low_of[l]] = sums.data() + (kinds.sums + l) * metric.columns;
   }
 }
 
@@ -595,6 +614,9 @@ bool commit_high(const Addition& addition, const State& state) {
   const Level& level = active_level();
   for (int v = 0; v < state.count; ++v) {
     const State::Variable& variable = state.variables[v];
+    const double* low = addition.low_parts[v];
+    if (low != nullptr && !std::all_of(low, low + variable.size, [](double x) { return x == 0.0; }))
+      return false;
     if (!level.adds_exactly(variable.high, addition.parts[v], variable.size)) return false;
   }
   for (int v = 0; v < state.count; ++v) {
@@ -613,7 +635,11 @@ void commit(const Addition& addition, const State& state) {
     return;
   }
   for (int v = 0; v < state.count; ++v) {
-    level.accumulate(state.variables[v].high, low(v), addition.parts[v], state.variables[v].size);
+    const State::Variable& variable = state.variables[v];
+    level.accumulate(variable.high, low(v), addition.parts[v], variable.size);
+    if (addition.low_parts[v] != nullptr) {
+      level.accumulate(variable.high, low(v), addition.low_parts[v], variable.size);
+    }
   }
 }
 
@@ -692,18 +718,18 @@ void f_scores(const Metric& metric, const State& state, double* results) {
   }
 }
 
+DoublePair pair_at(const State& state, int variable, std::int64_t i) {
+  return {state.variables[variable].high[i], state.low[variable * state.low_stride + i]};
+}
+
 // State: number of values, then sum(t^2), sum(t), sum((t - p)^2), weight by column.
 void r2_scores(const Metric& metric, const State& state, double* results) {
   const std::int64_t columns = state.variables[1].size;
   const double n = at(state, 0, 0);
   double sum = 0.0, weighted = 0.0, weights = 0.0;
   for (std::int64_t c = 0; c < columns; ++c) {
-    // In extended precision: this is where a large mean cancels.
-    const auto wide = [&](int v) {
-      return static_cast<long double>(state.variables[v].high[c]) +
-             state.low[v * state.low_stride + c];
-    };
-    const double total = static_cast<double>(wide(1) - wide(2) * (wide(2) / wide(4)));
+    const double total =
+        sum_of_squares(pair_at(state, 1, c), pair_at(state, 2, c), pair_at(state, 4, c));
     const double score = r2_score(at(state, 3, c), total);
     if (metric.average == Average::None) results[c] = adjusted_r2(score, n, metric.regressors);
     sum += score;

@@ -107,6 +107,7 @@ struct Batch {
 // where the table is not dense, to the cells that it lists.
 struct Addition {
   const double* parts[kMaxState];
+  const double* low_parts[kMaxState] = {};  // null: there is none
   Table table;
   double few[kMaxState] = {};
   bool parallel = false;  // several threads worked

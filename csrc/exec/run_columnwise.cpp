@@ -28,7 +28,8 @@ class Columnwise {
   }
 
   bool run(Cells* sums) {
-    const std::int64_t size = blocks_.sums * columns_;
+    const int kinds = blocks_.sums + blocks_.low;
+    const std::int64_t size = kinds * columns_;
     sums->clear(size);
     if (size == 0 || rows_ == 0) return false;
     const int max_chunks =
@@ -45,11 +46,9 @@ class Columnwise {
       run_chunk(begin, std::min(rows_, begin + chunks.size), partial.data() + chunk * size);
     };
     const bool parallel = for_chunks(chunks.count, rows_ * columns_ >= kParallelThreshold, task);
-    for (int chunk = 0; chunk < chunks.count; ++chunk) {
-      for (std::int64_t i = 0; i < size; ++i) {
-        (*sums)[i] += partial[static_cast<std::size_t>(chunk * size + i)];
-      }
-    }
+    // Chunk by chunk, like elements of a run.
+    blocks_.fold(by_kind(partial, chunks.count, size).data(), chunks.count * columns_,
+                 chunks.count * columns_, columns_, sums->data());
     return parallel;
   }
 
@@ -61,7 +60,7 @@ class Columnwise {
     Buffer<T, kElements> true_buffer(most), pred_buffer(most);
     Buffer<double, kElements> weight_buffer(job_.weight == nullptr ? 0 : most);
     Buffer<double, 2048> lanes;
-    lanes.clear(blocks_.sums * stride_);
+    lanes.clear((blocks_.sums + blocks_.low) * stride_);
     for (std::int64_t row = begin; row < end; row += group) {
       const std::int64_t rows = std::min(group, end - row), n = rows * columns_;
       const std::int64_t start = row * columns_;
@@ -78,13 +77,20 @@ class Columnwise {
       }
       add(y_true, y_pred, weight, n, lanes.data());
     }
-    for (int k = 0; k < blocks_.sums; ++k) {
-      for (std::int64_t c = 0; c < columns_; ++c) {
-        double sum = 0.0;
-        for (std::int64_t i = c; i < run_; i += columns_) sum += lanes[k * stride_ + i];
-        sums[k * columns_ + c] = sum;
+    blocks_.fold(lanes.data(), run_, stride_, columns_, sums);
+  }
+
+  // From [chunk][kind][column] to [kind][chunk][column].
+  std::vector<double> by_kind(const std::vector<double>& partial, int chunks,
+                              std::int64_t size) const {
+    std::vector<double> out(partial.size());
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      for (std::int64_t k = 0; k * columns_ < size; ++k) {
+        std::copy_n(partial.begin() + chunk * size + k * columns_, columns_,
+                    out.begin() + (k * chunks + chunk) * columns_);
       }
     }
+    return out;
   }
 
   const T* rounded(const T* x, std::int64_t n, T* buffer) const {

@@ -18,7 +18,7 @@ class PearsonCorrelation(RowMean):
 
     Shapes and dtypes: `y_true` and `y_pred` of shapes that broadcast (a missing
     or trailing axis of size 1 is squeezed or expanded), bool, integer or float;
-    the result is a scalar of `dtype`, in [-1, 1].
+    rows of the same length; the result is a scalar of `dtype`, in [-1, 1].
 
     Differences from Keras: computed in float64 around each row's mean, so that a
     large mean costs no digits; summed in float64.
@@ -29,8 +29,8 @@ class PearsonCorrelation(RowMean):
         axis: the axis of the rows, or several.
 
     Raises:
-        ValueError: shapes that do not broadcast, no such axis, weights that do
-            not fit.
+        ValueError: shapes that do not broadcast, rows of different lengths, no
+            such axis, weights that do not fit.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -71,8 +71,8 @@ class ConcordanceCorrelation(RowMean):
         axis: the axis of the rows, or several.
 
     Raises:
-        ValueError: shapes that do not broadcast, no such axis, weights that do
-            not fit.
+        ValueError: shapes that do not broadcast, rows of different lengths, no
+            such axis, weights that do not fit.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:

@@ -131,6 +131,3 @@ class CategoricalHinge(KernelMean):
 
     def __init__(self, name: str = "categorical_hinge", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-
-    def _kernel_options(self) -> dict[str, Any]:
-        return {"axes": [-1]}

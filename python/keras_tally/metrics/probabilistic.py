@@ -279,9 +279,8 @@ class Poisson(KernelMean):
     first, then over samples with `sample_weight`; `epsilon` is
     `keras.config.epsilon()`. NaN for rates below `-epsilon`.
 
-    Shapes and dtypes: `y_true` and `y_pred` of shapes that broadcast (a missing
-    or trailing axis of size 1 is squeezed or expanded), bool, integer or float;
-    the result is a scalar of `dtype`.
+    Shapes and dtypes: `y_true` and `y_pred` of shapes that broadcast by NumPy's
+    rules alone, bool, integer or float; the result is a scalar of `dtype`.
 
     Differences from Keras: computed and summed in float64; an empty batch adds
     nothing.

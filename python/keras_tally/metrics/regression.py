@@ -340,7 +340,7 @@ class CosineSimilarity(RowMean):
 
     Shapes and dtypes: `y_true` and `y_pred` of shapes that broadcast (a missing
     or trailing axis of size 1 is squeezed or expanded), bool, integer or float;
-    the result is a scalar of `dtype`, in [-1, 1].
+    rows of the same length; the result is a scalar of `dtype`, in [-1, 1].
 
     Differences from Keras: computed and summed in float64; `get_config()` keeps
     `axis`; on the NumPy backend `axis=0` means axis 0.
@@ -351,8 +351,8 @@ class CosineSimilarity(RowMean):
         axis: the axis of the vectors, or several.
 
     Raises:
-        ValueError: shapes that do not broadcast, no such axis, weights that do
-            not fit.
+        ValueError: shapes that do not broadcast, rows of different lengths, no
+            such axis, weights that do not fit.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
