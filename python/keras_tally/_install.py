@@ -13,6 +13,7 @@ from keras.src import api_export
 from keras.src import metrics as keras_src_metrics
 
 import keras_tally
+from keras_tally._registration import KERAS_CLASSES
 
 # (table, key, what was there, what we put there); filled while installed.
 _swaps: list[tuple[dict[Any, Any], Any, Any, Any]] = []
@@ -107,8 +108,8 @@ def _swap_all() -> None:
             if isinstance(value, type) and value in ours_by_theirs:
                 _swap(table, key, ours_by_theirs[value])
     names = api_export.REGISTERED_OBJS_TO_NAMES
-    for theirs, ours in ours_by_theirs.items():
-        _swap(names, ours, names[theirs])
+    for ours in ours_by_theirs.values():
+        _swap(names, ours, f"keras.metrics.{ours.__name__}")
 
 
 def _swap(table: dict[Any, Any], key: Any, ours: Any) -> None:
@@ -120,9 +121,8 @@ def _pairs() -> Iterator[tuple[type, type]]:
     """Yield Keras's class and ours, for each class that both have."""
     for name in keras_tally.__all__:
         ours = getattr(keras_tally, name)
-        theirs = api_export.get_symbol_from_name(f"keras.metrics.{name}")
-        if isinstance(ours, type) and isinstance(theirs, type):
-            yield theirs, ours
+        if isinstance(ours, type) and name in KERAS_CLASSES:
+            yield KERAS_CLASSES[name], ours
 
 
 def _tables() -> Iterator[dict[str, Any]]:

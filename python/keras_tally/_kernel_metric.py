@@ -45,11 +45,12 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     _plan: Any = None
     # The variable of low halves; None where the state is made of integers.
     compensation: Any = None
-    # What `_build` was called with, where the first batch decides the state's shapes.
-    _built_from: tuple[Any, ...] | None = None
     # Whether a Keras mask on y_pred becomes a weight.
     _sees_mask = False
     _input_names = ("y_true", "y_pred")
+    # The arguments of Keras's `_build`, for a metric that knows its shape only from
+    # a batch; set before `_make_plan`.
+    _keras_build_args: tuple[Any, ...] = ()
 
     def _add_state(
         self, name: str, shape: Sequence[int] = (), dtype: str = "float64"
@@ -103,15 +104,6 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             for variable in self.variables:
                 variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
 
-    def _build(self, *shapes: Any) -> None:
-        """Create the state of a metric that waits for its first batch."""
-        raise NotImplementedError
-
-    def _build_from(self, *shapes: Any) -> None:
-        """Build, and keep the shapes: a copy of the metric is built from them too."""
-        self._build(*shapes)
-        self._built_from = shapes
-
     def _copied_config(self) -> dict[str, Any]:
         """Return the config that a copy or a pickle takes along."""
         # Serialised: the lists in a config are Keras's own kind, which no pickle takes.
@@ -120,14 +112,12 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keras's own way to pickle and copy keeps the config and drops the state.
+        shapes = [shape and tuple(shape) for shape in self._keras_build_args]
         state = [
             (v.name, np.array(keras.ops.convert_to_numpy(v.value)))
             for v in self.variables
         ]
-        return (
-            _restore,
-            (type(self), self._copied_config(), self._built_from, state),
-        )
+        return _restore, (type(self), self._copied_config(), shapes, state)
 
     def exact_state(self) -> dict[str, Any]:
         """Return the state without rounding.
@@ -251,7 +241,7 @@ class LateMetric(PairMetric):
         """
         if not self._built:
             shapes = _shape_of(y_true), _shape_of(y_pred)
-            self._build_from(*self._build_arguments(*shapes))
+            self._build(*self._build_arguments(*shapes))
         super().update_state(y_true, y_pred, sample_weight)
 
     def result(self) -> Any:
@@ -278,13 +268,13 @@ def _shape_of(x: Any) -> Shape:
 def _restore(
     cls: type[KernelMetric],
     config: dict[str, Any],
-    built_from: tuple[Any, ...] | None,
+    shapes: Sequence[Any],
     state: Sequence[tuple[str, np.ndarray[Any, Any]]],
-) -> KernelMetric:
+) -> Any:
     """Return a metric with this config and state; pickles call this by its name."""
-    metric: KernelMetric = cls.from_config(config)
-    if built_from is not None:
-        metric._build_from(*built_from)
+    metric: Any = cls.from_config(config)
+    if shapes and not metric._built:
+        metric._build(*shapes)
     expected = [(v.name, tuple(v.shape)) for v in metric.variables]
     received = [(name, value.shape) for name, value in state]
     if expected != received:

@@ -8,6 +8,13 @@ import keras
 
 T = TypeVar("T")
 
+# Keras's own classes: after `install()`, `keras.metrics` holds ours instead.
+KERAS_CLASSES: dict[str, type] = {
+    name: cls
+    for name, cls in vars(keras.metrics).items()
+    if isinstance(cls, type) and issubclass(cls, keras.metrics.Metric)
+}
+
 
 def register(cls: type[T]) -> type[T]:
     """Make a class known to Keras's serialisation as `keras_tally>Name`."""

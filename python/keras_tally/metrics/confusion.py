@@ -727,6 +727,7 @@ class AUC(LateMetric):
                     + (f", {labels} labels" if self.multi_label else "")
                 )
         self._build_input_shape = shape
+        self._keras_build_args = (shape,)
         state = []
         for variable_name in CELLS:
             variable = self._add_state(variable_name, state_shape)

@@ -106,6 +106,7 @@ class FBetaScore(LateMetric):
 
     def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         check_matrices(type(self).__name__, y_true_shape, y_pred_shape)
+        self._keras_build_args = (y_true_shape, y_pred_shape)
         shape = () if self.average == "micro" else (y_pred_shape[-1],)
         self.true_positives = self._add_state("true_positives", shape)
         self.false_positives = self._add_state("false_positives", shape)

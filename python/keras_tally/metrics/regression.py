@@ -460,6 +460,7 @@ class R2Score(LateMetric):
 
     def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         check_matrices("R2Score", y_true_shape, y_pred_shape)
+        self._keras_build_args = (y_true_shape, y_pred_shape)
         columns = y_pred_shape[-1]
         self.squared_sum = self._add_state("squared_sum", (columns,))
         self.sum = self._add_state("sum", (columns,))
