@@ -64,6 +64,10 @@ test: $(VENV)/.built ## Run the tests and doctests, on the torch and the NumPy b
 bench: $(VENV)/.built ## Measure speed and error; writes bench/results/ and the tables in README.md
 	@KERAS_BACKEND=torch $(BIN)/python bench/run_all.py $(BENCH_ARGS)
 
+.PHONY: docs
+docs: $(VENV)/.built ## Write docs/metrics.md, the table of classes, kernels and state
+	@KERAS_BACKEND=numpy $(BIN)/python tools/metrics_page.py
+
 .PHONY: wheel
 wheel: $(VENV)/.deps ## Build the wheel, install it into a clean venv, run the tests against it
 	@echo "== building the source archive, and the wheel from it"

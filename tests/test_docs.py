@@ -1,0 +1,63 @@
+"""The generated page is complete and up to date, and so is every docstring."""
+
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_tally as kt
+from keras_tally import _native
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLIC = [name for name in kt.__all__ if not isinstance(getattr(kt, name), str)]
+CLASSES = [name for name in PUBLIC if isinstance(getattr(kt, name), type)]
+
+
+@pytest.fixture(scope="module")
+def metrics_page():
+    """tools/metrics_page.py as a module."""
+    path = ROOT / "tools" / "metrics_page.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_row_of_every_class_is_complete(name, metrics_page):
+    row = metrics_page.describe(name, getattr(kt, name))
+    assert all(row.values()), row
+    executors = {kernel["executor"] for kernel in _native.kernels()}
+    assert set(row["loop"].split(", ")) <= executors
+    assert (row["in Keras"] == "none") == (not hasattr(keras.metrics, name))
+    assert re.search(r"`\w+` (\(|scalar)", row["state"])
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "numpy", reason="the page is that of the NumPy backend"
+)
+def test_page_is_up_to_date(metrics_page):
+    assert metrics_page.PAGE.read_text() == metrics_page.page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_docstring_is_complete(name):
+    item = getattr(kt, name)
+    assert item.__doc__, "no docstring of its own"
+    text = inspect.getdoc(item)
+    summary, _, rest = text.partition("\n")
+    assert summary.endswith("."), f"no summary in one line: {summary}"
+    assert rest.startswith("\n")
+    assert re.search(r"^>>> ", text, re.M), "no example"
+    sections = ["Formula", "Shapes and dtypes", "Raises", "Source"]
+    for section in sections if name in CLASSES else []:
+        assert re.search(rf"^{section}[:,]", text, re.M), f"no section {section}"
+    arguments = re.search(r"^Args:\n((?:    .*\n?|\n)*)", text, re.M)
+    for parameter in inspect.signature(item).parameters.values():
+        stars = {parameter.VAR_KEYWORD: "**", parameter.VAR_POSITIONAL: "*"}
+        entry = f"    {stars.get(parameter.kind, '')}{parameter.name}: "
+        assert arguments, "no section Args"
+        assert entry in arguments[1], f"{parameter.name} is not documented"
