@@ -9,6 +9,9 @@ import references
 
 BACKEND = keras.backend.backend()
 IS_TORCH = BACKEND == "torch"
+IS_NUMPY = BACKEND == "numpy"
+# Where Keras's own operations do the work of the native code.
+IS_PORTABLE = BACKEND in ("jax", "tensorflow")
 if IS_TORCH:
     import torch
 
@@ -39,6 +42,8 @@ def to_backend(array, dtype=None):
     array = np.asarray(array)
     if dtype is not None:
         array = array.astype(dtype_of(dtype))
+    if IS_PORTABLE:
+        return keras.ops.convert_to_tensor(array)
     if not IS_TORCH:
         return array
     if array.dtype == ml_dtypes.bfloat16:
@@ -64,7 +69,7 @@ def attach_mask(tensor, mask):
     if mask is not None:
         # Keras keeps the masks of NumPy arrays in a table by identity, and a view
         # is a fresh object: no other test's array can be meant.
-        tensor = tensor if IS_TORCH else tensor.view()
+        tensor = tensor.view() if IS_NUMPY else tensor
         keras.src.backend.set_keras_mask(tensor, to_backend(mask))
     return tensor
 

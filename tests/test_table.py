@@ -11,7 +11,7 @@ import pytest
 import keras_tally as kt
 import references
 from cases import CASES, CLASS_NAMES, DEFAULT_CASES
-from keras_tally import _native
+from keras_tally import _kernel_metric, _native
 
 EXECUTORS = {"elementwise", "rowwise", "binned"}
 
@@ -20,13 +20,13 @@ EXECUTORS = {"elementwise", "rowwise", "binned"}
 def kernels_asked_for(monkeypatch):
     """The names of the kernels that metrics ask for while the test runs."""
     asked = set()
-    make_plan = _native.make_plan
+    make_plan = _kernel_metric.make_plan
 
     def remember(kernel, *args, **kwargs):
         asked.add(kernel)
         return make_plan(kernel, *args, **kwargs)
 
-    monkeypatch.setattr(_native, "make_plan", remember)
+    monkeypatch.setattr(_kernel_metric, "make_plan", remember)
     return asked
 
 

@@ -3,6 +3,9 @@
 The usual update is one native call that borrows the inputs and adds straight
 into the variables. `_update_general` takes whatever that call hands back:
 stateless scopes, symbolic tensors, masks, lists and scalars, other devices.
+
+Where there is no native road (`_engine`), Keras's own operations do the same, and
+hand nothing back.
 """
 
 from __future__ import annotations
@@ -19,13 +22,8 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_tally import _backends, _native
-from keras_tally._native import (
-    reset,
-    result,
-    result_from,
-    update,
-    update_into,
-)
+from keras_tally._engine import make_plan, reset, result, update
+from keras_tally._registration import KERAS_CLASSES
 
 Shape = tuple[int, ...]
 
@@ -36,7 +34,9 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     The state is Keras's own variables, as float64, plus one variable
     `compensation`: what float64 could not hold of each of them, so that counts are
     exact far past 2^53 (a state of integers is int64 and needs none). The state
-    of two data sets together is the sum of their states, variable by variable.
+    of two data sets together is the sum of their states, variable by variable. On
+    JAX and TensorFlow the state is in Keras's own dtype and the arithmetic is
+    Keras's, see `_portable`.
 
     Pickles and copies take the state along; they are made from `get_config()`, so
     other attributes, set after the constructor, stay behind.
@@ -53,16 +53,47 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     _keras_build_args: tuple[Any, ...] = ()
 
     def _add_state(
-        self, name: str, shape: Sequence[int] = (), dtype: str = "float64"
+        self,
+        name: str,
+        shape: Sequence[int] = (),
+        dtype: str | None = None,
+        whole: bool = False,
     ) -> Any:
+        """Add a variable to which Keras gives `dtype` (None: Keras's floatx).
+
+        With `whole` it stays one of integers.
+        """
+        backend = _backends.active()
+        dtype = dtype or keras.config.floatx()
+        choose = backend.whole_dtype if whole else backend.state_dtype
         variable = self.add_variable(
             shape=tuple(shape),
             initializer=keras.initializers.Zeros(),
-            dtype=dtype,
+            dtype=choose(dtype),
             name=name,
         )
-        _backends.active().settle(variable)
+        backend.settle(variable)
         return variable
+
+    def _keras_twin(self) -> keras.metrics.Metric:
+        """Return Keras's metric of the same name and arguments."""
+        for cls in type(self).__mro__:
+            # A user's subclass may have any name.
+            ours = cls.__module__.startswith("keras_tally.")
+            twin_class = KERAS_CLASSES.get(cls.__name__)
+            if ours and twin_class is not None and issubclass(cls, KernelMetric):
+                return self._as_twin(twin_class, cls.get_config(self))
+        raise NotImplementedError(f"Keras has no metric {type(self).__name__}")
+
+    def _as_twin(self, twin_class: Any, config: dict[str, Any]) -> keras.metrics.Metric:
+        """Return a metric of Keras that computes in the dtype of the state."""
+        backend = _backends.active()
+        twin = twin_class(**{**config, "dtype": backend.state_dtype(self.dtype)})
+        if self._keras_build_args and not twin._built:
+            twin._build(*self._keras_build_args)
+        for variable in twin.variables:
+            backend.settle(variable)
+        return twin
 
     def _make_plan(
         self,
@@ -77,18 +108,20 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         self._state = tuple(state)
         if not options.get("whole"):
             largest = max((tuple(v.shape) for v in state), key=math.prod)
-            self.compensation = self._add_state("compensation", (len(state), *largest))
+            self.compensation = self._add_state(
+                "compensation", (len(state), *largest), state[0].dtype
+            )
             self._state += (self.compensation,)
         self._result_dtype = result_dtype
-        self._plan = _native.make_plan(
+        self._plan = make_plan(
             kernel,
             result,
             self._state,
             {
                 "result_dtype": result_dtype,
-                "numpy_results": backend.NUMPY_RESULTS,
-                "wrap_result": backend.result_wrapper(result_dtype),
                 "sees_mask": self._sees_mask,
+                "keras_twin": self._keras_twin,
+                **backend.plan_options(result_dtype),
                 **options,
             },
         )
@@ -170,7 +203,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             sample_weight = _prepare(sample_weight, "sample_weight")
         _native.count_converted()
         state = [backend.host_copy(variable.value) for variable in self._state]
-        update_into(self._plan, state, y_true, y_pred, sample_weight)
+        _native.update_into(self._plan, state, y_true, y_pred, sample_weight)
         for variable, value in zip(self._state, state, strict=True):
             variable.assign(value)
 
@@ -179,7 +212,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         state = [variable.value for variable in self._state]
         if any(backend.is_symbolic(value) for value in state):
             return backend.symbolic_result(self._result_shape(), self._result_dtype)
-        value = result_from(self._plan, [backend.host_copy(x) for x in state])
+        value = _native.result_from(self._plan, [backend.host_copy(x) for x in state])
         return backend.place_like(value, state[0])
 
     def _result_shape(self) -> tuple[int, ...]:
@@ -327,10 +360,11 @@ def combine_mask(mask: Any, sample_weight: Any) -> Any:
     """
     if mask is None:
         return sample_weight
-    mask = keras.ops.cast(mask, "float64")
+    dtype = _backends.active().state_dtype(keras.config.floatx())
+    mask = keras.ops.cast(mask, dtype)
     if sample_weight is None:
         return mask
-    weight = keras.ops.cast(sample_weight, "float64")
+    weight = keras.ops.cast(sample_weight, dtype)
     while 0 < len(weight.shape) < len(mask.shape):
         weight = keras.ops.expand_dims(weight, -1)
     while len(mask.shape) < len(weight.shape):

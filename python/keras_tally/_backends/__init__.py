@@ -11,7 +11,10 @@ from types import ModuleType
 
 import keras
 
-SUPPORTED = ("torch", "numpy")
+# Where native code runs, and where Keras's own operations do its work.
+NATIVE = ("torch", "numpy")
+PORTABLE = ("jax", "tensorflow")
+SUPPORTED = NATIVE + PORTABLE
 
 
 @cache
@@ -28,4 +31,5 @@ def active() -> ModuleType:
             f"Received: KERAS_BACKEND={name!r}. Set the environment variable "
             "KERAS_BACKEND before Keras is imported."
         )
-    return importlib.import_module(f"keras_tally._backends.{name}")
+    module = "portable" if name in PORTABLE else name
+    return importlib.import_module(f"keras_tally._backends.{module}")

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-NUMPY_RESULTS = True
 K_WITHIN_CLASSES = False
 THRESHOLD_IN_SCORES_DTYPE = False
 NORM_HAS_FLOOR = False
+
+
+def state_dtype(dtype: str) -> str:
+    """Return the dtype of a variable to which Keras gives `dtype`."""
+    del dtype
+    return "float64"
+
+
+def whole_dtype(dtype: str) -> str:
+    """Return the dtype of a variable of integers to which Keras gives `dtype`."""
+    del dtype
+    return "int64"
 
 
 def is_symbolic(x: Any) -> bool:
@@ -50,6 +60,9 @@ def place_like(result: Any, state: Any) -> Any:
     return result
 
 
-def result_wrapper(dtype: str) -> Callable[[np.ndarray[Any, Any]], Any]:
-    """Return what makes an array of `dtype` from a float64 array."""
-    return lambda array: keras.ops.cast(array, dtype)[()]
+def plan_options(dtype: str) -> dict[str, Any]:
+    """Return how a plan makes results of `dtype` from float64 arrays."""
+    return {
+        "numpy_results": True,
+        "wrap_result": lambda array: keras.ops.cast(array, dtype)[()],
+    }

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-NUMPY_RESULTS = False
 # torch.topk refuses k beyond the classes; comparisons with a Python float
 # happen in a 16-bit tensor's own precision.
 K_WITHIN_CLASSES = True
 THRESHOLD_IN_SCORES_DTYPE = True
 # Keras divides by a norm of at least epsilon (on NumPy: by any that is not 0).
 NORM_HAS_FLOOR = True
+
+
+def state_dtype(dtype: str) -> str:
+    """Return the dtype of a variable to which Keras gives `dtype`."""
+    del dtype
+    return "float64"
+
+
+def whole_dtype(dtype: str) -> str:
+    """Return the dtype of a variable of integers to which Keras gives `dtype`."""
+    del dtype
+    return "int64"
 
 
 def is_symbolic(x: Any) -> bool:
@@ -63,7 +72,10 @@ def place_like(result: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
     return result.to(state.device)
 
 
-def result_wrapper(dtype: str) -> Callable[[np.ndarray[Any, Any]], torch.Tensor]:
-    """Return what makes a tensor of `dtype` from a float64 NumPy array."""
+def plan_options(dtype: str) -> dict[str, Any]:
+    """Return how a plan makes results of `dtype` from float64 NumPy arrays."""
     torch_dtype = getattr(torch, dtype)
-    return lambda array: torch.from_numpy(array).to(torch_dtype)
+    return {
+        "numpy_results": False,
+        "wrap_result": lambda array: torch.from_numpy(array).to(torch_dtype),
+    }

@@ -108,10 +108,12 @@ class FBetaScore(LateMetric):
         check_matrices(type(self).__name__, y_true_shape, y_pred_shape)
         self._keras_build_args = (y_true_shape, y_pred_shape)
         shape = () if self.average == "micro" else (y_pred_shape[-1],)
-        self.true_positives = self._add_state("true_positives", shape)
-        self.false_positives = self._add_state("false_positives", shape)
-        self.false_negatives = self._add_state("false_negatives", shape)
-        self.intermediate_weights = self._add_state("intermediate_weights", shape)
+        self.true_positives = self._add_state("true_positives", shape, self.dtype)
+        self.false_positives = self._add_state("false_positives", shape, self.dtype)
+        self.false_negatives = self._add_state("false_negatives", shape, self.dtype)
+        self.intermediate_weights = self._add_state(
+            "intermediate_weights", shape, self.dtype
+        )
         precise = self.dtype == "float64"
         threshold = self.threshold
         if threshold is not None and not precise:

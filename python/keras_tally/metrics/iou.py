@@ -65,17 +65,17 @@ class _IoUBase(PairMetric):
         )
 
     def _add_counts(self) -> list[Any]:
-        dtype = "int64" if self._whole else "float64"
-        classes = self.num_classes
-        if not self.per_class_counts:
-            self.total_cm = self._add_state(
-                "total_confusion_matrix", (classes, classes), dtype
-            )
-            return [self.total_cm]
-        self.true_positives = self._add_state("true_positives", (classes,), dtype)
-        self.false_positives = self._add_state("false_positives", (classes,), dtype)
-        self.false_negatives = self._add_state("false_negatives", (classes,), dtype)
-        return [self.true_positives, self.false_positives, self.false_negatives]
+        names = ["total_confusion_matrix"]
+        shape: tuple[int, ...] = (self.num_classes, self.num_classes)
+        if self.per_class_counts:
+            names = ["true_positives", "false_positives", "false_negatives"]
+            shape = (self.num_classes,)
+        counts = [self._add_state(n, shape, self.dtype, self._whole) for n in names]
+        if self.per_class_counts:
+            self.true_positives, self.false_positives, self.false_negatives = counts
+        else:
+            (self.total_cm,) = counts
+        return counts
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch to the counts.

@@ -9,9 +9,9 @@ import keras
 from keras.src import losses
 from keras.src.backend import get_keras_mask
 
+from keras_tally._engine import update
 from keras_tally._kernel_metric import KernelMetric, PairMetric, combine_mask
-from keras_tally._native import update
-from keras_tally._registration import register
+from keras_tally._registration import KERAS_CLASSES, register
 
 
 class _ValueReduction(KernelMetric):
@@ -82,7 +82,7 @@ class Sum(_ValueReduction):
 
     def __init__(self, name: str = "sum", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.total = self._add_state("total")
+        self.total = self._add_state("total", dtype=self.dtype)
         self._make_plan(
             "identity", "sum", [self.total], self.dtype, **self._value_options()
         )
@@ -129,8 +129,8 @@ class Mean(_ValueReduction):
 
     def __init__(self, name: str | None = "mean", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.total = self._add_state("total")
-        self.count = self._add_state("count")
+        self.total = self._add_state("total", dtype=self.dtype)
+        self.count = self._add_state("count", dtype=self.dtype)
         self._plan_mean()
 
     def _plan_mean(self) -> None:
@@ -226,6 +226,10 @@ class MeanMetricWrapper(Mean):
         self._fn_kwargs = kwargs
         if fn in losses.ALL_OBJECTS or type(fn) in losses.ALL_OBJECTS:
             self._direction = "down"
+
+    def _keras_twin(self) -> keras.metrics.Metric:
+        # `fn` makes the values before they get there: what is left is their mean.
+        return self._as_twin(KERAS_CLASSES["Mean"], Mean.get_config(self))
 
     def update_state(  # type: ignore[override]
         self, y_true: Any, y_pred: Any, sample_weight: Any = None

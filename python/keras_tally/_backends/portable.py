@@ -1,0 +1,34 @@
+"""JAX and TensorFlow: Keras's own operations do everything there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# What native kernels would ask.
+K_WITHIN_CLASSES = False
+THRESHOLD_IN_SCORES_DTYPE = True
+NORM_HAS_FLOOR = True
+
+
+def state_dtype(dtype: str) -> str:
+    """Return the dtype of a variable to which Keras gives `dtype`.
+
+    Two 16-bit floats would hold no more than one of 32 bits, and less far.
+    """
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
+
+
+def whole_dtype(dtype: str) -> str:
+    """Return the dtype of a variable of integers to which Keras gives `dtype`."""
+    return dtype
+
+
+def settle(variable: Any) -> None:
+    """Keep a variable in its own dtype inside a layer of mixed precision."""
+    variable._autocast = False
+
+
+def plan_options(dtype: str) -> dict[str, Any]:
+    """Return what a plan must know about results: nothing, Keras makes them."""
+    del dtype
+    return {}
