@@ -80,7 +80,7 @@ SPARSE = ("SparseCategoricalAccuracy", "SparseCategoricalCrossentropy")
 ONEHOT = ("CategoricalAccuracy", "CategoricalCrossentropy", "Precision", "AUC")
 
 COMPILE_OPTIONS = [{}, {"run_eagerly": True}, {"jit_compile": False}]
-if not IS_TORCH:  # where it is XLA, and the default only on a GPU or on JAX
+if BACKEND == "tensorflow":  # where it is XLA, and no default; on JAX it is
     COMPILE_OPTIONS.append({"jit_compile": True})
 
 
