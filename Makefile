@@ -23,6 +23,9 @@ export KERAS_HOME := $(CURDIR)/build/keras
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
+# What runs on JAX and TensorFlow, where Keras's own operations do the work of the extension.
+PORTABLE_TESTS := tests/test_portable.py tests/test_fit.py tests/test_table.py
+
 # What the extension is made of; a change rebuilds it (only the objects that need it).
 NATIVE_SOURCES := $(shell find csrc -type f 2>/dev/null) CMakeLists.txt pyproject.toml
 CPP_SOURCES := $(shell find csrc -name '*.h' -o -name '*.hpp' -o -name '*.cpp' -o -name '*.cc' -o -name '*.cu' 2>/dev/null)
@@ -54,11 +57,15 @@ demo: $(VENV)/.built ## Train two small models, our metrics beside Keras's own
 	@KERAS_BACKEND=torch $(BIN)/python examples/demo.py
 
 .PHONY: test
-test: $(VENV)/.built ## Run the tests and doctests, on the torch and the NumPy backend
+test: $(VENV)/.built ## Run the tests and doctests, on every backend
 	@echo "== tests, torch backend"
 	@KERAS_BACKEND=torch $(BIN)/pytest --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
 	@echo "== tests, NumPy backend"
 	@KERAS_BACKEND=numpy $(BIN)/pytest --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
+	@echo "== tests of the portable road, JAX backend"
+	@KERAS_BACKEND=jax $(BIN)/pytest $(PORTABLE_TESTS) $(PYTEST_ARGS)
+	@echo "== tests of the portable road, TensorFlow backend"
+	@KERAS_BACKEND=tensorflow $(BIN)/pytest $(PORTABLE_TESTS) $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.built ## Measure speed and error; writes bench/results/ and the tables in README.md
