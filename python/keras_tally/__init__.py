@@ -9,6 +9,7 @@
 
 from keras.metrics import Metric
 
+from keras_tally._identifiers import deserialize, get, serialize
 from keras_tally._install import install, uninstall
 from keras_tally._threads import num_threads, set_num_threads
 from keras_tally.metrics.accuracy import (
@@ -39,6 +40,31 @@ from keras_tally.metrics.correlation import (
 from keras_tally.metrics.f_score import (
     F1Score,
     FBetaScore,
+)
+from keras_tally.metrics.functions import (
+    binary_accuracy,
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_accuracy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_hinge,
+    concordance_correlation,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    pearson_correlation,
+    poisson,
+    sparse_categorical_accuracy,
+    sparse_categorical_crossentropy,
+    sparse_top_k_categorical_accuracy,
+    squared_hinge,
+    top_k_categorical_accuracy,
 )
 from keras_tally.metrics.hinge import (
     CategoricalHinge,
@@ -127,8 +153,34 @@ __all__ = [
     "TrueNegatives",
     "TruePositives",
     "__version__",
+    "binary_accuracy",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_accuracy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "concordance_correlation",
+    "deserialize",
+    "get",
+    "hinge",
+    "huber",
     "install",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
     "num_threads",
+    "pearson_correlation",
+    "poisson",
+    "serialize",
     "set_num_threads",
+    "sparse_categorical_accuracy",
+    "sparse_categorical_crossentropy",
+    "sparse_top_k_categorical_accuracy",
+    "squared_hinge",
+    "top_k_categorical_accuracy",
     "uninstall",
 ]

@@ -197,10 +197,10 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
                     f"y_pred={_describe(y_pred)}"
                 )
             return
-        y_true = _prepare(y_true, self._input_names[0])
-        y_pred = _prepare(y_pred, self._input_names[1])
+        y_true = prepare(y_true, self._input_names[0])
+        y_pred = prepare(y_pred, self._input_names[1])
         if sample_weight is not None:
-            sample_weight = _prepare(sample_weight, "sample_weight")
+            sample_weight = prepare(sample_weight, "sample_weight")
         _native.count_converted()
         state = [backend.host_copy(variable.value) for variable in self._state]
         _native.update_into(self._plan, state, y_true, y_pred, sample_weight)
@@ -336,7 +336,12 @@ def _describe(x: Any) -> str:
     return kind if shape is None else f"{kind} of shape {tuple(shape)}"
 
 
-def _prepare(x: Any, argument: str) -> Any:
+def prepare(x: Any, argument: str) -> Any:
+    """Return `x` as a tensor that native code can borrow.
+
+    Raises:
+        TypeError: there is no such tensor.
+    """
     if x is None:
         raise TypeError(
             f"`{argument}` must be a tensor, an array, a list or a number. "
