@@ -67,6 +67,13 @@ test: $(VENV)/.built ## Run the tests and doctests, on every backend
 	@echo "== tests of the portable road, TensorFlow backend"
 	@KERAS_BACKEND=tensorflow $(BIN)/pytest $(PORTABLE_TESTS) $(PYTEST_ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.built ## Random batches through ours and Keras's metrics, until they differ or you stop it
+	@for ((round = 1; ; round++)); do for backend in torch numpy; do \
+	  echo "== round $$round, $$backend backend"; \
+	  KERAS_BACKEND=$$backend HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -qx tests/test_differential.py $(PYTEST_ARGS); \
+	done; done
+
 .PHONY: bench
 bench: $(VENV)/.built ## Measure speed and error; writes bench/results/ and the tables in README.md
 	@KERAS_BACKEND=torch $(BIN)/python bench/run_all.py $(BENCH_ARGS)

@@ -18,6 +18,7 @@ if IS_TORCH:
 
 # A fixed budget and fixed seeds where the suite decides; more examples, and new ones
 # on every run, where a developer looks for bugs (HYPOTHESIS_PROFILE=dev).
+# "fuzz" is one round of `make fuzz`, which tests random batches until it is stopped.
 # "quick" does not shrink failures: for a first look at many of them.
 COMMON = {
     "deadline": None,
@@ -27,6 +28,9 @@ hypothesis.settings.register_profile(
     "ci", max_examples=25, derandomize=True, database=None, **COMMON
 )
 hypothesis.settings.register_profile("dev", max_examples=250, **COMMON)
+hypothesis.settings.register_profile(
+    "fuzz", max_examples=200, print_blob=True, **COMMON
+)
 hypothesis.settings.register_profile(
     "quick",
     hypothesis.settings.get_profile("ci"),
@@ -45,6 +49,13 @@ def pytest_configure(config):
         config.addinivalue_line(
             "filterwarnings", f"ignore:{message}:DeprecationWarning"
         )
+    # What the random batches of test_differential.py give Keras reason to say.
+    for message in (
+        "You are passing weight as `float`, but dtype is `int`",
+        "More independent predictors than datapoints",
+        "Division by zero in Adjusted R2 score",
+    ):
+        config.addinivalue_line("filterwarnings", f"ignore:{message}:UserWarning")
     # Keras's NumPy backend divides by zero first and looks afterwards.
     config.addinivalue_line("filterwarnings", r"ignore::RuntimeWarning:keras\.src")
 
