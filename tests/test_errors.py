@@ -1,12 +1,22 @@
 """Bad input: an error that names the argument, and a state that is as it was."""
 
+import keras
 import ml_dtypes
 import numpy as np
 import pytest
 
 import keras_tally as kt
-from cases import CONFUSION_NAMES, COUNTS, DEFAULT_CASES, RATIOS, default_case
-from support import IS_TORCH, as_float, state_bits, to_backend, updated
+from cases import (
+    CONFUSION_NAMES,
+    CONSTRAINED,
+    COUNTS,
+    DEFAULT_CASES,
+    F_NAMES,
+    IOU_NAMES,
+    RATIOS,
+    default_case,
+)
+from support import IS_TORCH, as_float, state_bits, to_backend, to_numpy, updated
 
 if IS_TORCH:
     import torch
@@ -55,6 +65,9 @@ def test_batch_sizes_that_differ(case):
         "BinaryCrossentropy",
         "CategoricalCrossentropy",
         "SparseCategoricalCrossentropy",
+        *F_NAMES,
+        *IOU_NAMES,
+        "R2Score",
     ],
 )
 def test_ranks_that_differ(name):
@@ -67,7 +80,7 @@ def test_ranks_that_differ(name):
 @pytest.mark.parametrize("name", CONFUSION_NAMES)
 def test_confusion_shapes_must_match(name):
     """Keras broadcasts or flattens some of these into plausible numbers."""
-    metric = getattr(kt, name)()
+    metric = default_case(name).ours()
     updated(metric, [default_case(name).sample(0, 5)])
     rng = np.random.default_rng(0)
     for first, second in (
@@ -87,14 +100,17 @@ def test_weights_of_another_batch(case):
     metric, args = used(case)
     if case.name == "MeanMetricWrapper":
         args = [to_backend(a) for a in case.sample(0, 6).args]
-    for shape in ((5,), (7,), (5, 1), (6, 1, 1, 1, 1)):
+    shapes = [(5,), (7,), (5, 1)]
+    if case.name not in IOU_NAMES:  # which flatten their weights
+        shapes.append((6, 1, 1, 1, 1))
+    for shape in shapes:
         weight = to_backend(np.ones(shape, np.float32))
         assert_refused(metric, args, "sample_weight", weight)
 
 
 @every_class
 def test_full_rank_weights_of_another_shape(case):
-    batch = case.batch(0, (6, 4)[: max(2, case.sample_rank)][: len(case.ranks)])
+    batch = case.batch(0, (6, 4) if 2 in case.ranks else (6,))
     metric = updated(case.ours(), [batch])
     args = [to_backend(a) for a in batch.args]
     weight = to_backend(np.ones((6, 9), np.float32))
@@ -263,6 +279,80 @@ def test_auc_arguments(kwargs, match):
         kt.AUC(**kwargs)
 
 
+REFUSED_ARGUMENTS = [
+    *(
+        (name, {bound: value}, bound)
+        for name, bound in CONSTRAINED.items()
+        for value in (-0.1, 1.1)
+    ),
+    *(
+        (name, {bound: 0.5, "num_thresholds": count}, "num_thresholds")
+        for name, bound in CONSTRAINED.items()
+        for count in (0, -1)
+    ),
+    *(
+        (name, {argument: value}, argument)
+        for name in F_NAMES
+        for argument, value in (
+            ("average", "mean"),
+            ("average", True),
+            ("threshold", 1),
+            ("threshold", 0.0),
+            ("threshold", 1.5),
+            ("threshold", "0.5"),
+        )
+    ),
+    ("FBetaScore", {"beta": 1}, "beta"),
+    ("FBetaScore", {"beta": 0.0}, "beta"),
+    ("FBetaScore", {"beta": -1.0}, "beta"),
+    ("R2Score", {"class_aggregation": "mean"}, "class_aggregation"),
+    ("R2Score", {"num_regressors": -1}, "num_regressors"),
+    ("IoU", {"num_classes": 3, "target_class_ids": [0, 3]}, "arget.class.id"),
+    ("OneHotIoU", {"num_classes": 3, "target_class_ids": [5]}, "arget.class.id"),
+    ("BinaryIoU", {"target_class_ids": [2]}, "arget.class.id"),
+]
+
+
+@pytest.mark.parametrize(("name", "kwargs", "match"), REFUSED_ARGUMENTS)
+def test_arguments_that_keras_refuses(name, kwargs, match):
+    for module in (keras.metrics, kt):
+        with pytest.raises(ValueError, match=match):
+            getattr(module, name)(**kwargs)
+
+
+@pytest.mark.parametrize("name", [*F_NAMES, "R2Score"])
+def test_classes_of_matrices_take_nothing_else(name):
+    for shape in ((4,), (4, 3, 2)):
+        array = to_backend(np.ones(shape, np.float32))
+        for module in (keras.metrics, kt):
+            metric = getattr(module, name)()
+            with pytest.raises(ValueError, match="y_pred"):
+                metric.update_state(array, array)
+            assert not any(to_numpy(v).any() for v in metric.variables)
+
+
+@pytest.mark.parametrize("name", [*F_NAMES, "R2Score"])
+def test_number_of_classes_is_that_of_the_first_batch(name):
+    metric, _ = used(default_case(name))
+    wide = to_backend(np.ones((6, 9), np.float32))
+    assert_refused(metric, (wide, wide), "y_pred|y_true", error=ValueError)
+    # Counts of all classes together add up all the same.
+    if name in F_NAMES:
+        metric = getattr(kt, name)(average="micro")
+        for columns in (3, 9):
+            matrix = to_backend(np.ones((2, columns), np.float32))
+            metric.update_state(matrix, matrix)
+        assert as_float(metric) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", F_NAMES)
+def test_f_scores_take_one_weight_for_each_row(name):
+    """Keras 3.15 adds full-rank weights up over all pairs of rows."""
+    metric, args = used(default_case(name))
+    weight = to_backend(np.ones(args[1].shape, np.float32))
+    assert_refused(metric, args, "sample_weight", weight, error=ValueError)
+
+
 @every_class
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "no_such_dtype"])
 def test_metric_dtypes_that_do_not_exist(case, dtype):
@@ -270,12 +360,12 @@ def test_metric_dtypes_that_do_not_exist(case, dtype):
         case.ours(dtype=dtype)
 
 
-@pytest.mark.parametrize("name", RATIOS)
+@pytest.mark.parametrize("name", [*RATIOS, *CONSTRAINED])
 def test_class_id(name):
-    metric = getattr(kt, name)(class_id=1)
+    metric = default_case(name).ours(class_id=1)
     vector = to_backend(np.float32([0.0, 1.0]))
     assert_refused(metric, (vector, vector), "class_id", error=ValueError)
-    metric = getattr(kt, name)(class_id=3)
+    metric = default_case(name).ours(class_id=3)
     matrix = to_backend(np.float32([[0.0, 1.0, 0.5]]))
     assert_refused(metric, (matrix, matrix), "class_id")
 

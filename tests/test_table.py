@@ -10,10 +10,10 @@ import pytest
 
 import keras_tally as kt
 import references
-from cases import CASES, CLASS_NAMES, DEFAULT_CASES
+from cases import CASES, CLASS_NAMES, DEFAULT_CASES, EXTRA_PARAMETERS
 from keras_tally import _kernel_metric, _native
 
-EXECUTORS = {"elementwise", "rowwise", "binned"}
+EXECUTORS = {"elementwise", "rowwise", "columnwise", "binned", "tabulated"}
 
 
 @pytest.fixture
@@ -61,8 +61,13 @@ def test_signature_is_keras_signature(name):
         return
     ours = inspect.signature(getattr(kt, name)).parameters
     theirs = inspect.signature(getattr(keras.metrics, name)).parameters
+    extra = [
+        (parameter, default, inspect.Parameter.KEYWORD_ONLY)
+        for parameter, default in EXTRA_PARAMETERS.get(name, {}).items()
+    ]
     assert [(p.name, p.default, p.kind) for p in ours.values()] == [
-        (p.name, p.default, p.kind) for p in theirs.values()
+        *((p.name, p.default, p.kind) for p in theirs.values()),
+        *extra,
     ]
 
 
@@ -128,4 +133,5 @@ def test_default_case_of_every_class_uses_defaults():
             for k, p in inspect.signature(getattr(kt, case.name)).parameters.items()
         }
         for key, value in case.kwargs.items():
-            assert value == defaults[key]
+            if defaults[key] is not inspect.Parameter.empty:
+                assert value == defaults[key]
