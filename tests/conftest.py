@@ -54,6 +54,8 @@ def pytest_configure(config):
         "You are passing weight as `float`, but dtype is `int`",
         "More independent predictors than datapoints",
         "Division by zero in Adjusted R2 score",
+        # Keras's confusion matrix, under JAX.
+        "Explicitly requested dtype int64",
     ):
         config.addinivalue_line("filterwarnings", f"ignore:{message}:UserWarning")
     # Keras's NumPy backend divides by zero first and looks afterwards.

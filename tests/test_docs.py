@@ -12,7 +12,12 @@ import keras_tally as kt
 from keras_tally import _native
 
 ROOT = Path(__file__).resolve().parent.parent
-PUBLIC = [name for name in kt.__all__ if not isinstance(getattr(kt, name), str)]
+# `Metric` is Keras's own class.
+PUBLIC = [
+    name
+    for name in kt.__all__
+    if not isinstance(getattr(kt, name), str) and name != "Metric"
+]
 CLASSES = [name for name in PUBLIC if isinstance(getattr(kt, name), type)]
 
 

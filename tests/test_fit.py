@@ -339,7 +339,8 @@ def no_loss(y_true, y_pred):
 def test_every_class_in_evaluate(case, role):
     """A model that predicts its input: every metric gets the data that suits it."""
     batch = case.sample(0, ROWS, weighted=role == "weighted_metrics")
-    labels, scores = (a[:, None] if batch.args[1].ndim == 1 else a for a in batch.args)
+    flat = batch.args[1].ndim == 1
+    labels, scores = (a[:, None] if flat and a.ndim == 1 else a for a in batch.args)
     model = keras.Sequential([keras.Input(scores.shape[1:]), layers.Identity()])
     metrics = [case.ours(name="tally"), case.keras(name="keras")]
     model.compile(loss=no_loss, **{role: metrics})

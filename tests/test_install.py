@@ -18,7 +18,9 @@ import keras_tally as kt
 THEIRS = {
     name: getattr(keras.metrics, name)
     for name in kt.__all__
-    if isinstance(getattr(kt, name), type) and hasattr(keras.metrics, name)
+    if isinstance(getattr(kt, name), type)
+    and hasattr(keras.metrics, name)
+    and name != "Metric"  # the very same class
 }
 TABLES = {
     "ALL_OBJECTS_DICT": keras_src_metrics.ALL_OBJECTS_DICT,

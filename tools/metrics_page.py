@@ -86,7 +86,7 @@ def built(cls: type[KernelMetric], **arguments: Any) -> KernelMetric:
         if parameter.default is parameter.empty and name in REQUIRED:
             arguments[name] = REQUIRED[name]
     metric = cls(**arguments)
-    if not metric.variables:
+    if not getattr(metric, "_built", True):
         batch = np.zeros((1, REQUIRED["num_classes"]), "float32")
         metric.update_state(batch, batch)
     return metric

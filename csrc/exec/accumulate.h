@@ -15,7 +15,8 @@ template <class V>
 KT_HOST_DEVICE void add_exactly(V& hi, V& lo, V x) {
   const V sum = hi + x;
   const V low = lo + sum_error(hi, x, sum);
-  V head = sum + low;
+  // What an infinite sum leaves out is NaN, which would hide that it is infinite.
+  V head = (sum - sum) == V{} ? sum + low : sum;
   V tail = low - (head - sum);
   const V scaled = head * (1.0 / 4096.0);
   const V rounded = ((scaled + kRoundMagic) - kRoundMagic) * 4096.0;

@@ -330,11 +330,12 @@ void compute_columnwise(const Metric& metric, const Batch& batch, Addition* addi
   job.y_pred = batch.y_pred;
   if (metric.aligns_ranks) align_ranks(job.y_true, job.y_pred, true);
   if (job.y_true.rank != 2 || job.y_pred.rank != 2 || !same_shape(job.y_true, job.y_pred, 2) ||
-      job.y_pred.shape[1] != metric.columns) {
+      (!metric.folded && job.y_pred.shape[1] != metric.columns)) {
     throw ValueMistake("`y_true` and `y_pred` must both have shape (batch_size, " +
                        std::to_string(metric.columns) + "), as in the first batch. Received: " +
                        both_shapes(batch.y_true, batch.y_pred));
   }
+  const std::int64_t columns = job.y_pred.shape[1];
   View weight;
   if (batch.has_weight) {
     weight = batch.sample_weight;
@@ -363,12 +364,12 @@ void compute_columnwise(const Metric& metric, const Batch& batch, Addition* addi
   }
   const ColumnsBlocks& kinds = active_level().columnwise[metric.kernel.id];
   for (int k = 0; k < kinds.sums; ++k) {
-    const double* part = sums.data() + k * metric.columns;
+    const double* part = sums.data() + k * columns;
     addition->parts[first + k] = metric.folded ? addition->few + k : part;
-    if (metric.folded) addition->few[k] = std::accumulate(part, part + metric.columns, 0.0);
+    if (metric.folded) addition->few[k] = std::accumulate(part, part + columns, 0.0);
   }
   for (int l = 0; l < kinds.low; ++l) {
-    addition->low_parts[first + kinds.low_of[l]] = sums.data() + (kinds.sums + l) * metric.columns;
+    addition->low_parts[first + kinds.low_of[l]] = sums.data() + (kinds.sums + l) * columns;
   }
 }
 
@@ -514,9 +515,11 @@ void compute_tabulated(const Metric& metric, const Batch& batch, Addition* addit
   job.predicted = {batch.y_pred, metric.dense_predicted};
   for (ClassIds* ids : {&job.labels, &job.predicted}) {
     View& view = ids->view;
-    if (view.rank == 0) {
-      throw ValueMistake("`y_true` and `y_pred` must have at least one axis. Received: " +
-                         both_shapes(batch.y_true, batch.y_pred));
+    if (view.rank < (ids->dense ? 2 : 1)) {
+      throw ValueMistake(
+          "`y_true` and `y_pred` must have an axis of samples, and one more where they hold "
+          "scores. Received: " +
+          both_shapes(batch.y_true, batch.y_pred));
     }
     if (!ids->dense) continue;
     move_axis_last(view, axis_of(metric.axis, view.rank, view));
@@ -539,7 +542,7 @@ void compute_tabulated(const Metric& metric, const Batch& batch, Addition* addit
   View weight;
   if (batch.has_weight) {
     weight = batch.sample_weight;
-    if (weight.size() != labels && !spread_one(weight, job.count)) {
+    if ((weight.size() != 1 && weight.size() != labels) || !spread_one(weight, job.count)) {
       throw ValueMistake(
           "`sample_weight` must hold one weight, or one for each of the " + std::to_string(labels) +
           " samples. Received: sample_weight.shape=" + shape_text(batch.sample_weight));

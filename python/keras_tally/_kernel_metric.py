@@ -22,7 +22,7 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_tally import _backends, _native
-from keras_tally._engine import make_plan, reset, result, update
+from keras_tally._engine import ROAD, make_plan, reset, result, update
 from keras_tally._registration import KERAS_CLASSES
 
 Shape = tuple[int, ...]
@@ -174,7 +174,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             if variable is self.compensation:
                 continue
             high = keras.ops.convert_to_numpy(variable.value)
-            low = high * 0
+            low = np.zeros_like(high)
             if self.compensation is not None:
                 lows = keras.ops.convert_to_numpy(self.compensation.value)[index]
                 low = lows.ravel()[: high.size].reshape(high.shape)
@@ -185,17 +185,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         backend = _backends.active()
         if self._sees_mask:
             sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
-        stateless = in_stateless_scope()
-        if in_symbolic_scope() or any(
-            backend.is_symbolic(x) for x in (y_true, y_pred, sample_weight)
-        ):
-            if not stateless:
-                raise ValueError(
-                    "the inputs must hold data: a meta or fake tensor can only be "
-                    "traced in a stateless scope, where nothing is accumulated. "
-                    f"Received: y_true={_describe(y_true)}, "
-                    f"y_pred={_describe(y_pred)}"
-                )
+        if _traced(y_true, y_pred, sample_weight):
             return
         y_true = prepare(y_true, self._input_names[0])
         y_pred = prepare(y_pred, self._input_names[1])
@@ -273,6 +263,8 @@ class LateMetric(PairMetric):
             TypeError: an argument that is no tensor of an accepted dtype.
         """
         if not self._built:
+            if ROAD == "native":
+                _traced(y_true, y_pred, sample_weight)
             shapes = _shape_of(y_true), _shape_of(y_pred)
             self._build(*self._build_arguments(*shapes))
         super().update_state(y_true, y_pred, sample_weight)
@@ -319,6 +311,27 @@ def _restore(
     for variable, (_, value) in zip(metric.variables, state, strict=True):
         variable.assign(value)
     return metric
+
+
+def _traced(y_true: Any, y_pred: Any, sample_weight: Any) -> bool:
+    """Tell whether the inputs only have shapes, as while Keras builds a model.
+
+    Raises:
+        ValueError: they do where nobody traces.
+    """
+    is_symbolic = _backends.active().is_symbolic
+    if not in_symbolic_scope() and not any(
+        is_symbolic(x) for x in (y_true, y_pred, sample_weight)
+    ):
+        return False
+    if not in_stateless_scope():
+        raise ValueError(
+            "the inputs must hold data: a meta or fake tensor can only be "
+            "traced in a stateless scope, where nothing is accumulated. "
+            f"Received: y_true={_describe(y_true)}, "
+            f"y_pred={_describe(y_pred)}"
+        )
+    return True
 
 
 def _add_exactly(high: Any, low: Any) -> Any:

@@ -12,7 +12,9 @@ T = TypeVar("T")
 KERAS_CLASSES: dict[str, type] = {
     name: cls
     for name, cls in vars(keras.metrics).items()
-    if isinstance(cls, type) and issubclass(cls, keras.metrics.Metric)
+    if isinstance(cls, type)
+    and issubclass(cls, keras.metrics.Metric)
+    and cls is not keras.metrics.Metric
 }
 
 

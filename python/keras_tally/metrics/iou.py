@@ -102,6 +102,16 @@ class _IoUBase(PairMetric):
     def _result_shape(self) -> tuple[int, ...]:
         return ()
 
+    def _keras_twin(self) -> keras.metrics.Metric:
+        if not self.per_class_counts:
+            return super()._keras_twin()
+        from keras_tally._portable_iou import PerClassIoU
+
+        names = ("num_classes", "target_class_ids", "ignore_class", "sparse_y_true")
+        names += ("sparse_y_pred", "axis", "name")
+        config = {name: getattr(self, name) for name in names}
+        return self._as_twin(PerClassIoU, config)
+
     def _config_of(self, *names: str) -> dict[str, Any]:
         # `per_class_counts` is ours alone: without it, Keras can read the config.
         extra = ("per_class_counts",) if self.per_class_counts else ()
