@@ -37,7 +37,7 @@ portable_only = pytest.mark.skipif(
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
 every_class = pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
 built_cases = pytest.mark.parametrize(
-    "case", [c for c in CASES if c.ours().variables], ids=lambda c: c.id
+    "case", [c for c in CASES if not c.built_late], ids=lambda c: c.id
 )
 
 
@@ -441,7 +441,8 @@ def test_exact_state(case):
     for name, value in exact.items():
         found = np.vectorize(float)(np.asarray(value, object))
         assert_close(found, state(metric)[name], 1e-12, what=name)
-    assert np.all(np.abs(to_numpy(compensation(metric))) <= 1e-6)
+    if not case.integer_state:
+        assert np.all(np.abs(to_numpy(compensation(metric))) <= 1e-6)
 
 
 @portable_only

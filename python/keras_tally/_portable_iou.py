@@ -1,4 +1,4 @@
-"""Per-class counts in Keras's own operations: what Keras has no metric for."""
+"""IoU in Keras's own operations, where Keras itself has no metric that does it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from typing import Any
 import keras
 
 from keras_tally._registration import KERAS_CLASSES
+
+
+class ClassesOnAnyAxis(KERAS_CLASSES["IoU"]):  # type: ignore[misc]
+    """Keras's IoU, whose `result()` takes the axis of the inputs for its own."""
+
+    def result(self) -> Any:
+        """Return the mean over target classes that occur."""
+        axis, self.axis = self.axis, -1
+        try:
+            return super().result()
+        finally:
+            self.axis = axis
 
 
 class PerClassIoU(KERAS_CLASSES["IoU"]):  # type: ignore[misc]

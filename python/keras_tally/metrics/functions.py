@@ -383,13 +383,16 @@ def categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
 )
 def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
     keras_function = keras.metrics.sparse_categorical_accuracy
-    return _values(
+    values = _values(
         "sparse_categorical_hit",
         keras_function,
         y_true,
         y_pred,
         dtype=keras.config.floatx(),
     )
+    if len(values.shape) > 1 and values.shape[-1] == 1:
+        values = keras.ops.squeeze(values, -1)  # as Keras does
+    return values
 
 
 def _within_classes(kernel: str) -> bool:

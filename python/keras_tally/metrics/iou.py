@@ -103,14 +103,14 @@ class _IoUBase(PairMetric):
         return ()
 
     def _keras_twin(self) -> keras.metrics.Metric:
-        if not self.per_class_counts:
+        if not self.per_class_counts and self.axis in (-1, 0):
             return super()._keras_twin()
-        from keras_tally._portable_iou import PerClassIoU
+        from keras_tally._portable_iou import ClassesOnAnyAxis, PerClassIoU
 
         names = ("num_classes", "target_class_ids", "ignore_class", "sparse_y_true")
         names += ("sparse_y_pred", "axis", "name")
-        config = {name: getattr(self, name) for name in names}
-        return self._as_twin(PerClassIoU, config)
+        twin = PerClassIoU if self.per_class_counts else ClassesOnAnyAxis
+        return self._as_twin(twin, {name: getattr(self, name) for name in names})
 
     def _config_of(self, *names: str) -> dict[str, Any]:
         # `per_class_counts` is ours alone: without it, Keras can read the config.
