@@ -25,17 +25,19 @@ enum RowNeeds : unsigned {
   kFocalLoss = 1u << 11,     // kDenseLogLoss, its terms scaled by alpha (1 - p)^gamma
 };
 
+// Only what a definition needs is filled in.
 struct RowStats {
-  double label = 0;  // as given, or the argmax of y_true's row
-  bool true_is_argmax = false;
-  double rank = 0;
-  double log_loss = 0;
-  bool true_is_nan = false;
-  bool found = false;
+  double label;  // as given, or the argmax of y_true's row
+  bool true_is_argmax;
+  double rank;
+  double log_loss;  // still to be reduced by log_factor log(log_argument)
+  double log_argument, log_factor;
+  bool true_is_nan;
+  bool found;
   // Of the rows of y_true and y_pred together.
-  double true_square = 0, pred_square = 0, product = 0;
-  double mean_difference = 0, true_variance = 0, pred_variance = 0, covariance = 0;
-  double inside = 0, outside = 0;
+  double true_square, pred_square, product;
+  double mean_difference, true_variance, pred_variance, covariance;
+  double inside, outside;
 };
 
 struct CategoricalHit {

@@ -10,12 +10,12 @@
 
 namespace kt::KT_LEVEL {
 
-template <class Def>
+template <class Def, bool kPlainFloat32>
 KT_HOST_DEVICE void add_columns(F64 t, F64 p, F64 w, I64 in, std::int64_t stride, double* sums) {
   constexpr int kCount = Def::kSums + Def::kLow;
   F64 before[kCount], after[kCount];
   for (int k = 0; k < kCount; ++k) before[k] = after[k] = load_double(sums + k * stride);
-  Def::add(t, p, w, after);
+  Def::template add<kPlainFloat32>(t, p, w, after);
   for (int k = 0; k < kCount; ++k) store_double(sums + k * stride, in ? after[k] : before[k]);
 }
 
@@ -31,12 +31,13 @@ void columns_block(const T* y_true, const T* y_pred, const double* weight, std::
     double* at = sums;
     if (weight == nullptr) {
       for (; i + kL <= end; i += kL, at += kL) {
-        add_columns<Def>(load_double(y_true + i), load_double(y_pred + i), one, all, stride, at);
+        add_columns<Def, std::is_same_v<T, float>>(load_double(y_true + i), load_double(y_pred + i),
+                                                   one, all, stride, at);
       }
     } else {
       for (; i + kL <= end; i += kL, at += kL) {
-        add_columns<Def>(load_double(y_true + i), load_double(y_pred + i), load_double(weight + i),
-                         all, stride, at);
+        add_columns<Def, false>(load_double(y_true + i), load_double(y_pred + i),
+                                load_double(weight + i), all, stride, at);
       }
     }
     if (i == end) continue;
@@ -46,8 +47,8 @@ void columns_block(const T* y_true, const T* y_pred, const double* weight, std::
     std::memcpy(t, y_true + i, left * sizeof(T));
     std::memcpy(p, y_pred + i, left * sizeof(T));
     if (weight != nullptr) std::memcpy(w, weight + i, left * sizeof(double));
-    add_columns<Def>(load_double(t), load_double(p), load_double(w), lanes_below(end - i), stride,
-                     at);
+    add_columns<Def, false>(load_double(t), load_double(p), load_double(w), lanes_below(end - i),
+                            stride, at);
   }
 }
 
@@ -80,20 +81,25 @@ void hits(const T* scores, std::int64_t rows, std::int64_t columns, const Params
     for (std::int64_t i = 0; i < rows * columns; ++i) out[i] = scores[i] > threshold ? T{1} : T{0};
     return;
   }
+  using V = Vec<T>;
   constexpr T kNoScore = static_cast<T>(1e-9);
   for (std::int64_t r = 0; r < rows; ++r) {
     const T* row = scores + r * columns;
-    T largest;
-    bool has_nan = false;
-    if (columns < kLanes<T>) {
-      largest = row[0];
-      for (std::int64_t c = 0; c < columns; ++c) {
-        has_nan |= row[c] != row[c];
-        largest = larger(row[c], largest);
-      }
-    } else {
-      largest = row_max(row, columns, &has_nan);
+    if (columns <= kLanes<T>) {
+      const std::int64_t left = (rows - r) * columns;
+      const auto in_row = lane_numbers(V{}) < static_cast<Index<V>>(columns);
+      const T lowest = static_cast<T>(-__builtin_inf());
+      const V v = left >= kLanes<T> ? (in_row ? load<V>(row) : V{} + lowest)
+                                    : load_tail<T>(row, columns, lowest);
+      const auto largest_here = (v >= max_lane(v)) & (absolute(v) > kNoScore);
+      // NaN in the row: nothing is the largest.
+      const V hit = any_lane(v != v) ? V{} : (largest_here ? constant<V>(1) : V{});
+      const std::size_t size = static_cast<std::size_t>(left < kLanes<T> ? columns : kLanes<T>);
+      std::memcpy(out + r * columns, &hit, size * sizeof(T));  // the next row comes over it
+      continue;
     }
+    bool has_nan = false;
+    T largest = row_max(row, columns, &has_nan);
     if (has_nan) largest = static_cast<T>(__builtin_inf()) - static_cast<T>(__builtin_inf());
     T* to = out + r * columns;
     for (std::int64_t c = 0; c < columns; ++c) {

@@ -139,8 +139,12 @@ struct Level {
   void (*argmax_float64)(const Rows& rows, double* indices);
   // The cells that pairs of class ids go to (`pairs.size()`: to none); by class
   // there are two for each pair, in two runs of n.
-  void (*class_cells)(const double* labels, const double* predicted, std::int64_t n,
-                      const ClassPairs& pairs, std::int64_t* cells);
+  void (*class_cells_float64)(const double* labels, const double* predicted, std::int64_t n,
+                              const ClassPairs& pairs, std::int64_t* cells);
+  void (*class_cells_int32)(const std::int32_t* labels, const std::int32_t* predicted,
+                            std::int64_t n, const ClassPairs& pairs, std::int64_t* cells);
+  void (*class_cells_int64)(const std::int64_t* labels, const std::int64_t* predicted,
+                            std::int64_t n, const ClassPairs& pairs, std::int64_t* cells);
   // Converts n elements, `stride` apart, to float or double.
   void (*to_float32)(const char* data, DType dtype, std::int64_t stride, std::int64_t n,
                      float* out);

@@ -179,22 +179,22 @@ double log_sum_exp(const T* x, std::int64_t n, double shift) {
 }
 
 template <class T>
-double row_sum(const T* x, std::int64_t n) {
-  F64 acc[2] = {};
-  int a = 0;
-  for (std::int64_t i = 0; i < n; i += kLanes<double>, a ^= 1) {
-    T buffer[kLanes<double>] = {};
+KT_HOST_DEVICE double row_sum(const T* x, std::int64_t n, std::int64_t readable) {
+  constexpr int kL = kLanes<double>;
+  F64 acc = {};
+  std::int64_t i = 0;
+  for (; i + kL <= n; i += kL) acc += load_double(x + i);
+  if (i < n) {
+    T buffer[kL] = {};
     const T* from = x + i;
-    if (i + kLanes<double> > n) {
+    if (i + kL > readable) {
       std::memcpy(buffer, from, static_cast<std::size_t>(n - i) * sizeof(T));
       from = buffer;
     }
-    acc[a] += load_double(from);
+    acc += lanes_below(n - i) ? load_double(from) : F64{};
   }
-  return sum_lanes(acc[0] + acc[1]);
+  return sum_lanes(acc);
 }
-
-KT_HOST_DEVICE double log_one(double x) { return log_of(F64{} + x)[0]; }
 
 // What must be subtracted from a logit to get its log-probability.
 template <class T>
@@ -206,11 +206,86 @@ double log_normaliser(const T* x, std::int64_t n) {
 }
 
 template <class T>
-double sparse_log_loss(const T* x, std::int64_t n, std::int64_t label, const Params& params) {
+struct OneRow {
+  const T* scores;
+  std::int64_t readable;
+  const T* targets;
+  std::int64_t targets_readable;
+  double label;
+};
+
+// log_loss = log_loss - log_factor log(log_argument), for eight rows.
+KT_HOST_DEVICE void add_logarithms(RowStats* stats) {
+  constexpr int kL = kLanes<double>;
+  double argument[kL], factor[kL], loss[kL];
+  for (int i = 0; i < kL; ++i) {
+    argument[i] = stats[i].log_argument;
+    factor[i] = stats[i].log_factor;
+    loss[i] = stats[i].log_loss;
+  }
+  const F64 f = load_double(factor);
+  const F64 term = f * log_of(load_double(argument));
+  store_double(loss, load_double(loss) - (f == 0.0 ? F64{} : term));
+  for (int i = 0; i < kL; ++i) stats[i].log_loss = loss[i];
+}
+
+template <class T>
+void sparse_log_loss(const T* x, std::int64_t n, std::int64_t readable, std::int64_t label,
+                     const Params& params, RowStats* stats) {
   const double score = static_cast<double>(x[label]);
-  if (params.from_logits) return log_normaliser(x, n) - score;
-  const double p = score / row_sum(x, n);
-  return -log_one(clamp(p, params.lowest, params.highest));
+  if (params.from_logits) {
+    stats->log_loss = log_normaliser(x, n) - score;
+    return;
+  }
+  stats->log_argument = clamp(score / row_sum(x, n, readable), params.lowest, params.highest);
+  stats->log_factor = 1.0;
+}
+
+// Calls each(t, p, lanes that count) over two rows, eight elements at a time;
+// the lanes that do not count hold numbers of no meaning.
+template <class T, class Each>
+KT_HOST_DEVICE void for_pairs(const T* t, std::int64_t t_readable, const T* p,
+                              std::int64_t p_readable, std::int64_t n, Each&& each) {
+  constexpr int kL = kLanes<double>;
+  std::int64_t i = 0;
+  for (; i + kL <= n; i += kL) each(load_double(t + i), load_double(p + i), I64{} - 1);
+  if (i == n) return;
+  const auto mask = lanes_below(n - i);
+  if (i + kL <= t_readable && i + kL <= p_readable) {
+    each(load_double(t + i), load_double(p + i), mask);
+    return;
+  }
+  T t_rest[kL] = {}, p_rest[kL] = {};
+  std::memcpy(t_rest, t + i, static_cast<std::size_t>(n - i) * sizeof(T));
+  std::memcpy(p_rest, p + i, static_cast<std::size_t>(n - i) * sizeof(T));
+  each(load_double(t_rest), load_double(p_rest), mask);
+}
+
+// Of a row with one target other than 0, one probability is looked at; false where
+// the row is not of that kind.
+template <class T>
+KT_HOST_DEVICE bool one_hot_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params,
+                                     RowStats* stats) {
+  using V = Vec<T>;
+  constexpr int kL = kLanes<T>;
+  if (params.from_logits || params.label_smoothing != 0.0) return false;
+  std::int64_t hot = -1;
+  for (std::int64_t i = 0; i < n; i += kL) {
+    const std::int64_t left = n - i;
+    const V t = i + kL <= row.targets_readable ? load<V>(row.targets + i)
+                                               : load_tail<T>(row.targets + i, left, T{0});
+    const unsigned in_row = left >= kL ? ~0u : (1u << left) - 1u;
+    const unsigned found = lane_bits(t != V{}) & in_row;
+    if (found == 0) continue;
+    if (hot >= 0 || (found & (found - 1)) != 0) return false;
+    hot = i + __builtin_ctz(found);
+  }
+  const double total = row_sum(row.scores, n, row.readable);
+  if (hot < 0 || total - total != 0.0) return false;
+  const double p = static_cast<double>(row.scores[hot]) / total;
+  stats->log_argument = clamp(p, params.lowest, params.highest);
+  stats->log_factor = static_cast<double>(row.targets[hot]);
+  return true;
 }
 
 // With kFocal each term is scaled by alpha (1 - p)^gamma.
@@ -219,7 +294,7 @@ double dense_log_loss(const T* x, const T* targets, std::int64_t n, const Params
   const double smoothing = params.label_smoothing;
   const double floor = smoothing / static_cast<double>(n);
   const double shift = params.from_logits ? log_normaliser(x, n) : 0.0;
-  const double sum = params.from_logits ? 1.0 : row_sum(x, n);
+  const double sum = params.from_logits ? 1.0 : row_sum(x, n, n);
   const bool finite = sum - sum == 0.0;
   F64 acc = {};
   for (std::int64_t i = 0; i < n; i += kLanes<double>) {
@@ -251,26 +326,6 @@ double dense_log_loss(const T* x, const T* targets, std::int64_t n, const Params
   return -sum_lanes(acc);
 }
 
-// Calls each(t, p, lanes that count) over two rows, eight elements at a time;
-// the lanes that do not count hold numbers of no meaning.
-template <class T, class Each>
-KT_HOST_DEVICE void for_pairs(const T* t, std::int64_t t_readable, const T* p,
-                              std::int64_t p_readable, std::int64_t n, Each&& each) {
-  constexpr int kL = kLanes<double>;
-  std::int64_t i = 0;
-  for (; i + kL <= n; i += kL) each(load_double(t + i), load_double(p + i), I64{} - 1);
-  if (i == n) return;
-  const auto mask = lanes_below(n - i);
-  if (i + kL <= t_readable && i + kL <= p_readable) {
-    each(load_double(t + i), load_double(p + i), mask);
-    return;
-  }
-  T t_rest[kL] = {}, p_rest[kL] = {};
-  std::memcpy(t_rest, t + i, static_cast<std::size_t>(n - i) * sizeof(T));
-  std::memcpy(p_rest, p + i, static_cast<std::size_t>(n - i) * sizeof(T));
-  each(load_double(t_rest), load_double(p_rest), mask);
-}
-
 template <unsigned kNeeds, class T>
 KT_HOST_DEVICE void compare_rows(const T* t, std::int64_t t_readable, const T* p,
                                  std::int64_t p_readable, std::int64_t n, RowStats* stats) {
@@ -283,9 +338,11 @@ KT_HOST_DEVICE void compare_rows(const T* t, std::int64_t t_readable, const T* p
       pp += in ? b * b : zero;
       tp += in ? a * b : zero;
     });
-    stats->true_square = sum_lanes(tt);
-    stats->pred_square = sum_lanes(pp);
-    stats->product = sum_lanes(tp);
+    double sums[3];
+    sum_lanes(tt, pp, tp, sums);
+    stats->true_square = sums[0];
+    stats->pred_square = sums[1];
+    stats->product = sums[2];
   }
   if constexpr ((kNeeds & kMoments) != 0) {
     // Distances from the first element: rows of equal values have no variance,
@@ -297,7 +354,9 @@ KT_HOST_DEVICE void compare_rows(const T* t, std::int64_t t_readable, const T* p
       t_sum += in ? a - t0 : zero;
       p_sum += in ? b - p0 : zero;
     });
-    const double t_mean = sum_lanes(t_sum) / size, p_mean = sum_lanes(p_sum) / size;
+    double sums[3];
+    sum_lanes(t_sum, p_sum, zero, sums);
+    const double t_mean = sums[0] * (1.0 / size), p_mean = sums[1] * (1.0 / size);
     F64 tt = {}, pp = {}, tp = {};
     pairs([&](F64 a, F64 b, I64 in) {
       const F64 u = in ? (a - t0) - t_mean : zero, v = in ? (b - p0) - p_mean : zero;
@@ -306,9 +365,10 @@ KT_HOST_DEVICE void compare_rows(const T* t, std::int64_t t_readable, const T* p
       tp += u * v;
     });
     stats->mean_difference = (t0 - p0) + (t_mean - p_mean);
-    stats->true_variance = sum_lanes(tt) / size;
-    stats->pred_variance = sum_lanes(pp) / size;
-    stats->covariance = sum_lanes(tp) / size;
+    sum_lanes(tt, pp, tp, sums);
+    stats->true_variance = sums[0] * (1.0 / size);
+    stats->pred_variance = sums[1] * (1.0 / size);
+    stats->covariance = sums[2] * (1.0 / size);
   }
   if constexpr ((kNeeds & kHingeTerms) != 0) {
     const F64 lowest = zero - kInfinity;
@@ -327,75 +387,88 @@ KT_HOST_DEVICE std::int64_t to_index(double label) {
   return label > -9.2e18 && label < 9.2e18 ? static_cast<std::int64_t>(label) : -1;
 }
 
-template <class T>
-struct OneRow {
-  const T* scores;
-  std::int64_t readable;
-  const T* targets;
-  std::int64_t targets_readable;
-  double label;
-};
-
+// The statistics of one row; false where its label cannot be used.
 template <class Def, class T>
-KT_HOST_DEVICE double row_value(const OneRow<T>& row, const Rows& rows, const Params& params,
-                                bool* bad_label) {
+KT_HOST_DEVICE bool row_stats(const OneRow<T>& row, const Rows& rows, const Params& params,
+                              RowStats* stats) {
   const T* scores = row.scores;
   const std::int64_t n = rows.classes;
-  RowStats stats;
-  stats.label = row.label;
+  stats->label = row.label;
   if constexpr ((Def::kNeeds & kTrueArgmax) != 0) {
-    stats.label =
+    stats->label =
         static_cast<double>(row_argmax(row.targets, rows.targets_size, row.targets_readable));
   }
-  const std::int64_t index = to_index(stats.label);
+  const std::int64_t index = to_index(stats->label);
   if constexpr ((Def::kNeeds & (kLabelInRange | kRankOfTrue)) != 0) {
-    if (index < 0 || index >= n) {
-      *bad_label = true;
-      return 0.0;
-    }
+    if (index < 0 || index >= n) return false;
   }
   if constexpr ((Def::kNeeds & kTrueIsArgmax) != 0) {
-    const bool is_class = static_cast<double>(index) == stats.label && index >= 0 && index < n;
-    stats.true_is_argmax = is_class && row_is_argmax(scores, n, index, row.readable);
+    const bool is_class = static_cast<double>(index) == stats->label && index >= 0 && index < n;
+    stats->true_is_argmax = is_class && row_is_argmax(scores, n, index, row.readable);
   }
   if constexpr ((Def::kNeeds & kRankOfTrue) != 0) {
     const T score = scores[index];
-    stats.true_is_nan = score != score;
-    stats.rank = row_rank(scores, n, score);
+    stats->true_is_nan = score != score;
+    stats->rank = row_rank(scores, n, score);
   }
   if constexpr ((Def::kNeeds & kFoundInFirstK) != 0) {
+    stats->found = false;
     const std::int64_t limit = params.k < n ? params.k : n;
     for (std::int64_t i = 0; i < limit; ++i) {
-      stats.found |= static_cast<double>(scores[i]) == stats.label;
+      stats->found |= static_cast<double>(scores[i]) == stats->label;
     }
   }
   if constexpr ((Def::kNeeds & kSparseLogLoss) != 0) {
-    stats.log_loss = sparse_log_loss(scores, n, index, params);
+    sparse_log_loss(scores, n, row.readable, index, params, stats);
   }
-  if constexpr ((Def::kNeeds & (kDenseLogLoss | kFocalLoss)) != 0) {
-    constexpr bool kFocal = (Def::kNeeds & kFocalLoss) != 0;
-    stats.log_loss = dense_log_loss<kFocal>(scores, row.targets, n, params);
+  if constexpr ((Def::kNeeds & kDenseLogLoss) != 0) {
+    if (!one_hot_log_loss(row, n, params, stats)) {
+      stats->log_loss = dense_log_loss<false>(scores, row.targets, n, params);
+    }
   }
-  compare_rows<Def::kNeeds>(row.targets, row.targets_readable, scores, row.readable, n, &stats);
-  return Def::value(stats, params);
+  if constexpr ((Def::kNeeds & kFocalLoss) != 0) {
+    stats->log_loss = dense_log_loss<true>(scores, row.targets, n, params);
+  }
+  compare_rows<Def::kNeeds>(row.targets, row.targets_readable, scores, row.readable, n, stats);
+  return true;
 }
 
+// Logarithms and whatever else a definition does with its statistics are computed
+// for several rows side by side.
 template <class Def, class T>
 std::int64_t rows_block(const Rows& rows, const Params& params, double* values) {
+  constexpr int kSide = 32;
   std::int64_t first_bad = -1;
-  for (std::int64_t r = 0; r < rows.count; ++r) {
-    const double label = rows.labels == nullptr ? 0.0 : rows.labels[r];
-    if (params.has_ignore_class && label == params.ignore_class) {
-      values[r] = 0.0;
-      continue;
+  for (std::int64_t start = 0; start < rows.count; start += kSide) {
+    const int side = static_cast<int>(rows.count - start < kSide ? rows.count - start : kSide);
+    RowStats stats[kSide];  // filled as far as the definition needs them
+    bool skipped[kSide] = {};
+    constexpr bool kLogs = (Def::kNeeds & (kSparseLogLoss | kDenseLogLoss)) != 0;
+    if constexpr (kLogs) {
+      for (RowStats& row : stats) row.log_loss = row.log_factor = 0.0, row.log_argument = 1.0;
     }
-    bool bad_label = false;
-    const std::int64_t offset = r * rows.stride, target_offset = r * rows.targets_stride;
-    const OneRow<T> row = {static_cast<const T*>(rows.scores) + offset, rows.readable - offset,
-                           static_cast<const T*>(rows.targets) + target_offset,
-                           rows.targets_readable - target_offset, label};
-    values[r] = row_value<Def>(row, rows, params, &bad_label);
-    if (bad_label && first_bad < 0) first_bad = r;
+    for (int i = 0; i < side; ++i) {
+      const std::int64_t r = start + i;
+      const double label = rows.labels == nullptr ? 0.0 : rows.labels[r];
+      if (params.has_ignore_class && label == params.ignore_class) {
+        skipped[i] = true;
+        continue;
+      }
+      const std::int64_t offset = r * rows.stride, target_offset = r * rows.targets_stride;
+      const OneRow<T> row = {static_cast<const T*>(rows.scores) + offset, rows.readable - offset,
+                             static_cast<const T*>(rows.targets) + target_offset,
+                             rows.targets_readable - target_offset, label};
+      if (!row_stats<Def>(row, rows, params, &stats[i])) {
+        skipped[i] = true;
+        if (first_bad < 0) first_bad = r;
+      }
+    }
+    if constexpr (kLogs) {
+      for (int i = 0; i < side; i += kLanes<double>) add_logarithms(stats + i);
+    }
+    for (int i = 0; i < side; ++i) {
+      values[start + i] = skipped[i] ? 0.0 : Def::value(stats[i], params);
+    }
   }
   return first_bad;
 }

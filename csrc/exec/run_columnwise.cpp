@@ -58,6 +58,7 @@ class Columnwise {
     const std::int64_t group = std::max<std::int64_t>(1, kElements / columns_);
     const std::int64_t most = std::min(group, end - begin) * columns_;
     Buffer<T, kElements> true_buffer(most), pred_buffer(most);
+    Buffer<T, kElements> hit_buffer(blocks_.counts_hits ? most : 0);
     Buffer<double, kElements> weight_buffer(job_.weight == nullptr ? 0 : most);
     Buffer<double, 2048> lanes;
     lanes.clear((blocks_.sums + blocks_.low) * stride_);
@@ -72,8 +73,8 @@ class Columnwise {
                                                     : fetch(level_, walk_, 2, *job_.weight, start,
                                                             n, weight_buffer.data());
       if (blocks_.counts_hits) {
-        hits(y_pred, rows, pred_buffer.data());
-        y_pred = pred_buffer.data();
+        hits(y_pred, rows, hit_buffer.data());
+        y_pred = hit_buffer.data();
       }
       add(y_true, y_pred, weight, n, lanes.data());
     }

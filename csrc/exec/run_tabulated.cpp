@@ -88,12 +88,21 @@ class Tabulated {
   }
 
  private:
-  // Calls each(start, n, cells, number of cells) block by block.
+  // Calls each(start, n, cells, runs of n cells) block by block.
   template <class Each>
   void blocks(std::int64_t begin, std::int64_t end, Each&& each) const {
+    std::int64_t cells[2 * kBlock];
+    const int runs = job_.pairs.by_class ? 2 : 1;
+    if (in_place(DType::Int64)) {
+      integer_blocks(begin, end, level_.class_cells_int64, cells, runs, each);
+      return;
+    }
+    if (in_place(DType::Int32)) {
+      integer_blocks(begin, end, level_.class_cells_int32, cells, runs, each);
+      return;
+    }
     alignas(64) double label_buffer[kBlock];
     alignas(64) double predicted_buffer[kBlock];
-    std::int64_t cells[2 * kBlock];
     IdReader labels(level_, job_.labels), predicted(level_, job_.predicted);
     for (std::int64_t start = begin; start < end; start += kBlock) {
       const std::int64_t n = std::min(kBlock, end - start);
@@ -105,8 +114,29 @@ class Tabulated {
         }
         p = predicted_buffer;
       }
-      level_.class_cells(t, p, n, job_.pairs, cells);
-      each(start, n, cells, job_.pairs.by_class ? 2 : 1);
+      level_.class_cells_float64(t, p, n, job_.pairs, cells);
+      each(start, n, cells, runs);
+    }
+  }
+
+  bool in_place(DType dtype) const {
+    const auto fits = [&](const ClassIds& ids) {
+      return !ids.dense && ids.view.dtype == dtype && ids.view.contiguous();
+    };
+    return !job_.has_threshold && fits(job_.labels) && fits(job_.predicted);
+  }
+
+  template <class T, class Each>
+  void integer_blocks(std::int64_t begin, std::int64_t end,
+                      void (*cells_of)(const T*, const T*, std::int64_t, const ClassPairs&,
+                                       std::int64_t*),
+                      std::int64_t* cells, int runs, Each&& each) const {
+    const T* labels = reinterpret_cast<const T*>(job_.labels.view.data);
+    const T* predicted = reinterpret_cast<const T*>(job_.predicted.view.data);
+    for (std::int64_t start = begin; start < end; start += kBlock) {
+      const std::int64_t n = std::min(kBlock, end - start);
+      cells_of(labels + start, predicted + start, n, job_.pairs, cells);
+      each(start, n, cells, runs);
     }
   }
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -28,6 +28,10 @@ struct ScalarOf<F32> {
 template <>
 struct ScalarOf<F64> {
   using type = double;
+};
+template <>
+struct ScalarOf<I64> {
+  using type = std::int64_t;
 };
 template <>
 struct BitsOf<F64> {
@@ -130,28 +134,36 @@ struct Lanes<F32> {
   KT_HOST_DEVICE static bool all(I32 condition) { return !any_lane(~condition); }
 };
 
-// The number of the first lane that is true in a comparison; some lane is.
+// One bit for each lane of a comparison, the first lane's lowest.
 template <class M>
-KT_HOST_DEVICE int first_lane(M mask) {
+KT_HOST_DEVICE unsigned lane_bits(M mask) {
+  constexpr bool kNarrow = std::is_same_v<M, I32>;
 #if defined(__AVX512DQ__)
   __m512i all;
   std::memcpy(&all, &mask, sizeof(all));
-  if constexpr (std::is_same_v<M, I32>) return __builtin_ctz(_mm512_movepi32_mask(all));
-  return __builtin_ctz(_mm512_movepi64_mask(all));
-#elif defined(__AVX2__)
-  __m256i half[2];
-  std::memcpy(half, &mask, sizeof(half));
-  if constexpr (std::is_same_v<M, I32>) {
-    const int low = _mm256_movemask_ps(_mm256_castsi256_ps(half[0]));
-    return __builtin_ctz(low | _mm256_movemask_ps(_mm256_castsi256_ps(half[1])) << 8);
+  if constexpr (kNarrow) return _mm512_movepi32_mask(all);
+  return _mm512_movepi64_mask(all);
+#elif defined(__SSE2__)
+  __m128i quarter[4];
+  std::memcpy(quarter, &mask, sizeof(quarter));
+  unsigned bits = 0;
+  for (int q = 0; q < 4; ++q) {
+    const int found = kNarrow ? _mm_movemask_ps(_mm_castsi128_ps(quarter[q]))
+                              : _mm_movemask_pd(_mm_castsi128_pd(quarter[q]));
+    bits |= static_cast<unsigned>(found) << (q * (kNarrow ? 4 : 2));
   }
-  const int low = _mm256_movemask_pd(_mm256_castsi256_pd(half[0]));
-  return __builtin_ctz(low | _mm256_movemask_pd(_mm256_castsi256_pd(half[1])) << 4);
+  return bits;
 #else
-  int lane = 0;
-  while (mask[lane] == 0) ++lane;
-  return lane;
+  unsigned bits = 0;
+  for (int lane = 0; lane < (kNarrow ? 16 : 8); ++lane) bits |= mask[lane] != 0 ? 1u << lane : 0u;
+  return bits;
 #endif
+}
+
+// The number of the first lane that is true; some lane is.
+template <class M>
+KT_HOST_DEVICE int first_lane(M mask) {
+  return __builtin_ctz(lane_bits(mask));
 }
 
 template <class T>
@@ -176,6 +188,25 @@ KT_HOST_DEVICE double max_lane(F64 x) {
 // The lanes added up in a fixed tree.
 KT_HOST_DEVICE double sum_lanes(F64 x) {
   return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+}
+// Three of them at once, for the price of little more than one.
+KT_HOST_DEVICE void sum_lanes(F64 a, F64 b, F64 c, double* sums) {
+  typedef double Half __attribute__((vector_size(32)));
+  typedef std::int64_t Order __attribute__((vector_size(32)));
+  const F64 all[3] = {a, b, c};
+  Half folded[3];
+  for (int i = 0; i < 3; ++i) {
+    Half half[2];
+    std::memcpy(half, &all[i], sizeof(half));
+    folded[i] = half[0] + half[1];
+  }
+  const Half ab = __builtin_shuffle(folded[0], folded[1], Order{0, 4, 1, 5}) +
+                  __builtin_shuffle(folded[0], folded[1], Order{2, 6, 3, 7});
+  const Half cc = __builtin_shuffle(folded[2], folded[2], Order{0, 0, 1, 1}) +
+                  __builtin_shuffle(folded[2], folded[2], Order{2, 2, 3, 3});
+  sums[0] = ab[0] + ab[2];
+  sums[1] = ab[1] + ab[3];
+  sums[2] = cc[0] + cc[2];
 }
 KT_HOST_DEVICE double sum_lanes(F32 x) {
   double sum = 0;

@@ -35,7 +35,7 @@ __global__ void binned(const float* y_pred, float* out) {
 template <class Def>
 __global__ void columnwise(const double* y_true, const double* y_pred, double* sums) {
   const int i = static_cast<int>(threadIdx.x);
-  Def::template add<double>(y_true[i], y_pred[i], 1.0, sums + i * Def::kSums);
+  Def::template add<true>(y_true[i], y_pred[i], 1.0, sums + i * Def::kSums);
 }
 
 __global__ void tabulated(const double* labels, const double* predicted, std::int64_t* cells) {
