@@ -162,12 +162,15 @@ def interleaved(cases: Sequence[Case], rounds: int, sample_s: float) -> None:
 
     Each sample is as many calls as fill ``sample_s`` seconds, after one untimed call
     that brings code and data back into the caches; with ``sample_s`` 0 it is one call
-    and nothing else. The order rotates from round to round.
+    and nothing else. The order rotates from round to round. What the caller has
+    frozen (``gc.freeze``) stays so, which saves the search through it.
     """
     warm = sample_s > 0
     enabled = gc.isenabled()
     gc.collect()
-    gc.freeze()  # collections between the rounds pass over what exists now
+    freezes = gc.get_freeze_count() == 0
+    if freezes:
+        gc.freeze()  # collections between the rounds pass over what exists now
     gc.disable()
     try:
         for case in cases:
@@ -189,7 +192,8 @@ def interleaved(cases: Sequence[Case], rounds: int, sample_s: float) -> None:
                 case.samples.append(case.sample(warm) / case.calls)
             gc.collect()
     finally:
-        gc.unfreeze()
+        if freezes:
+            gc.unfreeze()
         if enabled:
             gc.enable()
 

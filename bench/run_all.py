@@ -1,6 +1,6 @@
 """Every benchmark in turn, then the summary and the README's tables: `make bench`.
 
-    python bench/run_all.py               # all of them, about ten minutes
+    python bench/run_all.py               # all of them, about a quarter of an hour
     python bench/run_all.py latency fit   # only these
     python bench/run_all.py --readme      # measure nothing
 
@@ -22,7 +22,7 @@ from harness import RESULTS, provenance, say, shown, table, target_table
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-SCRIPTS = ("latency", "throughput", "fit", "accuracy", "import_time")
+SCRIPTS = ("latency", "throughput", "all_classes", "fit", "accuracy", "import_time")
 SHOWN = (
     "BinaryAccuracy",
     "SparseCategoricalAccuracy",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -87,6 +88,48 @@ def values(n: int, width: int = 1) -> Data:
     """Plain values, for aggregations (passed as the only argument)."""
     y, _ = regression(n, width).keras
     return Data((y, y), (y.reshape(-1), y.reshape(-1)))
+
+
+def pair(y: torch.Tensor, p: torch.Tensor) -> Data:
+    """Data of a metric that is measured against Keras alone."""
+    return Data((y, p), (p, y))
+
+
+def regression_rows(n: int, width: int) -> Data:
+    """``n`` rows of values and predictions of them."""
+    return regression(n * width, width)
+
+
+def positive(n: int) -> Data:
+    """Values above zero, and predictions of them."""
+    y, p = regression(n).keras
+    return pair(y.exp(), p.exp())
+
+
+def signs(n: int) -> Data:
+    """Labels -1 and 1, and scores between them."""
+    y, p = binary(n).keras
+    return pair(2 * y - 1, 2 * p - 1)
+
+
+def distributions(n: int) -> Data:
+    """Rows of probabilities on both sides."""
+    p = sparse(n).keras[1]
+    return pair(p.roll(1, 0), p)
+
+
+def ids(n: int, classes: int = CLASSES) -> Data:
+    """Class numbers on both sides (int64), most of them equal."""
+    rng = np.random.default_rng(10)
+    y = rng.integers(0, classes, n)
+    p = np.where(rng.random(n) < 0.7, y, rng.integers(0, classes, n))
+    return pair(torch.from_numpy(y), torch.from_numpy(p))
+
+
+def float_ids(n: int) -> Data:
+    """Class numbers as a model's float32 column."""
+    y, p = ids(n).keras
+    return pair(y.float()[:, None], p.float()[:, None])
 
 
 @dataclass(frozen=True)
@@ -224,3 +267,63 @@ SUBJECTS = [
     ),
 ]
 BY_NAME = {s.name: s for s in SUBJECTS}
+
+# The other classes of keras.metrics, for all_classes.py.
+MORE = [
+    Subject("Accuracy", float_ids, lambda m: m.Accuracy()),
+    Subject("TrueNegatives", binary, lambda m: m.TrueNegatives()),
+    Subject("FalsePositives", binary, lambda m: m.FalsePositives()),
+    Subject("FalseNegatives", binary, lambda m: m.FalseNegatives()),
+    Subject("PrecisionAtRecall", binary, lambda m: m.PrecisionAtRecall(0.5)),
+    Subject("RecallAtPrecision", binary, lambda m: m.RecallAtPrecision(0.5)),
+    Subject(
+        "SensitivityAtSpecificity", binary, lambda m: m.SensitivityAtSpecificity(0.5)
+    ),
+    Subject(
+        "SpecificityAtSensitivity", binary, lambda m: m.SpecificityAtSensitivity(0.5)
+    ),
+    Subject("F1Score", onehot, lambda m: m.F1Score()),
+    Subject("FBetaScore", onehot, lambda m: m.FBetaScore(beta=2.0, threshold=0.3)),
+    Subject("Hinge", signs, lambda m: m.Hinge()),
+    Subject("SquaredHinge", signs, lambda m: m.SquaredHinge()),
+    Subject("CategoricalHinge", onehot, lambda m: m.CategoricalHinge()),
+    Subject("KLDivergence", distributions, lambda m: m.KLDivergence()),
+    Subject("Poisson", positive, lambda m: m.Poisson()),
+    Subject("LogCoshError", regression, lambda m: m.LogCoshError()),
+    Subject(
+        "MeanAbsolutePercentageError",
+        positive,
+        lambda m: m.MeanAbsolutePercentageError(),
+    ),
+    Subject(
+        "MeanSquaredLogarithmicError",
+        positive,
+        lambda m: m.MeanSquaredLogarithmicError(),
+    ),
+    Subject(
+        "MeanMetricWrapper",
+        regression,
+        lambda m: m.MeanMetricWrapper(m.mean_squared_error),
+    ),
+    Subject("R2Score", partial(regression_rows, width=10), lambda m: m.R2Score()),
+    Subject(
+        "CosineSimilarity",
+        partial(regression_rows, width=100),
+        lambda m: m.CosineSimilarity(),
+    ),
+    Subject(
+        "PearsonCorrelation",
+        partial(regression_rows, width=100),
+        lambda m: m.PearsonCorrelation(),
+    ),
+    Subject(
+        "ConcordanceCorrelation",
+        partial(regression_rows, width=100),
+        lambda m: m.ConcordanceCorrelation(),
+    ),
+    Subject("BinaryIoU", binary, lambda m: m.BinaryIoU()),
+    Subject("IoU", ids, lambda m: m.IoU(CLASSES, [0, 3])),
+    Subject("MeanIoU", ids, lambda m: m.MeanIoU(CLASSES)),
+    Subject("OneHotIoU", onehot, lambda m: m.OneHotIoU(CLASSES, [0, 3])),
+    Subject("OneHotMeanIoU", onehot, lambda m: m.OneHotMeanIoU(CLASSES)),
+]
