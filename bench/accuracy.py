@@ -64,7 +64,7 @@ def main() -> None:
     def add(
         case: str, exact: float, kind: str, results: dict[str, Callable[[], Any]]
     ) -> None:
-        say(f"[{len(report.rows) + 1}/10] {case}")
+        say(f"[{len(report.rows) + 1}/12] {case}")
         errors = {}
         for library in LIBRARIES:
             if library in results:
@@ -289,6 +289,36 @@ def main() -> None:
         np.float32
     )
     auc_case("AUC, 200 thresholds: 0.09% positives, small scores", rare, small)
+
+    # 11, 12: what float32 loses before anything is added up
+    size, noise = 100, rng.standard_normal((2, 100_000))
+    y = (10_000 + noise[0]).astype(np.float32)
+    p = (y + 0.5 * noise[1]).astype(np.float32)
+    ty, tp = torch.from_numpy(y), torch.from_numpy(p)
+    y64, p64 = y.astype(np.float64), p.astype(np.float64)
+    mean = math.fsum(y64) / len(y)
+    add(
+        "R2Score: targets near 10,000, batches of 100",
+        1 - math.fsum((y64 - p64) ** 2) / math.fsum((y64 - mean) ** 2),
+        "relative",
+        {name: streamed(m.R2Score(), keras_batches) for name, m in modules.items()}
+        | {
+            "torchmetrics": streamed(torchmetrics.R2Score(), float_batches),
+            "torcheval": streamed(te.R2Score(), float_batches),
+            "sklearn": lambda: sk.r2_score(y, p),
+        },
+    )
+    y = np.zeros(100_000, np.float32)
+    p = (1e-3 * noise[1]).astype(np.float32)
+    ty, tp = torch.from_numpy(y), torch.from_numpy(p)
+    halves = p.astype(np.float64) / 2
+    add(
+        "LogCoshError: errors of about 0.001, batches of 100",
+        math.fsum(np.log1p(2 * np.sinh(halves) ** 2)) / len(p),
+        "relative",
+        {name: streamed(m.LogCoshError(), keras_batches) for name, m in modules.items()}
+        | {"torchmetrics": streamed(torchmetrics.LogCoshError(), float_batches)},
+    )
 
     for row in report.rows:
         if row["kind"] == "count":
