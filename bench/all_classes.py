@@ -189,7 +189,8 @@ def main(effort: Effort) -> None:
         "Results were compared with Keras's before anything was timed.",
         f"`large update` gives the shape of `y_pred`, {effort.elements:,} elements. "
         f"With an asterisk, Keras would take more than {effort.keras_limit_s:.0f} s: "
-        f"it was timed on {FEWER} times fewer rows, and that time multiplied.",
+        f"it was compared and timed on {FEWER} times fewer rows, and that time "
+        "multiplied.",
         "The read loop reads every byte of the labels and predictions once.",
         "`MeanMetricWrapper` is given `mean_squared_error`, each library's own, which "
         "it calls as it would any Python function.",
