@@ -22,6 +22,9 @@ export KERAS_HOME := $(CURDIR)/build/keras
 # Extra arguments: make test PYTEST_ARGS="-k auc -x", make bench BENCH_ARGS="latency fit".
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+# How many processes the tests run in: make test TEST_JOBS=1 for a debugger.
+TEST_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow, where Keras's own operations do the work of the extension.
 PORTABLE_TESTS := tests/test_portable.py tests/test_fit.py tests/test_table.py
@@ -59,13 +62,13 @@ demo: $(VENV)/.built ## Train two small models, our metrics beside Keras's own
 .PHONY: test
 test: $(VENV)/.built ## Run the tests and doctests, on every backend
 	@echo "== tests, torch backend"
-	@KERAS_BACKEND=torch $(BIN)/pytest --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
+	@KERAS_BACKEND=torch $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
 	@echo "== tests, NumPy backend"
-	@KERAS_BACKEND=numpy $(BIN)/pytest --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
+	@KERAS_BACKEND=numpy $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
 	@echo "== tests of the portable road, JAX backend"
-	@KERAS_BACKEND=jax $(BIN)/pytest $(PORTABLE_TESTS) $(PYTEST_ARGS)
+	@KERAS_BACKEND=jax $(PYTEST) $(PORTABLE_TESTS) $(PYTEST_ARGS)
 	@echo "== tests of the portable road, TensorFlow backend"
-	@KERAS_BACKEND=tensorflow $(BIN)/pytest $(PORTABLE_TESTS) $(PYTEST_ARGS)
+	@KERAS_BACKEND=tensorflow $(PYTEST) $(PORTABLE_TESTS) $(PYTEST_ARGS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.built ## Random batches through ours and Keras's metrics, until they differ or you stop it
@@ -97,7 +100,7 @@ wheel: $(VENV)/.deps ## Build the wheel, install it into a clean venv, run the t
 	  echo "== tests of the wheel, $$backend backend"; \
 	  export KERAS_BACKEND=$$backend; \
 	  $(CURDIR)/$(WHEEL_VENV)/bin/python -P -c 'import keras_tally, sys; p = keras_tally.__file__; p.startswith(sys.prefix) or sys.exit(f"these tests would run against {p}, not against the wheel")'; \
-	  $(CURDIR)/$(WHEEL_VENV)/bin/pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) --doctest-modules --pyargs $(CURDIR)/tests keras_tally $(PYTEST_ARGS); \
+	  $(CURDIR)/$(WHEEL_VENV)/bin/pytest -n $(TEST_JOBS) -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) --doctest-modules --pyargs $(CURDIR)/tests keras_tally $(PYTEST_ARGS); \
 	done
 	@ls -l dist
 

@@ -89,11 +89,15 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         """Return a metric of Keras that computes in the dtype of the state."""
         backend = _backends.active()
         twin = twin_class(**{**config, "dtype": backend.state_dtype(self.dtype)})
+        self._prepare_twin(twin)
         if self._keras_build_args and not twin._built:
             twin._build(*self._keras_build_args)
         for variable in twin.variables:
             backend.settle(variable)
         return twin
+
+    def _prepare_twin(self, twin: keras.metrics.Metric) -> None:
+        """Give the twin what its constructor must not make inside a trace."""
 
     def _make_plan(
         self,
@@ -107,7 +111,8 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         backend = _backends.active()
         self._state = tuple(state)
         if not options.get("whole"):
-            largest = max((tuple(v.shape) for v in state), key=math.prod)
+            shapes = (tuple(v.shape) for v in state)
+            largest = max(shapes, key=lambda shape: (math.prod(shape), len(shape)))
             self.compensation = self._add_state(
                 "compensation", (len(state), *largest), state[0].dtype
             )

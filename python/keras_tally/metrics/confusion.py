@@ -17,7 +17,7 @@ from keras.src.metrics.metrics_utils import (
 
 from keras_tally import _backends
 from keras_tally._kernel_metric import LateMetric, PairMetric, Shape
-from keras_tally._registration import register
+from keras_tally._registration import KERAS_CLASSES, register
 
 
 def checked_thresholds(thresholds: Any, default: float = 0.5) -> list[float]:
@@ -753,6 +753,13 @@ class AUC(LateMetric):
             ),
         )
         self._built = True
+
+    def _keras_twin(self) -> keras.metrics.Metric:
+        config = {**AUC.get_config(self), "label_weights": None}
+        return self._as_twin(KERAS_CLASSES["AUC"], config)
+
+    def _prepare_twin(self, twin: keras.metrics.Metric) -> None:
+        twin.label_weights = self.label_weights
 
     def _build_arguments(
         self, y_true_shape: Shape, y_pred_shape: Shape

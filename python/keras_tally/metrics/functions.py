@@ -111,7 +111,11 @@ def _values(
             for x in (y_true, y_pred)
         )
     ):
-        return keras_function(y_true, y_pred, **(keras_arguments or {}))
+        tensors = (
+            x if hasattr(x, "shape") else keras.ops.convert_to_tensor(x)
+            for x in (y_true, y_pred)
+        )
+        return keras_function(*tensors, **(keras_arguments or {}))
     plan = _plan(kernel, tuple(options.items()))
     values = _native.values(plan, y_true, y_pred)
     if values is None:

@@ -297,7 +297,7 @@ class Poisson(KernelMean):
 
     >>> import keras_tally as kt
     >>> m = kt.Poisson()
-    >>> m.update_state([[0, 1], [0, 0]], [[1, 1], [0, 0]])
+    >>> m.update_state([[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]])
     >>> round(float(m.result()), 5)
     0.5
 

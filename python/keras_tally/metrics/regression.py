@@ -270,7 +270,7 @@ class MeanSquaredLogarithmicError(_ErrorMean):
 
     >>> import keras_tally as kt
     >>> m = kt.MeanSquaredLogarithmicError()
-    >>> m.update_state([[0, 1], [0, 0]], [[1, 1], [0, 0]])
+    >>> m.update_state([[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]])
     >>> round(float(m.result()), 5)
     0.12011
 
@@ -310,7 +310,7 @@ class LogCoshError(_ErrorMean):
 
     >>> import keras_tally as kt
     >>> m = kt.LogCoshError()
-    >>> m.update_state([[0, 1], [0, 0]], [[1, 1], [0, 0]])
+    >>> m.update_state([[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]])
     >>> round(float(m.result()), 5)
     0.10845
 
