@@ -69,12 +69,15 @@ std::int64_t row_argmax(const T* x, std::int64_t n, std::int64_t readable) {
     return first_lane(any_lane(nan) ? nan : v == max_lane(v));
   }
   if (n <= 2 * kL) {
-    // Two vectors that may overlap.
+    // Two vectors that may overlap; without branches, since where the largest lies
+    // cannot be predicted.
     const V a = load<V>(x), b = load<V>(x + n - kL);
-    if (any_lane((a != a) | (b != b))) return first_nan(x);
     const T best = max_lane(larger(a, b));
-    const auto hit = a == best;
-    return any_lane(hit) ? first_lane(hit) : n - kL + first_lane(b == best);
+    const auto lanes = [&](auto in_a, auto in_b) {
+      return lane_bits(in_a) | static_cast<std::uint64_t>(lane_bits(in_b)) << (n - kL);
+    };
+    const std::uint64_t nan = lanes(a != a, b != b), hit = lanes(a == best, b == best);
+    return __builtin_ctzll(nan != 0 ? nan : hit);
   }
   bool has_nan = false;
   const T best = row_max(x, n, &has_nan);
