@@ -14,9 +14,11 @@ def _ours(metric: Any) -> Any:
     import keras_tally
 
     name = type(metric).__name__
-    if type(metric) is not KERAS_CLASSES.get(name):
+    keras_class: Any = KERAS_CLASSES.get(name)
+    if not isinstance(metric, keras.metrics.Metric) or type(metric) is not keras_class:
         return metric
-    return getattr(keras_tally, name).from_config(metric.get_config())
+    config: dict[str, Any] = metric.get_config()
+    return getattr(keras_tally, name).from_config(config)
 
 
 def get(identifier: Any) -> Any:

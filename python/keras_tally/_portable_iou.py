@@ -8,20 +8,25 @@ import keras
 
 from keras_tally._registration import KERAS_CLASSES
 
+KerasIoU: Any = KERAS_CLASSES["IoU"]
 
-class ClassesOnAnyAxis(KERAS_CLASSES["IoU"]):  # type: ignore[misc]
+
+class ClassesOnAnyAxis(KerasIoU):  # type: ignore[misc]
     """Keras's IoU, whose `result()` takes the axis of the inputs for its own."""
+
+    axis: int
 
     def result(self) -> Any:
         """Return the mean over target classes that occur."""
-        axis, self.axis = self.axis, -1
+        axis = self.axis
+        self.axis = -1
         try:
             return super().result()
         finally:
             self.axis = axis
 
 
-class PerClassIoU(KERAS_CLASSES["IoU"]):  # type: ignore[misc]
+class PerClassIoU(KerasIoU):  # type: ignore[misc]
     """Keras's IoU with three counts for each class instead of the matrix."""
 
     def add_variable(self, shape: Any, *args: Any, **kwargs: Any) -> Any:

@@ -589,7 +589,11 @@ def sparse_categorical_crossentropy(
     ignore_class: int | None = None,
     axis: int = -1,
 ) -> Any:
-    arguments = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
+    arguments: dict[str, Any] = {
+        "from_logits": from_logits,
+        "ignore_class": ignore_class,
+        "axis": axis,
+    }
     values = _values(
         "sparse_categorical_crossentropy",
         keras.losses.sparse_categorical_crossentropy,

@@ -107,8 +107,15 @@ class _IoUBase(PairMetric):
             return super()._keras_twin()
         from keras_tally._portable_iou import ClassesOnAnyAxis, PerClassIoU
 
-        names = ("num_classes", "target_class_ids", "ignore_class", "sparse_y_true")
-        names += ("sparse_y_pred", "axis", "name")
+        names = (
+            "num_classes",
+            "target_class_ids",
+            "ignore_class",
+            "sparse_y_true",
+            "sparse_y_pred",
+            "axis",
+            "name",
+        )
         twin = PerClassIoU if self.per_class_counts else ClassesOnAnyAxis
         return self._as_twin(twin, {name: getattr(self, name) for name in names})
 
