@@ -132,9 +132,14 @@ bool row_is_argmax(const T* x, std::int64_t n, std::int64_t index, std::int64_t 
 }
 
 template <class T>
-double row_rank(const T* x, std::int64_t n, T score) {
+double row_rank(const T* x, std::int64_t n, std::int64_t readable, T score) {
   using V = Vec<T>;
   constexpr int kL = kLanes<T>;
+  if (n < kL && readable >= kL) {
+    // A short row with others behind it: one vector, of which n lanes count.
+    const unsigned below = lane_bits(load<V>(x) <= V{} + score);
+    return static_cast<double>(__builtin_popcount(~below & ((1u << n) - 1u)));
+  }
   if (n < kL) {
     double above = 0;
     for (std::int64_t i = 0; i < n; ++i) above += x[i] <= score ? 0.0 : 1.0;
@@ -412,7 +417,7 @@ KT_HOST_DEVICE bool row_stats(const OneRow<T>& row, const Rows& rows, const Para
   if constexpr ((Def::kNeeds & kRankOfTrue) != 0) {
     const T score = scores[index];
     stats->true_is_nan = score != score;
-    stats->rank = row_rank(scores, n, score);
+    stats->rank = row_rank(scores, n, row.readable, score);
   }
   if constexpr ((Def::kNeeds & kFoundInFirstK) != 0) {
     stats->found = false;
