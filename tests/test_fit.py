@@ -328,7 +328,7 @@ def test_metrics_are_reset_between_epochs():
 
 
 def no_loss(y_true, y_pred):
-    return keras.ops.zeros(len(y_pred))
+    return keras.ops.zeros(keras.ops.shape(y_pred)[:1])
 
 
 # Elsewhere Keras computes, and every case would be compiled.
@@ -341,7 +341,9 @@ def no_loss(y_true, y_pred):
     ],
     ids=lambda case: case.id,
 )
-@pytest.mark.parametrize("role", ["metrics", "weighted_metrics"])
+@pytest.mark.parametrize(
+    "role", ["metrics", "weighted_metrics"] if IS_TORCH else ["weighted_metrics"]
+)
 def test_every_class_in_evaluate(case, role):
     """A model that predicts its input: every metric gets the data that suits it."""
     batch = case.sample(0, ROWS, weighted=role == "weighted_metrics")
