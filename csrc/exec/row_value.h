@@ -249,17 +249,17 @@ void sparse_log_loss(const T* x, std::int64_t n, std::int64_t readable, std::int
   stats->log_factor = 1.0;
 }
 
-// Calls each(t, p, lanes that count) over two rows, eight elements at a time;
-// the lanes that do not count hold numbers of no meaning.
+// Calls each(t, p, lanes that count) over a row's targets and scores, eight at a
+// time; the lanes that do not count hold numbers of no meaning.
 template <class T, class Each>
-KT_HOST_DEVICE void for_pairs(const T* t, std::int64_t t_readable, const T* p,
-                              std::int64_t p_readable, std::int64_t n, Each&& each) {
+KT_HOST_DEVICE void for_pairs(const OneRow<T>& row, std::int64_t n, Each&& each) {
   constexpr int kL = kLanes<double>;
+  const T *t = row.targets, *p = row.scores;
   std::int64_t i = 0;
   for (; i + kL <= n; i += kL) each(load_double(t + i), load_double(p + i), I64{} - 1);
   if (i == n) return;
   const auto mask = lanes_below(n - i);
-  if (i + kL <= t_readable && i + kL <= p_readable) {
+  if (i + kL <= row.targets_readable && i + kL <= row.readable) {
     each(load_double(t + i), load_double(p + i), mask);
     return;
   }
@@ -298,28 +298,17 @@ KT_HOST_DEVICE bool one_hot_log_loss(const OneRow<T>& row, std::int64_t n, const
 
 // With kFocal each term is scaled by alpha (1 - p)^gamma.
 template <bool kFocal, class T>
-double dense_log_loss(const T* x, const T* targets, std::int64_t n, const Params& params) {
+double dense_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params) {
   const double smoothing = params.label_smoothing;
   const double floor = smoothing / static_cast<double>(n);
-  const double shift = params.from_logits ? log_normaliser(x, n) : 0.0;
-  const double sum = params.from_logits ? 1.0 : row_sum(x, n, n);
+  const double shift = params.from_logits ? log_normaliser(row.scores, n) : 0.0;
+  const double sum = params.from_logits ? 1.0 : row_sum(row.scores, n, row.readable);
   const bool finite = sum - sum == 0.0;
   F64 acc = {};
-  for (std::int64_t i = 0; i < n; i += kLanes<double>) {
-    const std::int64_t left = n - i;
-    T scores[kLanes<double>] = {}, wanted[kLanes<double>] = {};
-    const T* from = x + i;
-    const T* target = targets + i;
-    if (left < kLanes<double>) {
-      std::memcpy(scores, from, static_cast<std::size_t>(left) * sizeof(T));
-      std::memcpy(wanted, target, static_cast<std::size_t>(left) * sizeof(T));
-      from = scores;
-      target = wanted;
-    }
-    const F64 v = load_double(from);
-    const F64 t = load_double(target) * (1.0 - smoothing) + floor;
+  for_pairs(row, n, [&](F64 wanted, F64 v, I64 in) {
+    const F64 t = wanted * (1.0 - smoothing) + floor;
     // Of a one-hot row one vector counts; the others would add zeros.
-    if (!params.from_logits && finite && !any_lane(t != 0.0)) continue;
+    if (!params.from_logits && finite && !any_lane(in & (t != 0.0))) return;
     F64 term;
     if constexpr (kFocal) {
       const F64 p =
@@ -329,15 +318,14 @@ double dense_log_loss(const T* x, const T* targets, std::int64_t n, const Params
       term = t * (params.from_logits ? v - shift
                                      : log_of(clamp(v / sum, params.lowest, params.highest)));
     }
-    acc += lanes_below(left) ? term : F64{};
-  }
+    acc += in ? term : F64{};
+  });
   return -sum_lanes(acc);
 }
 
 template <unsigned kNeeds, class T>
-KT_HOST_DEVICE void compare_rows(const T* t, std::int64_t t_readable, const T* p,
-                                 std::int64_t p_readable, std::int64_t n, RowStats* stats) {
-  const auto pairs = [&](auto&& each) { for_pairs(t, t_readable, p, p_readable, n, each); };
+KT_HOST_DEVICE void compare_rows(const OneRow<T>& row, std::int64_t n, RowStats* stats) {
+  const auto pairs = [&](auto&& each) { for_pairs(row, n, each); };
   const F64 zero = {};
   if constexpr ((kNeeds & kDots) != 0) {
     F64 tt = {}, pp = {}, tp = {};
@@ -356,7 +344,8 @@ KT_HOST_DEVICE void compare_rows(const T* t, std::int64_t t_readable, const T* p
     // Distances from the first element: rows of equal values have no variance,
     // and a large mean costs no digits.
     const double size = static_cast<double>(n);
-    const double t0 = static_cast<double>(t[0]), p0 = static_cast<double>(p[0]);
+    const double t0 = static_cast<double>(row.targets[0]);
+    const double p0 = static_cast<double>(row.scores[0]);
     F64 t_sum = {}, p_sum = {};
     pairs([&](F64 a, F64 b, I64 in) {
       t_sum += in ? a - t0 : zero;
@@ -431,13 +420,13 @@ KT_HOST_DEVICE bool row_stats(const OneRow<T>& row, const Rows& rows, const Para
   }
   if constexpr ((Def::kNeeds & kDenseLogLoss) != 0) {
     if (!one_hot_log_loss(row, n, params, stats)) {
-      stats->log_loss = dense_log_loss<false>(scores, row.targets, n, params);
+      stats->log_loss = dense_log_loss<false>(row, n, params);
     }
   }
   if constexpr ((Def::kNeeds & kFocalLoss) != 0) {
-    stats->log_loss = dense_log_loss<true>(scores, row.targets, n, params);
+    stats->log_loss = dense_log_loss<true>(row, n, params);
   }
-  compare_rows<Def::kNeeds>(row.targets, row.targets_readable, scores, row.readable, n, stats);
+  compare_rows<Def::kNeeds>(row, n, stats);
   return true;
 }
 

@@ -79,12 +79,10 @@ class Binned {
     Buffer<double, 1024> partial;
     partial.clear(size_ * chunks.count);
     bool nans[kMaxChunks];
-    auto task = [&](int chunk) {
-      const std::int64_t begin = chunk * chunks.size;
-      nans[chunk] = run_chunk(begin, std::min(n, begin + chunks.size),
-                              partial.data() + chunk * size_, nullptr);
-    };
-    const bool parallel = for_chunks(chunks.count, n >= kParallelThreshold, task);
+    const bool parallel = for_chunks(
+        chunks, n, n >= kParallelThreshold, [&](std::int64_t begin, std::int64_t end, int chunk) {
+          nans[chunk] = run_chunk(begin, end, partial.data() + chunk * size_, nullptr);
+        });
     for (int chunk = 1; chunk < chunks.count; ++chunk) {
       for (std::int64_t i = 0; i < size_; ++i) partial[i] += partial[chunk * size_ + i];
     }

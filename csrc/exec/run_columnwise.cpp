@@ -41,11 +41,11 @@ class Columnwise {
       return false;
     }
     std::vector<double> partial(static_cast<std::size_t>(chunks.count * size));
-    auto task = [&](int chunk) {
-      const std::int64_t begin = chunk * chunks.size;
-      run_chunk(begin, std::min(rows_, begin + chunks.size), partial.data() + chunk * size);
-    };
-    const bool parallel = for_chunks(chunks.count, rows_ * columns_ >= kParallelThreshold, task);
+    const bool parallel =
+        for_chunks(chunks, rows_, rows_ * columns_ >= kParallelThreshold,
+                   [&](std::int64_t begin, std::int64_t end, int chunk) {
+                     run_chunk(begin, end, partial.data() + chunk * size);
+                   });
     // Chunk by chunk, like elements of a run.
     blocks_.fold(by_kind(partial, chunks.count, size).data(), chunks.count * columns_,
                  chunks.count * columns_, columns_, sums->data());

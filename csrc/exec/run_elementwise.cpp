@@ -12,17 +12,8 @@ template <int kCount>
 void fetch_integer_difference(const Walk<kCount>& walk, const View& a, const View& b,
                               std::int64_t start, std::int64_t n, double* difference) {
   std::int64_t left[kBlock], right[kBlock];
-  const View* views[2] = {&a, &b};
-  std::int64_t* out[2] = {left, right};
-  for (int v = 0; v < 2; ++v) {
-    const std::int64_t* data = reinterpret_cast<const std::int64_t*>(views[v]->data);
-    walk.runs(v, start, n,
-              [&](std::int64_t offset, std::int64_t stride, std::int64_t length, std::int64_t at) {
-                for (std::int64_t i = 0; i < length; ++i) {
-                  out[v][at + i] = data[offset + i * stride];
-                }
-              });
-  }
+  read_int64(walk, 0, a, start, n, left);
+  read_int64(walk, 1, b, start, n, right);
   for (std::int64_t i = 0; i < n; ++i) difference[i] = left[i] == right[i] ? 0.0 : 1.0;
 }
 
@@ -143,12 +134,11 @@ bool run_elementwise(const ElementwiseJob& job, Sums* sums) {
     return false;
   }
   std::vector<Sums> partial(static_cast<std::size_t>(chunks.count * job.op_count));
-  auto task = [&](int chunk) {
-    const std::int64_t begin = chunk * chunks.size;
-    run(begin, std::min(n, begin + chunks.size),
-        &partial[static_cast<std::size_t>(chunk * job.op_count)]);
-  };
-  const bool parallel = for_chunks(chunks.count, n >= kParallelThreshold, task);
+  const bool parallel =
+      for_chunks(chunks, n, n >= kParallelThreshold,
+                 [&](std::int64_t begin, std::int64_t end, int chunk) {
+                   run(begin, end, &partial[static_cast<std::size_t>(chunk * job.op_count)]);
+                 });
   combine(partial.data(), chunks.count, job.op_count, sums);
   return parallel;
 }
@@ -194,15 +184,14 @@ bool run_elementwise_values(const ElementwiseJob& job, std::int64_t width, doubl
   const std::int64_t rows = job.y_pred.size() / width;
   const bool single = single_precision(job);
   const Chunks chunks = cut(rows, std::max<std::int64_t>(1, kMinChunk / width), kMaxChunks, 1);
-  auto task = [&](int chunk) {
-    const std::int64_t begin = chunk * chunks.size, end = std::min(rows, begin + chunks.size);
+  const bool parallel = rows * width >= kParallelThreshold;
+  return for_chunks(chunks, rows, parallel, [&](std::int64_t begin, std::int64_t end, int) {
     if (single) {
       reduce_chunk<float>(level, job, walk, begin, end, width, scale, output);
     } else {
       reduce_chunk<double>(level, job, walk, begin, end, width, scale, output);
     }
-  };
-  return for_chunks(chunks.count, rows * width >= kParallelThreshold, task);
+  });
 }
 
 bool all_zero_or_one(const View& view) {
@@ -211,33 +200,23 @@ bool all_zero_or_one(const View& view) {
   const std::int64_t n = view.size();
   const Chunks chunks = cut(n, kMinChunk, kMaxChunks, kBlock);
   std::atomic<bool> all{true};
-  const auto holds = [&](std::int64_t begin, std::int64_t end, auto type) {
+  const auto look = [&](std::int64_t begin, std::int64_t end, auto type, auto holds) {
     using T = decltype(type);
     alignas(64) T buffer[kBlock];
     for (std::int64_t start = begin; start < end && all.load(std::memory_order_relaxed);
          start += kBlock) {
       const std::int64_t count = std::min(kBlock, end - start);
       const T* x = fetch(level, walk, 0, view, start, count, buffer);
-      bool ok;
-      if constexpr (std::is_same_v<T, float>) {
-        ok = level.zero_or_one_float32(x, count);
-      } else {
-        ok = level.zero_or_one_float64(x, count);
-      }
-      if (!ok) all.store(false, std::memory_order_relaxed);
+      if (!holds(x, count)) all.store(false, std::memory_order_relaxed);
     }
   };
-  auto task = [&](int chunk) {
-    const std::int64_t begin = chunk * chunks.size, end = std::min(n, begin + chunks.size);
+  for_chunks(chunks, n, n >= kParallelThreshold, [&](std::int64_t begin, std::int64_t end, int) {
     if (view.dtype == DType::Float32) {
-      holds(begin, end, float{});
+      look(begin, end, float{}, level.zero_or_one_float32);
     } else {
-      holds(begin, end, double{});
+      look(begin, end, double{}, level.zero_or_one_float64);
     }
-  };
-  // Most labels that are not 0 and 1 show it at once.
-  task(0);
-  if (chunks.count > 1 && all.load()) for_chunks(chunks.count, n >= kParallelThreshold, task);
+  });
   return all.load();
 }
 

@@ -29,8 +29,8 @@ class WideIds {
     labels_.resize(static_cast<std::size_t>(n));
     ids_.resize(static_cast<std::size_t>(n * width));
     marks_.resize(ids_.size());
-    read(walk_, job_.truth, start, n, labels_.data());
-    read(all_, job_.scores, start * width, n * width, ids_.data());
+    read_int64(walk_, 0, job_.truth, start, n, labels_.data());
+    read_int64(all_, 0, job_.scores, start * width, n * width, ids_.data());
     for (std::size_t i = 0; i < ids_.size(); ++i) {
       marks_[i] = ids_[i] == labels_[i / static_cast<std::size_t>(width)] ? 0.0 : 1.0;
     }
@@ -38,16 +38,6 @@ class WideIds {
   }
 
  private:
-  template <int kCount>
-  static void read(const Walk<kCount>& walk, const View& view, std::int64_t start, std::int64_t n,
-                   std::int64_t* out) {
-    const auto* data = reinterpret_cast<const std::int64_t*>(view.data);
-    walk.runs(0, start, n,
-              [&](std::int64_t offset, std::int64_t stride, std::int64_t length, std::int64_t at) {
-                for (std::int64_t i = 0; i < length; ++i) out[at + i] = data[offset + i * stride];
-              });
-  }
-
   const RowwiseJob& job_;
   const LeadWalk& walk_;
   const Walk<1> all_;
@@ -156,16 +146,14 @@ class RowCut {
   // threads did.
   template <class Run>
   bool for_each(Run&& run) const {
-    auto task = [&](int chunk) {
-      const std::int64_t begin = chunk * chunks_.size;
-      const std::int64_t end = std::min(rows_, begin + chunks_.size);
-      if (single_) {
-        run(begin, end, chunk, float{});
-      } else {
-        run(begin, end, chunk, double{});
-      }
-    };
-    return for_chunks(chunks_.count, rows_ * width_ >= kParallelThreshold, task);
+    return for_chunks(chunks_, rows_, rows_ * width_ >= kParallelThreshold,
+                      [&](std::int64_t begin, std::int64_t end, int chunk) {
+                        if (single_) {
+                          run(begin, end, chunk, float{});
+                        } else {
+                          run(begin, end, chunk, double{});
+                        }
+                      });
   }
 
  private:

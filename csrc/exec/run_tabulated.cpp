@@ -74,13 +74,12 @@ class Tabulated {
     const Chunks chunks = cut(n, kMinChunk, max_chunks, kBlock);
     Buffer<double, kSmallTable + 1> partial;
     partial.clear(cells * chunks.count);
-    auto task = [&](int chunk) {
-      const std::int64_t begin = chunk * chunks.size;
-      count(begin, std::min(n, begin + chunks.size), partial.data() + chunk * cells);
-    };
     const bool dense_input = job_.labels.dense || job_.predicted.dense;
     const bool parallel =
-        for_chunks(chunks.count, n >= kParallelThreshold / (dense_input ? 8 : 1), task);
+        for_chunks(chunks, n, n >= kParallelThreshold / (dense_input ? 8 : 1),
+                   [&](std::int64_t begin, std::int64_t end, int chunk) {
+                     count(begin, end, partial.data() + chunk * cells);
+                   });
     for (int chunk = 0; chunk < chunks.count; ++chunk) {
       for (std::int64_t i = 0; i < size_; ++i) table->cells[i] += partial[chunk * cells + i];
     }

@@ -115,11 +115,28 @@ const T* fetch(const Level& level, const Walk<kCount>& walk, int v, const View& 
   return buffer;
 }
 
+// Calls function(begin, end, chunk) for each chunk of n things; returns whether
+// several threads did.
 template <class Function>
-bool for_chunks(int count, bool parallel, Function& function) {
+bool for_chunks(const Chunks& chunks, std::int64_t n, bool parallel, Function&& function) {
+  auto task = [&](int chunk) {
+    const std::int64_t begin = chunk * chunks.size;
+    function(begin, std::min(n, begin + chunks.size), chunk);
+  };
   return run_chunks(
-      count, parallel, [](void* context, int chunk) { (*static_cast<Function*>(context))(chunk); },
-      &function);
+      chunks.count, parallel,
+      [](void* context, int chunk) { (*static_cast<decltype(task)*>(context))(chunk); }, &task);
+}
+
+// n 64-bit integers of view v from `start` on, as they are.
+template <int kCount>
+void read_int64(const Walk<kCount>& walk, int v, const View& view, std::int64_t start,
+                std::int64_t n, std::int64_t* out) {
+  const auto* data = reinterpret_cast<const std::int64_t*>(view.data);
+  walk.runs(v, start, n,
+            [&](std::int64_t offset, std::int64_t stride, std::int64_t length, std::int64_t at) {
+              for (std::int64_t i = 0; i < length; ++i) out[at + i] = data[offset + i * stride];
+            });
 }
 
 // The running sums of one chunk, lane by lane.
