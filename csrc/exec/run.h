@@ -6,12 +6,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "../defs/common.h"
 #include "../tensor/view.h"
 #include "buffer.h"
 #include "level.h"
+#include "pass.h"
 
 namespace kt {
 
@@ -66,8 +68,10 @@ struct ElementwiseJob {
   const DType* round_true = nullptr;
   const DType* round_pred = nullptr;
 };
-// Every run_... returns whether several threads worked.
+// Every run_... returns whether several threads worked; make_pass leaves the work
+// to run_passes(), and the job and what is to be filled in must stay until then.
 bool run_elementwise(const ElementwiseJob& job, Sums* sums);
+std::unique_ptr<Pass> make_pass(const ElementwiseJob& job, Sums* sums);
 
 // Where values that are not summed go: contiguous float or double.
 struct Output {
@@ -107,6 +111,7 @@ struct BadLabel {
   double label = 0;
 };
 bool run_rowwise(const RowwiseJob& job, Sums* sums, BadLabel* bad);
+std::unique_ptr<Pass> make_pass(const RowwiseJob& job, Sums* sums, BadLabel* bad);
 bool run_rowwise_values(const RowwiseJob& job, const Output& output, BadLabel* bad);
 
 // Matrices of one shape (rows, columns); `weight` may be null.
@@ -147,9 +152,11 @@ struct BinnedJob {
 // `nan_seen`: a score with a weight other than 0 is NaN.
 using Cells = Buffer<double, 1024>;
 bool run_binned(const BinnedJob& job, Cells* cells, bool* nan_seen);
+std::unique_ptr<Pass> make_pass(const BinnedJob& job, Cells* cells, bool* nan_seen);
 
 // sums: each of the definition's, for each column.
 bool run_columnwise(const ColumnwiseJob& job, Cells* sums);
+std::unique_ptr<Pass> make_pass(const ColumnwiseJob& job, Cells* sums);
 
 // Class ids, flat: given, or the largest of a row of scores (..., classes).
 struct ClassIds {
@@ -174,6 +181,7 @@ struct Table {
   std::vector<double> weights;        // one for each sample
 };
 bool run_tabulated(const TabulatedJob& job, Table* table);
+std::unique_ptr<Pass> make_pass(const TabulatedJob& job, Table* table);
 
 // Rounds to what `dtype` can hold, as a cast to it would.
 void round_to(double* x, std::int64_t n, DType dtype);

@@ -50,45 +50,107 @@ std::vector<TopK> all_top_k(const Level& level, const BinnedJob& job) {
 constexpr double kBelowAll = -1e10;
 
 template <class T>
-class Binned {
+class BinnedPass final : public Pass {
  public:
-  Binned(const BinnedJob& job) : job_(job), level_(active_level()), walk_(make_walk(job)) {
+  BinnedPass(const BinnedJob& job, Cells* cells, bool* nan_seen)
+      : job_(job),
+        cells_(cells),
+        nan_seen_(nan_seen),
+        level_(active_level()),
+        walk_(make_walk(job)),
+        count_(static_cast<std::int64_t>(job.thresholds->sorted.size())) {
     if (job.top_k > 0) top_k_ = all_top_k<T>(level_, job);
-  }
-
-  bool run(Cells* cells, bool* nan_seen) {
-    const std::int64_t n = job_.y_pred.size();
-    const std::int64_t count = static_cast<std::int64_t>(job_.thresholds->sorted.size());
-    one_threshold_ = count == 1 && job_.labels == 1;
-    size_ = one_threshold_ ? 4 : 2 * (count + 1) * job_.labels;
+    one_threshold_ = count_ == 1 && job.labels == 1;
+    size_ = one_threshold_ ? 4 : 2 * (count_ + 1) * job.labels;
+    units = job.y_pred.size();
+    step = kBlock;
+    worth_threads = units >= kParallelThreshold;
     // Many bins: fewer, larger chunks, so that partial histograms stay small.
     const int max_chunks =
         static_cast<int>(std::clamp<std::int64_t>((std::int64_t{1} << 21) / size_, 1, kMaxChunks));
-    const Chunks chunks = cut(n, kMinChunk, max_chunks, kBlock);
-    plain_counts_ = !one_threshold_ && job_.labels == 1 && job_.weights[0] == nullptr &&
-                    job_.weights[1] == nullptr;
-    if (plain_counts_ && chunks.count == 1 && job_.thresholds->in_order) {
+    chunks = cut(units, kMinChunk, max_chunks, kBlock);
+    plain_counts_ = !one_threshold_ && job.labels == 1 && job.weights[0] == nullptr &&
+                    job.weights[1] == nullptr;
+    if (plain_counts_) {
+      tables_ = units >= 4096 && size_ <= 1024 ? kCountTables : 1;
+      counts_.clear(size_ * tables_ * chunks.count);
+    } else {
+      sums_.clear(size_ * chunks.count);
+    }
+    std::fill(nans_, nans_ + chunks.count, false);
+  }
+
+  void run(int chunk, std::int64_t begin, std::int64_t end) override {
+    alignas(64) T true_buffer[kBlock];
+    alignas(64) T pred_buffer[kBlock];
+    alignas(64) double weight_buffer[kBlock];
+    alignas(64) double other_buffer[kBlock];
+    alignas(64) std::int32_t bins[kBlock];
+    const Thresholds& thresholds = *job_.thresholds;
+    double* sums = plain_counts_ ? nullptr : sums_.data() + chunk * size_;
+    std::uint32_t* counts = plain_counts_ ? counts_.data() + chunk * size_ * tables_ : nullptr;
+    bool nan = false;
+    for (std::int64_t start = begin; start < end; start += kBlock) {
+      const std::int64_t n = std::min(kBlock, end - start);
+      const T* y_true = fetch(level_, walk_, 0, job_.y_true, start, n, true_buffer);
+      const T* y_pred = fetch(level_, walk_, 1, job_.y_pred, start, n, pred_buffer);
+      if (job_.from_logits || job_.top_k > 0) {
+        if (y_pred != pred_buffer) std::copy(y_pred, y_pred + n, pred_buffer);
+        y_pred = pred_buffer;
+        if (job_.from_logits) sigmoid(pred_buffer, n);
+        if (job_.top_k > 0) keep_top_k(start, n, pred_buffer);
+      }
+      const double* weight = fetch_weight(start, n, weight_buffer, other_buffer);
+      if (one_threshold_) {
+        cells(y_true, y_pred, weight, n, thresholds.sorted[0], sums);
+        continue;
+      }
+      if (plain_counts_ && tables_ == kCountTables && thresholds.even) {
+        if constexpr (std::is_same_v<T, float>) {
+          nan |= level_.binned.count_even_float32(y_true, y_pred, n, count_,
+                                                  thresholds.first_always_passed, counts, size_);
+          continue;
+        }
+      }
+      nan |= thresholds.even ? even(y_true, y_pred, weight, n, count_, bins)
+                             : listed(y_true, y_pred, weight, n, bins);
+      if (plain_counts_) {
+        add_counts(bins, n, counts);
+      } else {
+        std::int64_t column = job_.labels == 1 ? 0 : start % job_.labels;
+        for (std::int64_t i = 0; i < n; ++i) {
+          sums[bins[i] * job_.labels + column] += weight == nullptr ? 1.0 : weight[i];
+          column = column + 1 == job_.labels ? 0 : column + 1;
+        }
+      }
+    }
+    nans_[chunk] |= nan;
+  }
+
+  void finish() override {
+    *nan_seen_ = std::find(nans_, nans_ + chunks.count, true) != nans_ + chunks.count;
+    if (!plain_counts_) {
+      for (int chunk = 1; chunk < chunks.count; ++chunk) {
+        for (std::int64_t i = 0; i < size_; ++i) sums_[i] += sums_[chunk * size_ + i];
+      }
+      return run_up(sums_.data());
+    }
+    if (chunks.count == 1 && job_.thresholds->in_order) {
       // A small batch stays in integers to the end.
-      Buffer<std::uint32_t, 1024> counts;
-      counts.clear(size_);
-      *nan_seen = run_chunk(0, n, nullptr, counts.data());
-      cells->resize(4 * count);
-      level_.binned.cells_of_counts(counts.data(), count, cells->data());
-      return false;
+      for (int t = 1; t < tables_; ++t) {
+        for (std::int64_t i = 0; i < size_; ++i) counts_[i] += counts_[t * size_ + i];
+      }
+      cells_->resize(4 * count_);
+      level_.binned.cells_of_counts(counts_.data(), count_, cells_->data());
+      return;
     }
-    Buffer<double, 1024> partial;
-    partial.clear(size_ * chunks.count);
-    bool nans[kMaxChunks];
-    const bool parallel = for_chunks(
-        chunks, n, n >= kParallelThreshold, [&](std::int64_t begin, std::int64_t end, int chunk) {
-          nans[chunk] = run_chunk(begin, end, partial.data() + chunk * size_, nullptr);
-        });
-    for (int chunk = 1; chunk < chunks.count; ++chunk) {
-      for (std::int64_t i = 0; i < size_; ++i) partial[i] += partial[chunk * size_ + i];
+    sums_.clear(size_);
+    for (int table = 0; table < tables_ * chunks.count; ++table) {
+      for (std::int64_t i = 0; i < size_; ++i) {
+        sums_[i] += static_cast<double>(counts_[table * size_ + i]);
+      }
     }
-    *nan_seen = std::find(nans, nans + chunks.count, true) != nans + chunks.count;
-    finish(partial.data(), count, cells);
-    return parallel;
+    run_up(sums_.data());
   }
 
  private:
@@ -126,74 +188,9 @@ class Binned {
     }
   }
 
-  // Adds to `partial`, or counts into `total` where the caller wants integers.
-  bool run_chunk(std::int64_t begin, std::int64_t end, double* partial, std::uint32_t* total) {
-    alignas(64) T true_buffer[kBlock];
-    alignas(64) T pred_buffer[kBlock];
-    alignas(64) double weight_buffer[kBlock];
-    alignas(64) double other_buffer[kBlock];
-    alignas(64) std::int32_t bins[kBlock];
-    const Thresholds& thresholds = *job_.thresholds;
-    const std::int64_t count = static_cast<std::int64_t>(thresholds.sorted.size());
-    const int tables = end - begin >= 4096 && size_ <= 1024 ? kCountTables : 1;
-    Buffer<std::uint32_t, 4096> own_counts;
-    std::uint32_t* counts = total;
-    if (plain_counts_ && (total == nullptr || tables > 1)) {
-      own_counts.clear(size_ * tables);
-      counts = own_counts.data();
-    }
-    bool nan = false;
-    for (std::int64_t start = begin; start < end; start += kBlock) {
-      const std::int64_t n = std::min(kBlock, end - start);
-      const T* y_true = fetch(level_, walk_, 0, job_.y_true, start, n, true_buffer);
-      const T* y_pred = fetch(level_, walk_, 1, job_.y_pred, start, n, pred_buffer);
-      if (job_.from_logits || job_.top_k > 0) {
-        if (y_pred != pred_buffer) std::copy(y_pred, y_pred + n, pred_buffer);
-        y_pred = pred_buffer;
-        if (job_.from_logits) sigmoid(pred_buffer, n);
-        if (job_.top_k > 0) keep_top_k(start, n, pred_buffer);
-      }
-      const double* weight = fetch_weight(start, n, weight_buffer, other_buffer);
-      if (one_threshold_) {
-        cells(y_true, y_pred, weight, n, thresholds.sorted[0], partial);
-        continue;
-      }
-      if (plain_counts_ && tables == kCountTables && thresholds.even) {
-        if constexpr (std::is_same_v<T, float>) {
-          nan |= level_.binned.count_even_float32(y_true, y_pred, n, count,
-                                                  thresholds.first_always_passed, counts, size_);
-          continue;
-        }
-      }
-      nan |= thresholds.even ? even(y_true, y_pred, weight, n, count, bins)
-                             : listed(y_true, y_pred, weight, n, bins);
-      if (plain_counts_) {
-        add_counts(bins, n, tables, counts);
-      } else {
-        std::int64_t column = job_.labels == 1 ? 0 : start % job_.labels;
-        for (std::int64_t i = 0; i < n; ++i) {
-          partial[bins[i] * job_.labels + column] += weight == nullptr ? 1.0 : weight[i];
-          column = column + 1 == job_.labels ? 0 : column + 1;
-        }
-      }
-    }
-    if (!plain_counts_ || counts == total) return nan;
-    for (std::int64_t i = 0; i < size_; ++i) {
-      std::uint32_t sum = 0;
-      for (int t = 0; t < tables; ++t) sum += counts[t * size_ + i];
-      if (total != nullptr) {
-        total[i] = sum;
-      } else {
-        partial[i] = static_cast<double>(sum);
-      }
-    }
-    return nan;
-  }
-
-  void add_counts(const std::int32_t* bins, std::int64_t n, int tables,
-                  std::uint32_t* counts) const {
+  void add_counts(const std::int32_t* bins, std::int64_t n, std::uint32_t* counts) const {
     std::int64_t i = 0;
-    for (; tables == kCountTables && i + kCountTables <= n; i += kCountTables) {
+    for (; tables_ == kCountTables && i + kCountTables <= n; i += kCountTables) {
       for (int t = 0; t < kCountTables; ++t) ++counts[t * size_ + bins[i + t]];
     }
     for (; i < n; ++i) ++counts[bins[i]];
@@ -201,10 +198,11 @@ class Binned {
 
   // Running sums over the bins: from the highest down for what passes a
   // threshold, from the lowest up for what does not.
-  void finish(const double* sums, std::int64_t count, Cells* cells) const {
+  void run_up(const double* sums) {
+    const std::int64_t count = count_;
     const std::int64_t labels = job_.labels, plane = count * labels;
-    cells->resize(4 * plane);
-    double* tp = cells->data();
+    cells_->resize(4 * plane);
+    double* tp = cells_->data();
     double* fp = tp + plane;
     double* fn = fp + plane;
     double* tn = fn + plane;
@@ -278,10 +276,17 @@ class Binned {
   }
 
   const BinnedJob& job_;
+  Cells* const cells_;
+  bool* const nan_seen_;
   const Level& level_;
   const Walk<4> walk_;
+  const std::int64_t count_;  // of thresholds
   std::vector<TopK> top_k_;
-  std::int64_t size_ = 0;
+  std::int64_t size_ = 0;  // of one chunk's sums, or of one of its tables of counts
+  int tables_ = 1;
+  Buffer<double, 4> sums_;
+  Buffer<std::uint32_t, 1024> counts_;
+  bool nans_[kMaxChunks];
   bool one_threshold_ = false;
   bool plain_counts_ = false;  // no weights, one column: integers
 };
@@ -289,8 +294,19 @@ class Binned {
 }  // namespace
 
 bool run_binned(const BinnedJob& job, Cells* cells, bool* nan_seen) {
-  if (job.thresholds->double_precision) return Binned<double>(job).run(cells, nan_seen);
-  return Binned<float>(job).run(cells, nan_seen);
+  if (job.thresholds->double_precision) {
+    BinnedPass<double> pass(job, cells, nan_seen);
+    return run_alone(pass);
+  }
+  BinnedPass<float> pass(job, cells, nan_seen);
+  return run_alone(pass);
+}
+
+std::unique_ptr<Pass> make_pass(const BinnedJob& job, Cells* cells, bool* nan_seen) {
+  if (job.thresholds->double_precision) {
+    return std::make_unique<BinnedPass<double>>(job, cells, nan_seen);
+  }
+  return std::make_unique<BinnedPass<float>>(job, cells, nan_seen);
 }
 
 }  // namespace kt

@@ -8,10 +8,11 @@ namespace kt {
 namespace {
 
 template <class T>
-class Columnwise {
+class ColumnwisePass final : public Pass {
  public:
-  explicit Columnwise(const ColumnwiseJob& job)
+  ColumnwisePass(const ColumnwiseJob& job, Cells* sums)
       : job_(job),
+        sums_(sums),
         level_(active_level()),
         blocks_(level_.columnwise[static_cast<int>(job.op.kernel)]),
         walk_({&job.y_true, &job.y_pred, job.weight}, job.y_pred.shape, 2),
@@ -25,45 +26,29 @@ class Columnwise {
       while (run_ < 32) run_ *= 2;
     }
     stride_ = (run_ + 7) / 8 * 8;
-  }
-
-  bool run(Cells* sums) {
-    const int kinds = blocks_.sums + blocks_.low;
-    const std::int64_t size = kinds * columns_;
-    sums->clear(size);
-    if (size == 0 || rows_ == 0) return false;
-    const int max_chunks =
-        static_cast<int>(std::clamp<std::int64_t>((std::int64_t{1} << 21) / size, 1, kMaxChunks));
-    const Chunks chunks =
-        cut(rows_, std::max<std::int64_t>(1, kMinChunk / columns_), max_chunks, 1);
-    if (chunks.count == 1) {
-      run_chunk(0, rows_, sums->data());
-      return false;
+    kinds_ = blocks_.sums + blocks_.low;
+    group_ = std::max<std::int64_t>(1, kElements / std::max<std::int64_t>(1, columns_));
+    size_ = kinds_ * columns_;
+    units = size_ == 0 ? 0 : rows_;
+    width = columns_;
+    step = group_;
+    if (units > 0) {
+      const int max_chunks =
+          static_cast<int>(std::clamp<std::int64_t>((std::int64_t{1} << 21) / size_, 1, kMaxChunks));
+      chunks = cut(units, std::max<std::int64_t>(1, kMinChunk / columns_), max_chunks, 1);
+      lanes_.clear(chunks.count * kinds_ * stride_);
     }
-    std::vector<double> partial(static_cast<std::size_t>(chunks.count * size));
-    const bool parallel =
-        for_chunks(chunks, rows_, rows_ * columns_ >= kParallelThreshold,
-                   [&](std::int64_t begin, std::int64_t end, int chunk) {
-                     run_chunk(begin, end, partial.data() + chunk * size);
-                   });
-    // Chunk by chunk, like elements of a run.
-    blocks_.fold(by_kind(partial, chunks.count, size).data(), chunks.count * columns_,
-                 chunks.count * columns_, columns_, sums->data());
-    return parallel;
+    worth_threads = rows_ * columns_ >= kParallelThreshold;
   }
 
- private:
-  void run_chunk(std::int64_t begin, std::int64_t end, double* sums) const {
-    constexpr std::int64_t kElements = 4096;
-    const std::int64_t group = std::max<std::int64_t>(1, kElements / columns_);
-    const std::int64_t most = std::min(group, end - begin) * columns_;
+  void run(int chunk, std::int64_t begin, std::int64_t end) override {
+    if (begin == end) return;
+    const std::int64_t most = std::min(group_, end - begin) * columns_;
     Buffer<T, kElements> true_buffer(most), pred_buffer(most);
     Buffer<T, kElements> hit_buffer(blocks_.counts_hits ? most : 0);
     Buffer<double, kElements> weight_buffer(job_.weight == nullptr ? 0 : most);
-    Buffer<double, 2048> lanes;
-    lanes.clear((blocks_.sums + blocks_.low) * stride_);
-    for (std::int64_t row = begin; row < end; row += group) {
-      const std::int64_t rows = std::min(group, end - row), n = rows * columns_;
+    for (std::int64_t row = begin; row < end; row += group_) {
+      const std::int64_t rows = std::min(group_, end - row), n = rows * columns_;
       const std::int64_t start = row * columns_;
       const T* y_true = rounded(fetch(level_, walk_, 0, job_.y_true, start, n, true_buffer.data()),
                                 n, true_buffer.data());
@@ -76,19 +61,37 @@ class Columnwise {
         hits(y_pred, rows, hit_buffer.data());
         y_pred = hit_buffer.data();
       }
-      add(y_true, y_pred, weight, n, lanes.data());
+      add(y_true, y_pred, weight, n, lanes_.data() + chunk * kinds_ * stride_);
     }
-    blocks_.fold(lanes.data(), run_, stride_, columns_, sums);
   }
 
+  void finish() override {
+    sums_->clear(size_);
+    if (units == 0) return;
+    if (chunks.count == 1) {
+      blocks_.fold(lanes_.data(), run_, stride_, columns_, sums_->data());
+      return;
+    }
+    std::vector<double> partial(static_cast<std::size_t>(chunks.count * size_));
+    for (int chunk = 0; chunk < chunks.count; ++chunk) {
+      blocks_.fold(lanes_.data() + chunk * kinds_ * stride_, run_, stride_, columns_,
+                   partial.data() + chunk * size_);
+    }
+    // Chunk by chunk, like elements of a run.
+    blocks_.fold(by_kind(partial).data(), chunks.count * columns_, chunks.count * columns_,
+                 columns_, sums_->data());
+  }
+
+ private:
+  static constexpr std::int64_t kElements = 4096;
+
   // From [chunk][kind][column] to [kind][chunk][column].
-  std::vector<double> by_kind(const std::vector<double>& partial, int chunks,
-                              std::int64_t size) const {
+  std::vector<double> by_kind(const std::vector<double>& partial) const {
     std::vector<double> out(partial.size());
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      for (std::int64_t k = 0; k * columns_ < size; ++k) {
-        std::copy_n(partial.begin() + chunk * size + k * columns_, columns_,
-                    out.begin() + (k * chunks + chunk) * columns_);
+    for (int chunk = 0; chunk < chunks.count; ++chunk) {
+      for (int k = 0; k < kinds_; ++k) {
+        std::copy_n(partial.begin() + chunk * size_ + k * columns_, columns_,
+                    out.begin() + (k * chunks.count + chunk) * columns_);
       }
     }
     return out;
@@ -122,23 +125,40 @@ class Columnwise {
   }
 
   const ColumnwiseJob& job_;
+  Cells* const sums_;
   const Level& level_;
   const ColumnsBlocks& blocks_;
   const Walk<3> walk_;
   const std::int64_t rows_, columns_;
-  std::int64_t run_, stride_;
+  std::int64_t run_, stride_, group_, size_;
+  int kinds_;
+  Buffer<double, 256> lanes_;
 };
 
-}  // namespace
-
-bool run_columnwise(const ColumnwiseJob& job, Cells* sums) {
+// Calls make(T{}) with the type that a job is computed in.
+template <class Make>
+auto as_its_type(const ColumnwiseJob& job, Make&& make) {
   // Float32 pairs are read where they lie; where float32 decides, everything is
   // brought to it; the rest meets in float64.
   const bool as_they_are = job.precision == nullptr && job.y_true.dtype == DType::Float32 &&
                            job.y_pred.dtype == DType::Float32;
   const bool compared = job.precision != nullptr && *job.precision == DType::Float32;
-  if (as_they_are || compared) return Columnwise<float>(job).run(sums);
-  return Columnwise<double>(job).run(sums);
+  return as_they_are || compared ? make(float{}) : make(double{});
+}
+
+}  // namespace
+
+bool run_columnwise(const ColumnwiseJob& job, Cells* sums) {
+  return as_its_type(job, [&](auto type) {
+    ColumnwisePass<decltype(type)> pass(job, sums);
+    return run_alone(pass);
+  });
+}
+
+std::unique_ptr<Pass> make_pass(const ColumnwiseJob& job, Cells* sums) {
+  return as_its_type(job, [&](auto type) -> std::unique_ptr<Pass> {
+    return std::make_unique<ColumnwisePass<decltype(type)>>(job, sums);
+  });
 }
 
 }  // namespace kt

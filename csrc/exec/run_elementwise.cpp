@@ -86,61 +86,71 @@ const ElementwiseBlock<T>& block_of(const Level& level, const Op<ElementwiseId>&
   }
 }
 
-template <class T>
-void elementwise_chunk(const Level& level, const ElementwiseJob& job, const Walk<3>& walk,
-                       std::int64_t begin, std::int64_t end, Sums* sums) {
-  Buffer<ChunkLanes, 1> lanes(job.op_count);
-  for (int op = 0; op < job.op_count; ++op) lanes[op] = ChunkLanes();
-  PairReader<T> pair(level, job, walk);
-  alignas(64) double weight_buffer[kBlock];
-  alignas(64) double values[kBlock];
-  for (std::int64_t start = begin; start < end; start += kBlock) {
-    const std::int64_t n = std::min(kBlock, end - start);
-    pair.read(start, n);
-    const double* weight = job.weight == nullptr
-                               ? nullptr
-                               : fetch(level, walk, 2, *job.weight, start, n, weight_buffer);
-    for (int op = 0; op < job.op_count; ++op) {
-      const ElementwiseBlock<T>& block = block_of<T>(level, job.ops[op]);
-      const Params& params = job.ops[op].params;
-      if (weight == nullptr) {
-        block.sum(pair.y_true, pair.y_pred, n, params, lanes[op].all);
-      } else {
-        block.values(pair.y_true, pair.y_pred, n, params, values);
-        level.weighted_sum(values, weight, n, lanes[op].all);
+class ElementwisePass final : public Pass {
+ public:
+  ElementwisePass(const ElementwiseJob& job, Sums* sums)
+      : job_(job), sums_(sums), level_(active_level()), walk_(walk_of(job)) {
+    single_ = single_precision(job);
+    units = job.y_pred.size();
+    step = kBlock;
+    chunks = cut(units, kMinChunk, kMaxChunks, kBlock);
+    worth_threads = units >= kParallelThreshold;
+    lanes_.clear(chunks.count * job.op_count);
+  }
+
+  void run(int chunk, std::int64_t begin, std::int64_t end) override {
+    ChunkLanes* lanes = lanes_.data() + chunk * job_.op_count;
+    if (single_) {
+      run_as<float>(begin, end, lanes);
+    } else {
+      run_as<double>(begin, end, lanes);
+    }
+  }
+
+  void finish() override { total(lanes_.data(), chunks.count, job_.op_count, sums_); }
+
+ private:
+  template <class T>
+  void run_as(std::int64_t begin, std::int64_t end, ChunkLanes* lanes) const {
+    PairReader<T> pair(level_, job_, walk_);
+    alignas(64) double weight_buffer[kBlock];
+    alignas(64) double values[kBlock];
+    for (std::int64_t start = begin; start < end; start += kBlock) {
+      const std::int64_t n = std::min(kBlock, end - start);
+      pair.read(start, n);
+      const double* weight = job_.weight == nullptr
+                                 ? nullptr
+                                 : fetch(level_, walk_, 2, *job_.weight, start, n, weight_buffer);
+      for (int op = 0; op < job_.op_count; ++op) {
+        const ElementwiseBlock<T>& block = block_of<T>(level_, job_.ops[op]);
+        const Params& params = job_.ops[op].params;
+        if (weight == nullptr) {
+          block.sum(pair.y_true, pair.y_pred, n, params, lanes[op].all);
+        } else {
+          block.values(pair.y_true, pair.y_pred, n, params, values);
+          level_.weighted_sum(values, weight, n, lanes[op].all);
+        }
       }
     }
   }
-  for (int op = 0; op < job.op_count; ++op) sums[op] = lanes[op].total();
-}
+
+  const ElementwiseJob& job_;
+  Sums* const sums_;
+  const Level& level_;
+  const Walk<3> walk_;
+  bool single_;
+  Buffer<ChunkLanes, 1> lanes_;
+};
 
 }  // namespace
 
 bool run_elementwise(const ElementwiseJob& job, Sums* sums) {
-  const Level& level = active_level();
-  const Walk<3> walk = walk_of(job);
-  const std::int64_t n = job.y_pred.size();
-  const bool single = single_precision(job);
-  const Chunks chunks = cut(n, kMinChunk, kMaxChunks, kBlock);
-  const auto run = [&](std::int64_t begin, std::int64_t end, Sums* into) {
-    if (single) {
-      elementwise_chunk<float>(level, job, walk, begin, end, into);
-    } else {
-      elementwise_chunk<double>(level, job, walk, begin, end, into);
-    }
-  };
-  if (chunks.count == 1) {
-    run(0, n, sums);
-    return false;
-  }
-  std::vector<Sums> partial(static_cast<std::size_t>(chunks.count * job.op_count));
-  const bool parallel =
-      for_chunks(chunks, n, n >= kParallelThreshold,
-                 [&](std::int64_t begin, std::int64_t end, int chunk) {
-                   run(begin, end, &partial[static_cast<std::size_t>(chunk * job.op_count)]);
-                 });
-  combine(partial.data(), chunks.count, job.op_count, sums);
-  return parallel;
+  ElementwisePass pass(job, sums);
+  return run_alone(pass);
+}
+
+std::unique_ptr<Pass> make_pass(const ElementwiseJob& job, Sums* sums) {
+  return std::make_unique<ElementwisePass>(job, sums);
 }
 
 namespace {

@@ -96,112 +96,130 @@ void evaluate_rows(const Level& level, const RowwiseJob& job, const LeadWalk& wa
   }
 }
 
-template <class T>
-void sum_rows(const Level& level, const RowwiseJob& job, const LeadWalk& walk, std::int64_t begin,
-              std::int64_t end, Sums* sums, BadLabel* bad) {
-  alignas(64) double weight_buffer[kRowGroup];
-  alignas(64) double own_weights[kRowGroup];
-  Buffer<ChunkLanes, 1> lanes(job.op_count);
-  for (int op = 0; op < job.op_count; ++op) lanes[op] = ChunkLanes();
-  evaluate_rows<T>(
-      level, job, walk, begin, end, bad,
-      [&](int op, std::int64_t start, std::int64_t n, const double* values, const double* labels) {
-        const Params& params = job.ops[op].params;
-        if (job.weight == nullptr) {
-          level.sum(values, n, lanes[op].all);
-          return;
-        }
-        const double* weights = fetch(level, walk, 1, *job.weight, start, n, weight_buffer);
-        if (params.has_ignore_class) {
-          for (std::int64_t i = 0; i < n; ++i) {
-            own_weights[i] = labels[i] == params.ignore_class ? 0.0 : weights[i];
-          }
-          weights = own_weights;
-        }
-        level.weighted_sum(values, weights, n, lanes[op].all);
-      });
-  for (int op = 0; op < job.op_count; ++op) sums[op] = lanes[op].total();
-}
-
 bool exact_in_float32(DType dtype) {
   return dtype != DType::Float64 && (!is_integer(dtype) || item_size(dtype) <= 2);
 }
 
-// How the rows of a job are cut, and the type they are computed in.
-class RowCut {
+// A job's rows, and the first of them whose label cannot be used.
+class RowPass : public Pass {
  public:
-  explicit RowCut(const RowwiseJob& job) {
+  RowPass(const RowwiseJob& job, BadLabel* bad)
+      : job_(job), level_(active_level()), walk_(lead_walk(job)), bad_(bad) {
     const int lead = job.scores.rank - job.row_axes;
-    for (int d = 0; d < lead; ++d) rows_ *= job.scores.shape[d];
-    for (int d = lead; d < job.scores.rank; ++d) width_ *= job.scores.shape[d];
-    width_ = std::max<std::int64_t>(1, width_);
+    units = 1;
+    for (int d = 0; d < lead; ++d) units *= job.scores.shape[d];
+    for (int d = lead; d < job.scores.rank; ++d) width *= job.scores.shape[d];
+    width = std::max<std::int64_t>(1, width);
     single_ =
         job.scores.dtype == DType::Float32 && (!job.dense || exact_in_float32(job.truth.dtype));
-    chunks_ = cut(rows_, std::max<std::int64_t>(1, kMinChunk / width_), kMaxChunks, 1);
+    step = single_ ? group_of<float>() : group_of<double>();
+    chunks = cut(units, std::max<std::int64_t>(1, kMinChunk / width), kMaxChunks, 1);
+    worth_threads = units * width >= kParallelThreshold;
+    bad_labels_.clear(chunks.count);
   }
 
-  int count() const { return chunks_.count; }
+  void finish() override {
+    for (int chunk = 0; chunk < chunks.count; ++chunk) {
+      if (bad_labels_[chunk].row >= 0 && bad_->row < 0) *bad_ = bad_labels_[chunk];
+    }
+  }
 
-  // Calls run(begin, end, chunk, T{}) for each chunk; returns whether several
-  // threads did.
-  template <class Run>
-  bool for_each(Run&& run) const {
-    return for_chunks(chunks_, rows_, rows_ * width_ >= kParallelThreshold,
-                      [&](std::int64_t begin, std::int64_t end, int chunk) {
-                        if (single_) {
-                          run(begin, end, chunk, float{});
-                        } else {
-                          run(begin, end, chunk, double{});
-                        }
-                      });
+ protected:
+  // Calls emit(op, start, n, values, labels) for each group of rows.
+  template <class Emit>
+  void evaluate(int chunk, std::int64_t begin, std::int64_t end, Emit&& emit) {
+    BadLabel* bad = &bad_labels_[chunk];
+    if (single_) {
+      evaluate_rows<float>(level_, job_, walk_, begin, end, bad, emit);
+    } else {
+      evaluate_rows<double>(level_, job_, walk_, begin, end, bad, emit);
+    }
+  }
+
+  const RowwiseJob& job_;
+  const Level& level_;
+  const LeadWalk walk_;
+
+ private:
+  template <class T>
+  std::int64_t group_of() const {
+    std::int64_t group = RowReader<T>(level_, job_.scores, job_.row_axes).group(kRowGroup);
+    if (job_.dense) group = RowReader<T>(level_, job_.truth, job_.row_axes).group(group);
+    return group;
+  }
+
+  bool single_ = false;
+  BadLabel* const bad_;
+  Buffer<BadLabel, 1> bad_labels_;
+};
+
+class RowSums final : public RowPass {
+ public:
+  RowSums(const RowwiseJob& job, Sums* sums, BadLabel* bad) : RowPass(job, bad), sums_(sums) {
+    lanes_.clear(chunks.count * job.op_count);
+  }
+
+  void run(int chunk, std::int64_t begin, std::int64_t end) override {
+    alignas(64) double weight_buffer[kRowGroup];
+    alignas(64) double own_weights[kRowGroup];
+    ChunkLanes* lanes = lanes_.data() + chunk * job_.op_count;
+    evaluate(chunk, begin, end,
+             [&](int op, std::int64_t start, std::int64_t n, const double* values,
+                 const double* labels) {
+               if (job_.weight == nullptr) return level_.sum(values, n, lanes[op].all);
+               const double* weights =
+                   fetch(level_, walk_, 1, *job_.weight, start, n, weight_buffer);
+               const Params& params = job_.ops[op].params;
+               if (params.has_ignore_class) {
+                 for (std::int64_t i = 0; i < n; ++i) {
+                   own_weights[i] = labels[i] == params.ignore_class ? 0.0 : weights[i];
+                 }
+                 weights = own_weights;
+               }
+               level_.weighted_sum(values, weights, n, lanes[op].all);
+             });
+  }
+
+  void finish() override {
+    RowPass::finish();
+    total(lanes_.data(), chunks.count, job_.op_count, sums_);
   }
 
  private:
-  std::int64_t rows_ = 1, width_ = 1;
-  bool single_ = false;
-  Chunks chunks_;
+  Sums* const sums_;
+  Buffer<ChunkLanes, 1> lanes_;
 };
 
-void first_bad(const Buffer<BadLabel, 1>& found, int count, BadLabel* bad) {
-  for (int chunk = 0; chunk < count; ++chunk) {
-    if (found[chunk].row >= 0 && bad->row < 0) *bad = found[chunk];
+class RowValues final : public RowPass {
+ public:
+  RowValues(const RowwiseJob& job, const Output& output, BadLabel* bad)
+      : RowPass(job, bad), output_(output) {}
+
+  void run(int chunk, std::int64_t begin, std::int64_t end) override {
+    evaluate(chunk, begin, end,
+             [&](int, std::int64_t start, std::int64_t n, const double* values, const double*) {
+               output_.write(start, values, n);
+             });
   }
-}
+
+ private:
+  const Output& output_;
+};
 
 }  // namespace
 
 bool run_rowwise(const RowwiseJob& job, Sums* sums, BadLabel* bad) {
-  const Level& level = active_level();
-  const LeadWalk walk = lead_walk(job);
-  const RowCut cut(job);
-  Buffer<BadLabel, 1> bad_labels;
-  Buffer<Sums, 1> partial;
-  bad_labels.clear(cut.count());
-  partial.clear(cut.count() * job.op_count);
-  const bool parallel =
-      cut.for_each([&](std::int64_t begin, std::int64_t end, int chunk, auto type) {
-        sum_rows<decltype(type)>(level, job, walk, begin, end,
-                                 partial.data() + chunk * job.op_count, &bad_labels[chunk]);
-      });
-  first_bad(bad_labels, cut.count(), bad);
-  combine(partial.data(), cut.count(), job.op_count, sums);
-  return parallel;
+  RowSums pass(job, sums, bad);
+  return run_alone(pass);
+}
+
+std::unique_ptr<Pass> make_pass(const RowwiseJob& job, Sums* sums, BadLabel* bad) {
+  return std::make_unique<RowSums>(job, sums, bad);
 }
 
 bool run_rowwise_values(const RowwiseJob& job, const Output& output, BadLabel* bad) {
-  const Level& level = active_level();
-  const LeadWalk walk = lead_walk(job);
-  const RowCut cut(job);
-  Buffer<BadLabel, 1> bad_labels;
-  bad_labels.clear(cut.count());
-  const bool parallel = cut.for_each([&](std::int64_t begin, std::int64_t end, int chunk,
-                                         auto type) {
-    evaluate_rows<decltype(type)>(level, job, walk, begin, end, &bad_labels[chunk],
-                                  [&](int, std::int64_t start, std::int64_t n, const double* values,
-                                      const double*) { output.write(start, values, n); });
-  });
-  first_bad(bad_labels, cut.count(), bad);
-  return parallel;
+  RowValues pass(job, output, bad);
+  return run_alone(pass);
 }
 
 }  // namespace kt

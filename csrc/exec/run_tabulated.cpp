@@ -51,42 +51,68 @@ class IdReader {
   std::optional<RowReader<double>> double_rows_;
 };
 
-class Tabulated {
+class TabulatedPass final : public Pass {
  public:
-  explicit Tabulated(const TabulatedJob& job)
-      : job_(job), level_(active_level()), size_(job.pairs.size()) {
+  TabulatedPass(const TabulatedJob& job, Table* table)
+      : job_(job), table_(table), level_(active_level()), size_(job.pairs.size()) {
     if (job.weight != nullptr)
       weight_walk_ = Walk<1>({job.weight}, job.weight->shape, job.weight->rank);
+    constexpr std::int64_t kSmallTable = 1024;
+    units = job.count;
+    step = kBlock;
+    for (const ClassIds* ids : {&job.labels, &job.predicted}) {
+      if (ids->dense) width = std::max<std::int64_t>(1, ids->view.shape[ids->view.rank - 1]);
+    }
+    table->dense = size_ <= std::max(units, kSmallTable);
+    if (!table->dense) {
+      chunks = {std::max<std::int64_t>(1, units), 1};
+      const auto n = static_cast<std::size_t>(units);
+      table->indices.resize(job.pairs.by_class ? 2 * n : n);
+      if (job.weight != nullptr) table->weights.resize(n);
+      return;
+    }
+    cells_ = size_ + 1;  // the last for pairs that count nowhere
+    const int max_chunks =
+        static_cast<int>(std::clamp<std::int64_t>((std::int64_t{1} << 21) / cells_, 1, kMaxChunks));
+    chunks = cut(units, kMinChunk, max_chunks, kBlock);
+    const bool dense_input = job.labels.dense || job.predicted.dense;
+    worth_threads = units >= kParallelThreshold / (dense_input ? 8 : 1);
+    // Neighbours often share a cell: several tables keep their increments from
+    // waiting for each other.
+    tables_ = units >= 4096 && size_ < 1024 ? kCountTables : 1;
+    if (job.weight != nullptr) {
+      sums_.clear(cells_ * chunks.count);
+    } else {
+      counts_.clear(cells_ * tables_ * chunks.count);
+    }
   }
 
-  bool run(Table* table) {
-    const std::int64_t n = job_.count;
-    constexpr std::int64_t kSmallTable = 1024;
-    table->dense = size_ <= std::max(n, kSmallTable);
-    if (!table->dense) {
-      list(table);
-      return false;
+  void run(int chunk, std::int64_t begin, std::int64_t end) override {
+    if (!table_->dense) {
+      list(begin, end);
+    } else if (job_.weight != nullptr) {
+      weigh(begin, end, sums_.data() + chunk * cells_);
+    } else {
+      count(begin, end, counts_.data() + chunk * cells_ * tables_);
     }
-    table->cells.clear(size_);
-    const std::int64_t cells = size_ + 1;  // the last for pairs that count nowhere
-    const int max_chunks =
-        static_cast<int>(std::clamp<std::int64_t>((std::int64_t{1} << 21) / cells, 1, kMaxChunks));
-    const Chunks chunks = cut(n, kMinChunk, max_chunks, kBlock);
-    Buffer<double, kSmallTable + 1> partial;
-    partial.clear(cells * chunks.count);
-    const bool dense_input = job_.labels.dense || job_.predicted.dense;
-    const bool parallel =
-        for_chunks(chunks, n, n >= kParallelThreshold / (dense_input ? 8 : 1),
-                   [&](std::int64_t begin, std::int64_t end, int chunk) {
-                     count(begin, end, partial.data() + chunk * cells);
-                   });
+  }
+
+  void finish() override {
+    if (!table_->dense) return;
+    table_->cells.clear(size_);
     for (int chunk = 0; chunk < chunks.count; ++chunk) {
-      for (std::int64_t i = 0; i < size_; ++i) table->cells[i] += partial[chunk * cells + i];
+      for (std::int64_t i = 0; i < size_; ++i) table_->cells[i] += sum_of(chunk, i);
     }
-    return parallel;
   }
 
  private:
+  double sum_of(int chunk, std::int64_t cell) const {
+    if (job_.weight != nullptr) return sums_[chunk * cells_ + cell];
+    std::int64_t sum = 0;
+    for (int t = 0; t < tables_; ++t) sum += counts_[(chunk * tables_ + t) * cells_ + cell];
+    return static_cast<double>(sum);
+  }
+
   // Calls each(start, n, cells, runs of n cells) block by block.
   template <class Each>
   void blocks(std::int64_t begin, std::int64_t end, Each&& each) const {
@@ -146,63 +172,61 @@ class Tabulated {
     return buffer;
   }
 
-  void count(std::int64_t begin, std::int64_t end, double* total) const {
-    // Neighbours often share a cell: several tables keep their increments from
-    // waiting for each other.
-    const int tables = end - begin >= 4096 && size_ < 1024 ? kCountTables : 1;
-    Buffer<std::int64_t, 1025> counts;
-    const std::int64_t cells = size_ + 1;
-    if (job_.weight == nullptr) counts.clear(cells * tables);
-    alignas(64) double weight_buffer[kBlock];
-    blocks(begin, end, [&](std::int64_t start, std::int64_t n, const std::int64_t* at, int runs) {
-      if (job_.weight == nullptr) {
-        std::int64_t i = 0;
-        if (tables == kCountTables) {
-          for (; i + kCountTables <= runs * n; i += kCountTables) {
-            for (int t = 0; t < kCountTables; ++t) ++counts[t * cells + at[i + t]];
-          }
+  void count(std::int64_t begin, std::int64_t end, std::int64_t* counts) const {
+    blocks(begin, end, [&](std::int64_t, std::int64_t n, const std::int64_t* at, int runs) {
+      std::int64_t i = 0;
+      if (tables_ == kCountTables) {
+        for (; i + kCountTables <= runs * n; i += kCountTables) {
+          for (int t = 0; t < kCountTables; ++t) ++counts[t * cells_ + at[i + t]];
         }
-        for (; i < runs * n; ++i) ++counts[at[i]];
-        return;
       }
-      const double* weight = weights(start, n, weight_buffer);
+      for (; i < runs * n; ++i) ++counts[at[i]];
+    });
+  }
+
+  void weigh(std::int64_t begin, std::int64_t end, double* sums) const {
+    alignas(64) double buffer[kBlock];
+    blocks(begin, end, [&](std::int64_t start, std::int64_t n, const std::int64_t* at, int runs) {
+      const double* weight = weights(start, n, buffer);
       for (int r = 0; r < runs; ++r) {
-        for (std::int64_t i = 0; i < n; ++i) total[at[r * n + i]] += weight[i];
+        for (std::int64_t i = 0; i < n; ++i) sums[at[r * n + i]] += weight[i];
       }
     });
-    if (job_.weight != nullptr) return;
-    for (std::int64_t i = 0; i < cells; ++i) {
-      for (int t = 0; t < tables; ++t) total[i] += static_cast<double>(counts[t * cells + i]);
-    }
   }
 
   // Few samples and a large table: the cells they go to, sample by sample.
-  void list(Table* table) const {
-    const std::size_t runs = job_.pairs.by_class ? 2 : 1;
-    const auto n = static_cast<std::size_t>(job_.count);
-    table->indices.resize(runs * n);
-    if (job_.weight != nullptr) table->weights.resize(n);
-    blocks(0, job_.count, [&](std::int64_t start, std::int64_t count, const std::int64_t* at, int) {
-      const auto from = static_cast<std::size_t>(start);
-      for (std::size_t r = 0; r < runs; ++r) {
-        std::copy_n(at + static_cast<std::int64_t>(r) * count, count,
-                    table->indices.begin() + static_cast<std::ptrdiff_t>(r * n + from));
+  void list(std::int64_t begin, std::int64_t end) {
+    blocks(begin, end, [&](std::int64_t start, std::int64_t n, const std::int64_t* at, int runs) {
+      for (int r = 0; r < runs; ++r) {
+        std::copy_n(at + r * n, n, table_->indices.begin() + r * units + start);
       }
       if (job_.weight == nullptr) return;
       double buffer[kBlock];
-      const double* weight = weights(start, count, buffer);
-      std::copy_n(weight, count, table->weights.begin() + start);
+      const double* weight = weights(start, n, buffer);
+      std::copy_n(weight, n, table_->weights.begin() + start);
     });
   }
 
   const TabulatedJob& job_;
+  Table* const table_;
   const Level& level_;
   const std::int64_t size_;
+  std::int64_t cells_ = 0;
+  int tables_ = 1;
+  Buffer<std::int64_t, 1025> counts_;
+  Buffer<double, 1> sums_;
   Walk<1> weight_walk_;
 };
 
 }  // namespace
 
-bool run_tabulated(const TabulatedJob& job, Table* table) { return Tabulated(job).run(table); }
+bool run_tabulated(const TabulatedJob& job, Table* table) {
+  TabulatedPass pass(job, table);
+  return run_alone(pass);
+}
+
+std::unique_ptr<Pass> make_pass(const TabulatedJob& job, Table* table) {
+  return std::make_unique<TabulatedPass>(job, table);
+}
 
 }  // namespace kt

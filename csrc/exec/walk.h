@@ -9,29 +9,16 @@
 
 #include "../tensor/view.h"
 #include "level.h"
+#include "pass.h"
 #include "run.h"
 #include "threads.h"
 
 namespace kt {
 
 inline constexpr std::int64_t kBlock = 1024;
-inline constexpr std::int64_t kMinChunk = 64 * 1024;
-inline constexpr int kMaxChunks = 64;
 
 template <class T>
 constexpr DType kDType = std::is_same_v<T, float> ? DType::Float32 : DType::Float64;
-
-// How work is cut: by the data's size alone, never by the number of threads.
-struct Chunks {
-  std::int64_t size;
-  int count;
-};
-
-inline Chunks cut(std::int64_t n, std::int64_t min_chunk, int max_chunks, std::int64_t multiple) {
-  std::int64_t size = std::max(min_chunk, (n + max_chunks - 1) / max_chunks);
-  size = (size + multiple - 1) / multiple * multiple;
-  return {size, static_cast<int>(std::max<std::int64_t>(1, (n + size - 1) / size))};
-}
 
 // Several views of one shape, with the axes merged that can be walked as one.
 template <int kCount>
@@ -156,15 +143,22 @@ struct ChunkLanes {
   }
 };
 
-// Partial sums of all chunks, added up in the chunks' order.
-inline void combine(const Sums* partial, int chunks, int ops, Sums* sums) {
-  for (int op = 0; op < ops; ++op) sums[op] = partial[op];
+// The sums of all chunks, added up in the chunks' order.
+inline void total(const ChunkLanes* lanes, int chunks, int ops, Sums* sums) {
+  for (int op = 0; op < ops; ++op) sums[op] = lanes[op].total();
   for (int chunk = 1; chunk < chunks; ++chunk) {
     for (int op = 0; op < ops; ++op) {
-      sums[op].value += partial[chunk * ops + op].value;
-      sums[op].weight += partial[chunk * ops + op].weight;
+      const Sums part = lanes[chunk * ops + op].total();
+      sums[op].value += part.value;
+      sums[op].weight += part.weight;
     }
   }
+}
+
+// A pass that has the data to itself.
+inline bool run_alone(Pass& pass) {
+  Pass* const passes[] = {&pass};
+  return run_passes(passes, 1);
 }
 
 inline bool wide_integer(DType dtype) { return dtype == DType::Int64 || dtype == DType::UInt64; }
