@@ -18,6 +18,10 @@ struct Plan {
   std::vector<pybind11::object> variables;  // Keras's own in order, `compensation` last
   bool whole = false;                       // integers, which need no compensation
   std::vector<pybind11::object> fields;     // each one's `__dict__`, with its `_value`
+  // In a group, there is one variable: a row of high halves and one of low ones. The
+  // metric's are `sizes` of them, from `offset` on; alone, `sizes` is empty.
+  std::int64_t offset = 0;
+  std::vector<std::int64_t> sizes;
   // Where a Keras mask hangs on the inputs: ignored, or handed back to Python.
   bool sees_mask = false;  // y_pred's mask becomes weights
   bool mask_only_with_weight = false;
@@ -27,6 +31,12 @@ struct Plan {
   // Turns a float64 NumPy array into the backend's tensor of result_dtype.
   pybind11::object wrap_result;
 };
+
+constexpr const char* kPlanCapsule = "keras_tally.plan";
+
+inline Plan* plan_of(PyObject* capsule) {
+  return static_cast<Plan*>(PyCapsule_GetPointer(capsule, kPlanCapsule));
+}
 
 // make_plan(kernel, result, variables, options) -> capsule
 pybind11::capsule make_plan(const std::string& kernel, const std::string& result,

@@ -40,6 +40,8 @@ struct Params {
   bool has_ignore_class = false;
   double ignore_class = 0.0;
   std::int64_t k = 5;
+
+  bool operator==(const Params&) const = default;
 };
 
 namespace KT_LEVEL {

@@ -19,6 +19,7 @@ struct ClassPairs {
   double ignore = 0.0;
 
   std::int64_t size() const { return by_class ? 3 * classes : classes * classes; }
+  bool operator==(const ClassPairs&) const = default;
 };
 
 // A sum is kept in this many lanes; their number is part of its definition.

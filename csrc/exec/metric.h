@@ -28,11 +28,15 @@ struct KernelRow {
   Operands operands = Operands::Binary;
   Shapes shapes = Shapes::Broadcast;
   Labels labels = Labels::Sparse;
+
+  bool operator==(const KernelRow&) const = default;
 };
 const std::vector<KernelRow>& kernel_table();
 const KernelRow& find_kernel(const std::string& name);
 
-struct Metric {
+// What decides the statistics of a batch: metrics that agree in all of this share
+// them.
+struct Statistics {
   KernelRow kernel;
   Params params;
   double epsilon = 1e-7;  // clips probabilities, in the scores' own precision
@@ -50,7 +54,6 @@ struct Metric {
   // Columnwise.
   std::int64_t columns = 0;
   bool folded = false;          // one sum over all columns
-  bool counts_samples = false;  // the first variable counts values of y_true
   bool aligns_ranks = false;
   bool any_weight_rank = false;
   bool has_precision = false;  // scores are compared in this dtype
@@ -60,15 +63,21 @@ struct Metric {
   bool dense_labels = false, dense_predicted = false;
   // Binned.
   Thresholds thresholds;
-  std::vector<Cell> cells;
   std::int64_t labels = 1;
   bool multi_label = false;
   bool has_class_id = false;
   std::int64_t class_id = 0;
   std::int64_t top_k = 0;
-  bool poison_on_nan = false;
   std::vector<double> label_weights;
-  // Result.
+
+  bool operator==(const Statistics&) const = default;
+};
+
+// And what becomes of them.
+struct Metric : Statistics {
+  bool counts_samples = false;  // the first variable counts values of y_true
+  std::vector<Cell> cells;
+  bool poison_on_nan = false;
   Result result = Result::Mean;
   Curve curve = Curve::Roc;
   Summation summation = Summation::Interpolation;
@@ -87,13 +96,12 @@ constexpr int kMaxState = 5;
 struct State {
   struct Variable {
     double* high = nullptr;
+    double* low = nullptr;  // null while nobody needs it
     std::int64_t* whole = nullptr;
     std::int64_t size = 0;
   };
   Variable variables[kMaxState];
   int count = 0;
-  double* low = nullptr;  // null while nobody needs it
-  std::int64_t low_stride = 0;
 
   bool whole() const { return variables[0].whole != nullptr; }
 };
@@ -104,48 +112,28 @@ struct Batch {
 };
 
 // What a batch adds to the state: to each variable as many numbers as it has or,
-// where the table is not dense, to the cells that it lists.
+// where a table lists them, to single cells. It points into the work it came from.
 struct Addition {
   const double* parts[kMaxState];
   const double* low_parts[kMaxState] = {};  // null: there is none
-  Table table;
+  const Table* listed = nullptr;
   double few[kMaxState] = {};
-  bool parallel = false;  // several threads worked
+  std::vector<double> poison;
+
+  Addition() {
+    for (int i = 0; i < kMaxState; ++i) parts[i] = few + i;
+  }
+  Addition(const Addition&) = delete;
+  Addition& operator=(const Addition&) = delete;
 };
 
-// Two steps: `compute` throws on bad input before any state is touched and
-// needs no lock; `commit` cannot fail.
-void compute(const Metric& metric, const Batch& batch, Addition* addition);
-
 // Adds to the high halves alone, if that loses nothing (counts below 2^48);
-// otherwise changes nothing and returns false: then `commit` needs state.low.
+// otherwise changes nothing and returns false: then `commit` needs the low halves.
 bool commit_high(const Addition& addition, const State& state);
 void commit(const Addition& addition, const State& state);
 
 // Whether there is one result or one for each entry of the variables.
 bool scalar_result(const Metric& metric, const State& state);
 void finish(const Metric& metric, const State& state, double* results);
-
-// The values of a batch themselves, one for each element or row. Shapes are
-// settled (and refused) first; then the values are written to an array of the
-// shape that came out.
-class ValuesJob {
- public:
-  ValuesJob(const Metric& metric, const Batch& batch);
-  ValuesJob(const ValuesJob&) = delete;
-  ValuesJob& operator=(const ValuesJob&) = delete;
-
-  const View& shape() const { return shape_; }  // no data
-  void run(const Output& output) const;
-
- private:
-  const Metric& metric_;
-  const Batch& batch_;
-  ElementwiseJob elementwise_;
-  RowwiseJob rowwise_;
-  Op<ElementwiseId> elementwise_op_;
-  Op<RowwiseId> rowwise_op_;
-  View shape_;
-};
 
 }  // namespace kt

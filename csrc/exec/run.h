@@ -134,6 +134,8 @@ struct Thresholds {
   bool even = false;     // i / (T - 1)
   bool first_always_passed = false;
   bool double_precision = false;
+
+  bool operator==(const Thresholds&) const = default;
 };
 
 // y_true, y_pred and weights have the same shape (..., labels).

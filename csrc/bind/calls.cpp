@@ -1,0 +1,188 @@
+#include "calls.h"
+
+#include <dlpack/dlpack.h>
+#include <pybind11/numpy.h>
+
+#include <algorithm>
+
+namespace py = pybind11;
+
+namespace kt {
+namespace {
+
+PyObject* interned(const char* text) { return PyUnicode_InternFromString(text); }
+
+}  // namespace
+
+// Keras keeps its scopes in a thread-local that `clear_session` replaces, so it
+// is looked up in its module each time.
+bool in_stateless_scope(PyObject** tracker_out) {
+  static PyObject* names = PyModule_GetDict(
+      py::module_::import("keras.src.backend.common.global_state").release().ptr());
+  static PyObject* tracker_name = interned("GLOBAL_STATE_TRACKER");
+  static PyObject* scope_name = interned("stateless_scope");
+  PyObject* tracker = PyDict_GetItem(names, tracker_name);
+  *tracker_out = tracker;
+  PyObject* scope = PyObject_GetAttr(tracker, scope_name);
+  if (scope == nullptr) {
+    // An unset attribute costs an exception at every look; Keras reads None the
+    // same as unset.
+    PyErr_Clear();
+    PyObject_SetAttr(tracker, scope_name, Py_None);
+    return false;
+  }
+  Py_DECREF(scope);
+  return scope != Py_None;
+}
+
+// Masks hang on the tensor itself or, where it takes no attributes (NumPy), in
+// a table of Keras's.
+bool has_mask(PyObject* tensor, PyObject* tracker) {
+  static PyObject* mask_name = interned("_keras_mask");
+  static PyObject* table_name = interned("_keras_mask_dict");
+  // A look-up that makes no exception where the attribute is missing.
+  PyObject* mask = nullptr;
+#if PY_VERSION_HEX >= 0x030D0000
+  if (PyObject_GetOptionalAttr(tensor, mask_name, &mask) < 0) PyErr_Clear();
+#else
+  if (_PyObject_LookupAttr(tensor, mask_name, &mask) < 0) PyErr_Clear();
+#endif
+  const bool own = mask != nullptr && mask != Py_None;
+  Py_XDECREF(mask);
+  if (own) return true;
+  if (exchange_api_of(Py_TYPE(tensor)) != nullptr || !py::isinstance<py::array>(tensor)) {
+    return false;
+  }
+  PyObject* table = PyObject_GetAttr(tracker, table_name);
+  if (table == nullptr) {
+    PyErr_Clear();
+    PyObject_SetAttr(tracker, table_name, Py_None);
+    return false;
+  }
+  bool found = false;
+  if (table != Py_None) {
+    PyObject* key = PyLong_FromVoidPtr(tensor);
+    found = key != nullptr && PyDict_Check(table) && PyDict_Contains(table, key) == 1;
+    Py_XDECREF(key);
+  }
+  Py_DECREF(table);
+  return found;
+}
+
+Values::Values(const std::vector<py::object>& fields) {
+  static PyObject* value_name = interned("_value");
+  for (const py::object& variable : fields) {
+    PyObject* value = PyDict_GetItemWithError(variable.ptr(), value_name);
+    if (value == nullptr || value == Py_None) {
+      complete_ = false;
+      return;
+    }
+    Py_INCREF(value);
+    tensors_[count_++] = value;
+  }
+}
+
+Values::~Values() {
+  for (int i = 0; i < count_; ++i) Py_DECREF(tensors_[i]);
+}
+
+void lay_out(const Plan& plan, double* high, std::int64_t row, State* state) {
+  double* at = high + plan.offset;
+  state->count = static_cast<int>(plan.sizes.size());
+  for (int v = 0; v < state->count; ++v) {
+    State::Variable& variable = state->variables[v];
+    variable.size = plan.sizes[static_cast<std::size_t>(v)];
+    variable.high = at;
+    variable.low = at + row;
+    at += variable.size;
+  }
+  if (at > high + row) throw std::logic_error("the group's state is too small");
+}
+
+bool borrow_batch(int inputs, PyObject* y_true, PyObject* y_pred, PyObject* sample_weight,
+                  Batch* batch, Keep* keep) {
+  if (inputs == 2) {
+    if (!borrow(y_true, "y_true", &batch->y_true, keep)) return false;
+    if (!borrow(y_pred, "y_pred", &batch->y_pred, keep)) return false;
+  } else {
+    if (!borrow(y_pred, "values", &batch->y_pred, keep)) return false;
+  }
+  if (sample_weight == Py_None) return true;
+  batch->has_weight = true;
+  return borrow(sample_weight, "sample_weight", &batch->sample_weight, keep);
+}
+
+namespace {
+
+DLDataType dlpack_dtype(DType dtype) {
+  const auto bits = static_cast<std::uint8_t>(8 * item_size(dtype));
+  if (dtype == DType::BFloat16) return {kDLBfloat, bits, 1};
+  if (dtype == DType::Bool) return {kDLBool, bits, 1};
+  if (dtype >= DType::Float16) return {kDLFloat, bits, 1};
+  return {static_cast<std::uint8_t>(dtype <= DType::UInt64 ? kDLUInt : kDLInt), bits, 1};
+}
+
+void set_error(void*, const char*, const char* message) {
+  PyErr_SetString(PyExc_RuntimeError, message);
+}
+
+}  // namespace
+
+PyObject* new_tensor(const DLPackExchangeAPI* api, const View& shape, DType dtype, void** data) {
+  std::int64_t strides[kMaxRank], size = 1;
+  for (int d = shape.rank - 1; d >= 0; --d) {
+    strides[d] = size;
+    size *= shape.shape[d];
+  }
+  DLTensor prototype = {};
+  prototype.device = {kDLCPU, 0};
+  prototype.ndim = shape.rank;
+  prototype.dtype = dlpack_dtype(dtype);
+  prototype.shape = const_cast<std::int64_t*>(shape.shape);
+  prototype.strides = strides;
+  DLManagedTensorVersioned* managed = nullptr;
+  if (api->managed_tensor_allocator(&prototype, &managed, nullptr, set_error) != 0) return nullptr;
+  *data = static_cast<char*>(managed->dl_tensor.data) + managed->dl_tensor.byte_offset;
+  void* object = nullptr;
+  if (api->managed_tensor_to_py_object_no_sync(managed, &object) != 0) return nullptr;
+  return static_cast<PyObject*>(object);
+}
+
+Finished::Finished(const Plan& plan, const State& state) : plan_(plan) {
+  scalar_ = scalar_result(plan.metric, state);
+  plain_ = plan.result_dtype == DType::Float32 || plan.result_dtype == DType::Float64;
+  size_ = scalar_ ? 1 : state.variables[state.count - 1].size;
+  results_.resize(size_);
+  finish(plan.metric, state, results_.data());
+}
+
+PyObject* Finished::as_tensor(const DLPackExchangeAPI* api) const {
+  if (!plain_ || api == nullptr) return as_array();
+  View shape;
+  shape.rank = scalar_ ? 0 : 1;
+  shape.shape[0] = size_;
+  void* data = nullptr;
+  PyObject* out = new_tensor(api, shape, plan_.result_dtype, &data);
+  if (out != nullptr) Output{data, plan_.result_dtype}.write(0, results_.data(), size_);
+  return out;
+}
+
+PyObject* Finished::as_array() const {
+  if (scalar_ && plan_.numpy_results && plan_.result_dtype == DType::Float32) {
+    static PyObject* float32 =
+        py::object(py::module_::import("numpy").attr("float32")).release().ptr();
+    PyObject* number = PyFloat_FromDouble(results_[0]);
+    if (number == nullptr) return nullptr;
+    PyObject* out = PyObject_CallOneArg(float32, number);
+    Py_DECREF(number);
+    return out;
+  }
+  std::vector<py::ssize_t> shape;
+  if (!scalar_) shape.push_back(size_);
+  py::array_t<double> array(shape);
+  std::copy(results_.data(), results_.data() + size_, array.mutable_data());
+  // Python finishes: other dtypes, other frameworks.
+  return plan_.wrap_result(array).release().ptr();
+}
+
+}  // namespace kt

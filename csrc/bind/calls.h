@@ -1,0 +1,94 @@
+// What the entry points have in common: where Keras's scopes, masks and variables
+// are, how batches come in and results go out.
+#pragma once
+
+#include <Python.h>
+#include <pybind11/pybind11.h>
+
+#include <vector>
+
+#include "../exec/metric.h"
+#include "../exec/threads.h"
+#include "intake.h"
+#include "plan.h"
+
+namespace kt {
+
+bool in_stateless_scope(PyObject** tracker);
+
+// Whether a Keras mask hangs on the tensor; `tracker` is what the other call found.
+bool has_mask(PyObject* tensor, PyObject* tracker);
+
+constexpr int kMaxVariables = kMaxState + 1;
+
+// The values of variables, given by their `__dict__`s: new references.
+class Values {
+ public:
+  explicit Values(const std::vector<pybind11::object>& fields);
+  ~Values();
+  Values(const Values&) = delete;
+  Values& operator=(const Values&) = delete;
+
+  bool complete() const { return complete_; }  // false: one of them has none
+  PyObject* const* tensors() const { return tensors_; }
+  int count() const { return count_; }
+
+ private:
+  PyObject* tensors_[kMaxVariables];
+  int count_ = 0;
+  bool complete_ = true;
+};
+
+// A state tensor's numbers; null when they cannot be borrowed.
+template <class T>
+T* borrow_numbers(PyObject* tensor, DType dtype, std::int64_t* size, Keep* keep) {
+  View view;
+  if (!borrow_state_value(tensor, &view, keep) || !view.contiguous()) return nullptr;
+  if (view.dtype != dtype) return nullptr;
+  *size = view.size();
+  return reinterpret_cast<T*>(const_cast<char*>(view.data));
+}
+
+// A plan's part of a group's state, of which `row` numbers are high halves.
+void lay_out(const Plan& plan, double* high, std::int64_t row, State* state);
+
+// `inputs`: 2, or 1 where there is no y_true.
+bool borrow_batch(int inputs, PyObject* y_true, PyObject* y_pred, PyObject* sample_weight,
+                  Batch* batch, Keep* keep);
+
+// Runs with the interpreter's lock released where that pays.
+template <class Body>
+void unlocked(const Batch& batch, Body&& body) {
+  if (batch.y_pred.size() >= kParallelThreshold) {
+    pybind11::gil_scoped_release release;
+    body();
+  } else {
+    body();
+  }
+}
+
+// A new float32 or float64 tensor of the type whose API it is; `data` is where
+// its numbers go.
+PyObject* new_tensor(const DLPackExchangeAPI* api, const View& shape, DType dtype, void** data);
+
+// A metric's results, and how they become a tensor.
+class Finished {
+ public:
+  Finished(const Plan& plan, const State& state);
+
+  // Whether it is one float32 or float64.
+  bool plain_scalar() const { return scalar_ && plain_; }
+  double first() const { return results_[0]; }
+  // A tensor of that type, or an array as the plan makes it; a new reference.
+  PyObject* as_tensor(const DLPackExchangeAPI* api) const;
+
+ private:
+  PyObject* as_array() const;
+
+  const Plan& plan_;
+  bool scalar_, plain_;
+  std::int64_t size_;
+  Buffer<double, 8> results_;
+};
+
+}  // namespace kt

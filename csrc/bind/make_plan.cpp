@@ -1,0 +1,191 @@
+// From a class's options to a plan.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "../tensor/error.h"
+#include "calls.h"
+
+namespace py = pybind11;
+
+namespace kt {
+namespace {
+
+template <class T>
+bool read(const py::dict& options, const char* name, T* into) {
+  if (!options.contains(name) || options[name].is_none()) return false;
+  *into = py::cast<T>(options[name]);
+  return true;
+}
+
+DType dtype_named(const std::string& name) {
+  static const std::pair<const char*, DType> names[] = {
+      {"bool", DType::Bool},       {"uint8", DType::UInt8},       {"uint16", DType::UInt16},
+      {"uint32", DType::UInt32},   {"uint64", DType::UInt64},     {"int8", DType::Int8},
+      {"int16", DType::Int16},     {"int32", DType::Int32},       {"int64", DType::Int64},
+      {"float16", DType::Float16}, {"bfloat16", DType::BFloat16}, {"float32", DType::Float32},
+      {"float64", DType::Float64},
+  };
+  for (const auto& [known, dtype] : names) {
+    if (name == known) return dtype;
+  }
+  throw ValueMistake("`dtype` must be a bool, integer or float dtype. Received: dtype=" + name);
+}
+
+template <class E>
+E one_of(const std::string& value, std::initializer_list<std::pair<const char*, E>> names) {
+  for (const auto& [known, meaning] : names) {
+    if (value == known) return meaning;
+  }
+  throw std::logic_error("unknown option value " + value);
+}
+
+void read_thresholds(const py::dict& options, Thresholds* out) {
+  std::vector<double> given;
+  if (!read(options, "thresholds", &given)) return;
+  read(options, "even", &out->even);
+  read(options, "first_always_passed", &out->first_always_passed);
+  read(options, "double_precision", &out->double_precision);
+  if (!out->double_precision) {
+    for (double& threshold : given) threshold = static_cast<double>(static_cast<float>(threshold));
+  }
+  std::vector<std::int64_t> by_value(given.size());
+  std::iota(by_value.begin(), by_value.end(), 0);
+  std::stable_sort(by_value.begin(), by_value.end(), [&](std::int64_t a, std::int64_t b) {
+    return given[static_cast<std::size_t>(a)] < given[static_cast<std::size_t>(b)];
+  });
+  out->sorted.resize(given.size());
+  out->order.resize(given.size());
+  for (std::size_t rank = 0; rank < given.size(); ++rank) {
+    const auto from = static_cast<std::size_t>(by_value[rank]);
+    out->sorted[rank] = given[from];
+    out->order[from] = static_cast<std::int64_t>(rank);
+    out->in_order = out->in_order && from == rank;
+  }
+  std::size_t padded = 1;
+  while (padded < given.size() + 1) padded *= 2;
+  out->padded_float64 = out->sorted;
+  out->padded_float64.resize(padded - 1, std::numeric_limits<double>::infinity());
+  out->padded_float32.assign(out->padded_float64.begin(), out->padded_float64.end());
+}
+
+}  // namespace
+
+py::capsule make_plan(const std::string& kernel, const std::string& result,
+                      const py::sequence& variables, const py::dict& options) {
+  auto plan = std::make_unique<Plan>();
+  Metric& metric = plan->metric;
+  metric.kernel = find_kernel(kernel);
+  metric.result = one_of<Result>(result, {{"mean", Result::Mean},
+                                          {"sum", Result::Sum},
+                                          {"root_mean", Result::RootMean},
+                                          {"counts", Result::Counts},
+                                          {"ratio", Result::Ratio},
+                                          {"constrained", Result::Constrained},
+                                          {"auc", Result::Auc},
+                                          {"f_score", Result::FScore},
+                                          {"r2", Result::R2},
+                                          {"iou", Result::Iou}});
+  for (const py::handle variable : variables) {
+    plan->variables.push_back(py::reinterpret_borrow<py::object>(variable));
+    plan->fields.push_back(variable.attr("__dict__"));
+  }
+  if (plan->variables.size() > kMaxVariables) throw std::logic_error("too many variables");
+  read(options, "whole", &plan->whole);
+  read(options, "sees_mask", &plan->sees_mask);
+  read(options, "mask_only_with_weight", &plan->mask_only_with_weight);
+  if (read(options, "sizes", &plan->sizes)) {
+    read(options, "offset", &plan->offset);
+    plan->whole = false;
+  }
+  plan->inputs = metric.kernel.operands == Operands::Unary ? 1 : 2;
+  std::string name;
+  if (read(options, "result_dtype", &name)) plan->result_dtype = dtype_named(name);
+  read(options, "numpy_results", &plan->numpy_results);
+  plan->wrap_result = py::reinterpret_borrow<py::object>(options["wrap_result"]);
+
+  Params& params = metric.params;
+  params.has_threshold = read(options, "threshold", &params.threshold);
+  read(options, "label_smoothing", &params.label_smoothing);
+  read(options, "epsilon", &metric.epsilon);
+  read(options, "smallest_norm", &params.smallest_norm);
+  read(options, "alpha", &params.alpha);
+  read(options, "gamma", &params.gamma);
+  read(options, "balance_classes", &params.balance_classes);
+  read(options, "from_logits", &params.from_logits);
+  params.has_ignore_class = read(options, "ignore_class", &params.ignore_class);
+  read(options, "k", &params.k);
+  if (read(options, "last_axis", &name)) {
+    metric.last_axis = one_of<LastAxis>(name, {{"mean", LastAxis::Mean}, {"sum", LastAxis::Sum}});
+  }
+  read(options, "find_zero_one_labels", &metric.find_zero_one_labels);
+  read(options, "labels_in_scores_dtype", &metric.labels_in_scores_dtype);
+  read(options, "threshold_in_scores_dtype", &metric.threshold_in_scores_dtype);
+  if (read(options, "value_dtype", &name)) {
+    metric.has_value_dtype = true;
+    metric.value_dtype = dtype_named(name);
+  }
+  read(options, "axis", &metric.axis);
+  read(options, "axes", &metric.axes);
+  read(options, "k_within_classes", &metric.k_within_classes);
+  read(options, "columns", &metric.columns);
+  read(options, "folded", &metric.folded);
+  read(options, "counts_samples", &metric.counts_samples);
+  read(options, "aligns_ranks", &metric.aligns_ranks);
+  read(options, "any_weight_rank", &metric.any_weight_rank);
+  if (read(options, "precision", &name)) {
+    metric.has_precision = true;
+    metric.precision = dtype_named(name);
+  }
+  read(options, "num_classes", &metric.pairs.classes);
+  read(options, "per_class_counts", &metric.pairs.by_class);
+  read(options, "whole", &metric.pairs.whole);
+  metric.pairs.has_ignore = params.has_ignore_class;
+  metric.pairs.ignore = params.ignore_class;
+  read(options, "dense_labels", &metric.dense_labels);
+  read(options, "dense_predicted", &metric.dense_predicted);
+  read_thresholds(options, &metric.thresholds);
+  read(options, "labels", &metric.labels);
+  read(options, "multi_label", &metric.multi_label);
+  metric.has_class_id = read(options, "class_id", &metric.class_id);
+  read(options, "top_k", &metric.top_k);
+  read(options, "poison_on_nan", &metric.poison_on_nan);
+  read(options, "label_weights", &metric.label_weights);
+  std::vector<std::string> cells;
+  read(options, "cells", &cells);
+  for (const std::string& cell : cells) {
+    metric.cells.push_back(one_of<Cell>(cell, {{"tp", Cell::TruePositives},
+                                               {"fp", Cell::FalsePositives},
+                                               {"fn", Cell::FalseNegatives},
+                                               {"tn", Cell::TrueNegatives}}));
+  }
+  if (read(options, "curve", &name)) {
+    metric.curve =
+        one_of<Curve>(name, {{"ROC", Curve::Roc}, {"PR", Curve::Pr}, {"PRGAIN", Curve::PrGain}});
+  }
+  if (read(options, "summation_method", &name)) {
+    metric.summation = one_of<Summation>(name, {{"interpolation", Summation::Interpolation},
+                                                {"minoring", Summation::Minoring},
+                                                {"majoring", Summation::Majoring}});
+  }
+  const std::initializer_list<std::pair<const char*, Rate>> rates = {
+      {"precision", Rate::Precision}, {"recall", Rate::Recall}, {"specificity", Rate::Specificity}};
+  if (read(options, "constrained", &name)) metric.constrained = one_of<Rate>(name, rates);
+  if (read(options, "dependent", &name)) metric.dependent = one_of<Rate>(name, rates);
+  read(options, "required", &metric.required);
+  if (read(options, "average", &name)) {
+    metric.average = one_of<Average>(
+        name,
+        {{"micro", Average::Micro}, {"macro", Average::Macro}, {"weighted", Average::Weighted}});
+  }
+  read(options, "beta", &metric.beta);
+  read(options, "regressors", &metric.regressors);
+  read(options, "target_class_ids", &metric.target_class_ids);
+  return py::capsule(plan.release(), kPlanCapsule, [](PyObject* capsule) {
+    delete plan_of(capsule);
+  });
+}
+
+}  // namespace kt

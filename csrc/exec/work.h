@@ -1,0 +1,129 @@
+// One metric's work on one batch, in three steps: shapes are settled, and refused,
+// when it is made; a pass runs over the data; what came out becomes an addition to
+// the state. Nothing here needs a lock or touches the state.
+#pragma once
+
+#include <variant>
+
+#include "../tensor/shapes.h"
+#include "metric.h"
+#include "run.h"
+
+namespace kt {
+
+class Work {
+ public:
+  Work() = default;
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+  virtual ~Work() = default;
+
+  // Returns whether several threads worked.
+  virtual bool run() = 0;
+  // What `metric`, which may be any with the same statistics, adds to its state.
+  virtual void collect(const Metric& metric, Addition* addition) = 0;
+};
+
+class ElementwiseWork final : public Work {
+ public:
+  ElementwiseWork(const Metric& metric, const Batch& batch);
+  bool run() override;
+  void collect(const Metric& metric, Addition* addition) override;
+
+  ElementwiseJob job;
+  Op<ElementwiseId> op;
+  Sums sums;
+
+ private:
+  const Batch& batch_;
+  Weighting weighting_;
+  int values_rank_ = 0;
+};
+
+class RowwiseWork final : public Work {
+ public:
+  RowwiseWork(const Metric& metric, const Batch& batch);
+  bool run() override;
+  void collect(const Metric& metric, Addition* addition) override;
+
+  RowwiseJob job;
+  Op<RowwiseId> op;
+  Sums sums;
+  BadLabel bad;
+
+ private:
+  const Batch& batch_;
+  Weighting weighting_;
+};
+
+class ColumnwiseWork final : public Work {
+ public:
+  ColumnwiseWork(const Metric& metric, const Batch& batch);
+  bool run() override;
+  void collect(const Metric& metric, Addition* addition) override;
+
+  ColumnwiseJob job;
+  Cells sums;
+
+ private:
+  const Batch& batch_;
+  View weight_;
+};
+
+class BinnedWork final : public Work {
+ public:
+  BinnedWork(const Metric& metric, const Batch& batch);
+  bool run() override;
+  void collect(const Metric& metric, Addition* addition) override;
+
+  BinnedJob job;
+  Cells cells;
+  bool nan_seen = false;
+
+ private:
+  View weight_, label_weight_;
+};
+
+class TabulatedWork final : public Work {
+ public:
+  TabulatedWork(const Metric& metric, const Batch& batch);
+  bool run() override;
+  void collect(const Metric& metric, Addition* addition) override;
+
+  TabulatedJob job;
+  Table table;
+
+ private:
+  View weight_;
+};
+
+// Room for any of them.
+using AnyWork = std::variant<std::monostate, ElementwiseWork, RowwiseWork, ColumnwiseWork,
+                             BinnedWork, TabulatedWork>;
+
+// Throws on bad input.
+Work& make_work(const Metric& metric, const Batch& batch, AnyWork* place);
+
+// The values of a batch themselves, one for each element or row. Shapes are
+// settled (and refused) first; then the values are written to an array of the
+// shape that came out.
+class ValuesJob {
+ public:
+  ValuesJob(const Metric& metric, const Batch& batch);
+  ValuesJob(const ValuesJob&) = delete;
+  ValuesJob& operator=(const ValuesJob&) = delete;
+
+  const View& shape() const { return shape_; }  // no data
+  void run(const Output& output) const;
+
+ private:
+  const Metric& metric_;
+  const Batch& batch_;
+  ElementwiseJob elementwise_;
+  RowwiseJob rowwise_;
+  Op<ElementwiseId> elementwise_op_;
+  Op<RowwiseId> rowwise_op_;
+  View shape_;
+};
+
+}  // namespace kt
