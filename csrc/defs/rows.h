@@ -23,7 +23,13 @@ enum RowNeeds : unsigned {
   kMoments = 1u << 9,        // means, variances and covariance of two rows
   kHingeTerms = 1u << 10,    // sum(t p) and max((1 - t) p)
   kFocalLoss = 1u << 11,     // kDenseLogLoss, its terms scaled by alpha (1 - p)^gamma
+  kMaxProbability = 1u << 12,  // the largest probability
 };
+
+// A label that is no class cannot be used for these.
+constexpr unsigned kUsableLabel = kLabelInRange | kRankOfTrue;
+// With from_logits, these need log(sum(e^x)).
+constexpr unsigned kNormalised = kSparseLogLoss | kDenseLogLoss | kFocalLoss | kMaxProbability;
 
 // Only what a definition needs is filled in.
 struct RowStats {
@@ -34,6 +40,9 @@ struct RowStats {
   double log_argument, log_factor;
   bool true_is_nan;
   bool found;
+  bool usable_label;
+  double normaliser;  // what must be subtracted from a logit for its log-probability
+  double max_probability;
   // Of the rows of y_true and y_pred together.
   double true_square, pred_square, product;
   double mean_difference, true_variance, pred_variance, covariance;
@@ -68,6 +77,30 @@ struct SparseTopKHit {
   static constexpr unsigned kNeeds = kRankOfTrue | kLabelInRange | kIntegerLabel;
   KT_HOST_DEVICE static double value(const RowStats& row, const Params& params) {
     return TopKHit::value(row, params);
+  }
+};
+
+// One more than the number of scores above the true class's: 1 is the best, ties
+// are in its favour, and a NaN of the true class ranks last.
+struct TrueRank {
+  static constexpr unsigned kNeeds = kRankOfTrue | kTrueArgmax;
+  KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
+    return row.true_is_nan ? row.rank : row.rank + 1.0;
+  }
+};
+
+struct SparseTrueRank {
+  static constexpr unsigned kNeeds = kRankOfTrue | kLabelInRange | kIntegerLabel;
+  KT_HOST_DEVICE static double value(const RowStats& row, const Params& params) {
+    return TrueRank::value(row, params);
+  }
+};
+
+// How sure the scores are: the largest of them or, of logits, of their softmax.
+struct MaxProbability {
+  static constexpr unsigned kNeeds = kMaxProbability;
+  KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
+    return row.max_probability;
   }
 };
 

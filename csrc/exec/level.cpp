@@ -41,6 +41,18 @@ const RowsBlocks kRowwise[] = {
 #include "../kernels.def"
 };
 #undef KT_ROWWISE
+
+#define KT_ROWWISE(name, definition, labels, shapes) {definition::kNeeds, definition::value},
+const RowDefinition kRowDefinitions[] = {
+#include "../kernels.def"
+};
+#undef KT_ROWWISE
+
+template <class T>
+void rows_together(const Rows& rows, RowMember* members, int count) {
+  rows_of_members<T>(rows, kRowDefinitions, members, count);
+}
+
 #undef KT_COLUMNWISE
 
 #define KT_ROWWISE(name, definition, labels, shapes)
@@ -109,6 +121,8 @@ const Level kLevel = {
     kElementwise,
     kRowwise,
     kColumnwise,
+    rows_together<float>,
+    rows_together<double>,
     {threshold_cells<float>, threshold_cells<double>, even_bins<float>, even_bins<double>,
      count_even, cells_of_counts, listed_bins<float>, listed_bins<double>},
     sum,

@@ -63,6 +63,17 @@ struct RowsBlocks {
   RowsBlock float64;
 };
 
+// One of several definitions that rows are read for.
+struct RowMember {
+  int kernel;  // in the table's order
+  const Params* params;
+  double* values;
+  std::int64_t first_bad;  // what a RowsBlock returns
+};
+
+// Computes each statistic of a row once for all of them.
+using RowsTogether = void (*)(const Rows& rows, RowMember* members, int count);
+
 // Adds elements (weights null: 1) to running sums: for each sum of the definition
 // `stride` numbers, element i going to i modulo `run`, which is a multiple of the
 // number of columns.
@@ -121,6 +132,8 @@ struct Level {
   const ElementwiseBlocks* elementwise;  // in the table's order
   const RowsBlocks* rowwise;
   const ColumnsBlocks* columnwise;
+  RowsTogether rows_together_float32;
+  RowsTogether rows_together_float64;
   BinnedBlocks binned;
   // Lanes as in ElementwiseBlock; weighted_sum also adds the weights to the next
   // kBlockLanes.

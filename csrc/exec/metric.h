@@ -15,7 +15,7 @@ namespace kt {
 enum class Executor { Elementwise, Rowwise, Columnwise, Binned, Tabulated };
 enum class Operands { Unary, Binary };
 enum class Shapes { Broadcast, Plain, Rows, Same };
-enum class Labels { Sparse, Dense, Pair };
+enum class Labels { None, Sparse, Dense, Pair };
 enum class Cell : int { TruePositives, FalsePositives, FalseNegatives, TrueNegatives };
 enum class Result { Mean, Sum, RootMean, Counts, Ratio, Constrained, Auc, FScore, R2, Iou };
 enum class LastAxis { Kept, Mean, Sum };

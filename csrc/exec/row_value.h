@@ -2,6 +2,8 @@
 // definition asks for it.
 #pragma once
 
+#include <type_traits>
+
 #include "../defs/rows.h"
 #include "level.h"
 #include "vec.h"
@@ -213,6 +215,16 @@ double log_normaliser(const T* x, std::int64_t n) {
   return top + log_sum_exp(x, n, top);
 }
 
+// NaN where a score is.
+template <class T>
+double max_probability(const T* x, std::int64_t n, const Params& params, double normaliser) {
+  bool has_nan = false;
+  const double top = static_cast<double>(row_max(x, n, &has_nan));
+  if (has_nan) return __builtin_nan("");
+  if (!params.from_logits) return top;
+  return exp_of(F64{} + (top - normaliser))[0];
+}
+
 template <class T>
 struct OneRow {
   const T* scores;
@@ -242,7 +254,7 @@ void sparse_log_loss(const T* x, std::int64_t n, std::int64_t readable, std::int
                      const Params& params, RowStats* stats) {
   const double score = static_cast<double>(x[label]);
   if (params.from_logits) {
-    stats->log_loss = log_normaliser(x, n) - score;
+    stats->log_loss = stats->normaliser - score;
     return;
   }
   stats->log_argument = clamp(score / row_sum(x, n, readable), params.lowest, params.highest);
@@ -298,10 +310,9 @@ KT_HOST_DEVICE bool one_hot_log_loss(const OneRow<T>& row, std::int64_t n, const
 
 // With kFocal each term is scaled by alpha (1 - p)^gamma.
 template <bool kFocal, class T>
-double dense_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params) {
+double dense_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params, double shift) {
   const double smoothing = params.label_smoothing;
   const double floor = smoothing / static_cast<double>(n);
-  const double shift = params.from_logits ? log_normaliser(row.scores, n) : 0.0;
   const double sum = params.from_logits ? 1.0 : row_sum(row.scores, n, row.readable);
   const bool finite = sum - sum == 0.0;
   F64 acc = {};
@@ -323,11 +334,14 @@ double dense_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params
   return -sum_lanes(acc);
 }
 
-template <unsigned kNeeds, class T>
-KT_HOST_DEVICE void compare_rows(const OneRow<T>& row, std::int64_t n, RowStats* stats) {
+// `needs` is a std::integral_constant, of which only what is named is compiled, or
+// a number.
+template <class Needs, class T>
+KT_HOST_DEVICE void compare_rows(Needs needs, const OneRow<T>& row, std::int64_t n,
+                                 RowStats* stats) {
   const auto pairs = [&](auto&& each) { for_pairs(row, n, each); };
   const F64 zero = {};
-  if constexpr ((kNeeds & kDots) != 0) {
+  if ((needs & kDots) != 0) {
     F64 tt = {}, pp = {}, tp = {};
     pairs([&](F64 a, F64 b, I64 in) {
       tt += in ? a * a : zero;
@@ -340,7 +354,7 @@ KT_HOST_DEVICE void compare_rows(const OneRow<T>& row, std::int64_t n, RowStats*
     stats->pred_square = sums[1];
     stats->product = sums[2];
   }
-  if constexpr ((kNeeds & kMoments) != 0) {
+  if ((needs & kMoments) != 0) {
     // Distances from the first element: rows of equal values have no variance,
     // and a large mean costs no digits.
     const double size = static_cast<double>(n);
@@ -367,7 +381,7 @@ KT_HOST_DEVICE void compare_rows(const OneRow<T>& row, std::int64_t n, RowStats*
     stats->pred_variance = sums[1] * (1.0 / size);
     stats->covariance = sums[2] * (1.0 / size);
   }
-  if constexpr ((kNeeds & kHingeTerms) != 0) {
+  if ((needs & kHingeTerms) != 0) {
     const F64 lowest = zero - kInfinity;
     F64 inside = {}, outside = lowest;
     pairs([&](F64 a, F64 b, I64 in) {
@@ -384,90 +398,173 @@ KT_HOST_DEVICE std::int64_t to_index(double label) {
   return label > -9.2e18 && label < 9.2e18 ? static_cast<std::int64_t>(label) : -1;
 }
 
-// The statistics of one row; false where its label cannot be used.
-template <class Def, class T>
-KT_HOST_DEVICE bool row_stats(const OneRow<T>& row, const Rows& rows, const Params& params,
-                              RowStats* stats) {
+// The statistics of one row that `needs` names.
+template <class Needs, class T>
+KT_HOST_DEVICE void row_stats(Needs needs, const OneRow<T>& row, const Rows& rows,
+                              const Params& params, RowStats* stats) {
   const T* scores = row.scores;
   const std::int64_t n = rows.classes;
   stats->label = row.label;
-  if constexpr ((Def::kNeeds & kTrueArgmax) != 0) {
+  if ((needs & kTrueArgmax) != 0) {
     stats->label =
         static_cast<double>(row_argmax(row.targets, rows.targets_size, row.targets_readable));
   }
   const std::int64_t index = to_index(stats->label);
-  if constexpr ((Def::kNeeds & (kLabelInRange | kRankOfTrue)) != 0) {
-    if (index < 0 || index >= n) return false;
-  }
-  if constexpr ((Def::kNeeds & kTrueIsArgmax) != 0) {
-    const bool is_class = static_cast<double>(index) == stats->label && index >= 0 && index < n;
+  stats->usable_label = index >= 0 && index < n;
+  if ((needs & kTrueIsArgmax) != 0) {
+    const bool is_class = static_cast<double>(index) == stats->label && stats->usable_label;
     stats->true_is_argmax = is_class && row_is_argmax(scores, n, index, row.readable);
   }
-  if constexpr ((Def::kNeeds & kRankOfTrue) != 0) {
+  if ((needs & kRankOfTrue) != 0 && stats->usable_label) {
     const T score = scores[index];
     stats->true_is_nan = score != score;
     stats->rank = row_rank(scores, n, row.readable, score);
   }
-  if constexpr ((Def::kNeeds & kFoundInFirstK) != 0) {
+  if ((needs & kFoundInFirstK) != 0) {
     stats->found = false;
     const std::int64_t limit = params.k < n ? params.k : n;
     for (std::int64_t i = 0; i < limit; ++i) {
       stats->found |= static_cast<double>(scores[i]) == stats->label;
     }
   }
-  if constexpr ((Def::kNeeds & kSparseLogLoss) != 0) {
+  stats->normaliser = 0.0;
+  if ((needs & kNormalised) != 0 && params.from_logits) {
+    stats->normaliser = log_normaliser(scores, n);
+  }
+  if ((needs & kSparseLogLoss) != 0 && stats->usable_label) {
     sparse_log_loss(scores, n, row.readable, index, params, stats);
   }
-  if constexpr ((Def::kNeeds & kDenseLogLoss) != 0) {
+  if ((needs & kDenseLogLoss) != 0) {
     if (!one_hot_log_loss(row, n, params, stats)) {
-      stats->log_loss = dense_log_loss<false>(row, n, params);
+      stats->log_loss = dense_log_loss<false>(row, n, params, stats->normaliser);
     }
   }
-  if constexpr ((Def::kNeeds & kFocalLoss) != 0) {
-    stats->log_loss = dense_log_loss<true>(row, n, params);
+  if ((needs & kFocalLoss) != 0) {
+    stats->log_loss = dense_log_loss<true>(row, n, params, stats->normaliser);
   }
-  compare_rows<Def::kNeeds>(row, n, stats);
-  return true;
+  if ((needs & kMaxProbability) != 0) {
+    stats->max_probability = max_probability(scores, n, params, stats->normaliser);
+  }
+  compare_rows(needs, row, n, stats);
 }
 
-// Logarithms and whatever else a definition does with its statistics are computed
-// for several rows side by side.
-template <class Def, class T>
-std::int64_t rows_block(const Rows& rows, const Params& params, double* values) {
+// Calls each(start, n, statistics, which rows to ignore) for a few rows at a time:
+// logarithms, and whatever definitions do with statistics, are computed for several
+// rows side by side.
+template <class T, class Needs, class Each>
+KT_HOST_DEVICE void for_row_stats(Needs needs, const Rows& rows, const Params& params,
+                                  Each&& each) {
   constexpr int kSide = 32;
-  std::int64_t first_bad = -1;
   for (std::int64_t start = 0; start < rows.count; start += kSide) {
     const int side = static_cast<int>(rows.count - start < kSide ? rows.count - start : kSide);
-    RowStats stats[kSide];  // filled as far as the definition needs them
-    bool skipped[kSide] = {};
-    constexpr bool kLogs = (Def::kNeeds & (kSparseLogLoss | kDenseLogLoss)) != 0;
-    if constexpr (kLogs) {
+    RowStats stats[kSide];  // filled as far as somebody needs them
+    bool ignored[kSide] = {};
+    const bool logs = (needs & (kSparseLogLoss | kDenseLogLoss)) != 0;
+    if (logs) {
       for (RowStats& row : stats) row.log_loss = row.log_factor = 0.0, row.log_argument = 1.0;
     }
     for (int i = 0; i < side; ++i) {
       const std::int64_t r = start + i;
       const double label = rows.labels == nullptr ? 0.0 : rows.labels[r];
       if (params.has_ignore_class && label == params.ignore_class) {
-        skipped[i] = true;
+        ignored[i] = true;
         continue;
       }
       const std::int64_t offset = r * rows.stride, target_offset = r * rows.targets_stride;
       const OneRow<T> row = {static_cast<const T*>(rows.scores) + offset, rows.readable - offset,
                              static_cast<const T*>(rows.targets) + target_offset,
                              rows.targets_readable - target_offset, label};
-      if (!row_stats<Def>(row, rows, params, &stats[i])) {
-        skipped[i] = true;
-        if (first_bad < 0) first_bad = r;
-      }
+      row_stats(needs, row, rows, params, &stats[i]);
     }
-    if constexpr (kLogs) {
+    if (logs) {
       for (int i = 0; i < side; i += kLanes<double>) add_logarithms(stats + i);
     }
-    for (int i = 0; i < side; ++i) {
-      values[start + i] = skipped[i] ? 0.0 : Def::value(stats[i], params);
-    }
+    each(start, side, stats, ignored);
+  }
+}
+
+// Ignored rows, and those whose label cannot be used, have the value 0; returns the
+// first of the latter, or -1.
+template <class Value>
+KT_HOST_DEVICE std::int64_t take_values(bool needs_label, std::int64_t start, int n,
+                                        const RowStats* stats, const bool* ignored,
+                                        const Params& params, double* values, Value value) {
+  std::int64_t first_bad = -1;
+  for (int i = 0; i < n; ++i) {
+    const bool bad = needs_label && !ignored[i] && !stats[i].usable_label;
+    if (bad && first_bad < 0) first_bad = start + i;
+    values[start + i] = ignored[i] || bad ? 0.0 : value(stats[i], params);
   }
   return first_bad;
+}
+
+template <class Def, class T>
+std::int64_t rows_block(const Rows& rows, const Params& params, double* values) {
+  std::int64_t first_bad = -1;
+  constexpr std::integral_constant<unsigned, Def::kNeeds> needs;
+  for_row_stats<T>(needs, rows, params,
+                   [&](std::int64_t start, int n, const RowStats* stats, const bool* ignored) {
+                     const std::int64_t bad =
+                         take_values((needs & kUsableLabel) != 0, start, n, stats, ignored, params,
+                                     values, [](const RowStats& row, const Params& p) {
+                                       return Def::value(row, p);
+                                     });
+                     if (first_bad < 0) first_bad = bad;
+                   });
+  return first_bad;
+}
+
+// A definition among others.
+struct RowDefinition {
+  unsigned needs;
+  double (*value)(const RowStats& row, const Params& params);
+};
+
+// Whether two definitions can look at the same statistics.
+inline bool share_stats(unsigned needs, const Params& params, unsigned other_needs, Params other) {
+  constexpr unsigned kSummedLosses = kDenseLogLoss | kFocalLoss;
+  if ((needs & kSummedLosses) != 0 && (other_needs & kSummedLosses) != 0 &&
+      (needs & kSummedLosses) != (other_needs & kSummedLosses)) {
+    return false;
+  }
+  if (((needs | other_needs) & kFoundInFirstK) == 0) other.k = params.k;
+  return params == other;
+}
+
+template <class T>
+void rows_of_members(const Rows& rows, const RowDefinition* definitions, RowMember* members,
+                     int count) {
+  constexpr int kMost = 64;
+  for (int done = 0; done < count; done += kMost) {
+    const int end = count - done < kMost ? count : done + kMost;
+    bool taken[kMost] = {};
+    for (int first = done; first < end; ++first) {
+      if (taken[first - done]) continue;
+      int together[kMost], size = 0;
+      unsigned needs = 0;
+      const Params& params = *members[first].params;
+      for (int m = first; m < end; ++m) {
+        const unsigned own = definitions[members[m].kernel].needs;
+        if (taken[m - done] || !share_stats(needs, params, own, *members[m].params)) continue;
+        taken[m - done] = true;
+        together[size++] = m;
+        needs |= own;
+        members[m].first_bad = -1;
+      }
+      for_row_stats<T>(
+          needs, rows, params,
+          [&](std::int64_t start, int n, const RowStats* stats, const bool* ignored) {
+            for (int i = 0; i < size; ++i) {
+              RowMember& member = members[together[i]];
+              const RowDefinition& definition = definitions[member.kernel];
+              const std::int64_t bad =
+                  take_values((definition.needs & kUsableLabel) != 0, start, n, stats, ignored,
+                              *member.params, member.values, definition.value);
+              if (member.first_bad < 0) member.first_bad = bad;
+            }
+          });
+    }
+  }
 }
 
 template <class T>

@@ -49,6 +49,8 @@ template <class Id>
 struct Op {
   Id kernel;
   Params params;
+
+  bool operator==(const Op&) const = default;
 };
 
 // {sum of weight * value, sum of weight} of one definition; without weights the
@@ -101,6 +103,7 @@ struct RowwiseJob {
   View scores, truth;
   int row_axes = 1;
   bool dense = false;
+  bool has_truth = true;         // else the definitions look at scores alone
   const View* weight = nullptr;  // (...)
   bool scores_are_ids = false;   // only ever compared with the label
   const Op<RowwiseId>* ops;

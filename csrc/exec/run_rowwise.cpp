@@ -14,7 +14,7 @@ constexpr std::int64_t kRowGroup = 256;
 using LeadWalk = Walk<2>;
 
 LeadWalk lead_walk(const RowwiseJob& job) {
-  const View* const views[2] = {job.dense ? nullptr : &job.truth, job.weight};
+  const View* const views[2] = {job.dense || !job.has_truth ? nullptr : &job.truth, job.weight};
   return LeadWalk(views, job.scores.shape, job.scores.rank - job.row_axes);
 }
 
@@ -45,12 +45,22 @@ class WideIds {
   std::vector<double> marks_;
 };
 
+template <class T, class Block>
+Block block_of(Block float32, Block float64) {
+  return std::is_same_v<T, float> ? float32 : float64;
+}
+
 // Calls emit(op, start, n, values, labels) for each group of rows.
 template <class T, class Emit>
 void evaluate_rows(const Level& level, const RowwiseJob& job, const LeadWalk& walk,
                    std::int64_t begin, std::int64_t end, BadLabel* bad, Emit&& emit) {
   alignas(64) double label_buffer[kRowGroup];
-  alignas(64) double values[kRowGroup];
+  Buffer<double, kRowGroup> values(kRowGroup * job.op_count);
+  Buffer<RowMember, 1> members(job.op_count);
+  for (int op = 0; op < job.op_count; ++op) {
+    members[op] = {static_cast<int>(job.ops[op].kernel), &job.ops[op].params,
+                   values.data() + op * kRowGroup, -1};
+  }
   RowReader<T> scores(level, job.scores, job.row_axes);
   std::optional<RowReader<T>> targets;
   std::optional<WideIds> wide_ids;
@@ -70,7 +80,7 @@ void evaluate_rows(const Level& level, const RowwiseJob& job, const LeadWalk& wa
       rows.targets = targets->read(start, n);
       rows.targets_stride = targets->stride();
       rows.targets_readable = targets->readable();
-    } else {
+    } else if (job.has_truth) {
       rows.labels = fetch(level, walk, 0, job.truth, start, n, label_buffer);
     }
     if (wide_ids) {
@@ -84,14 +94,20 @@ void evaluate_rows(const Level& level, const RowwiseJob& job, const LeadWalk& wa
       rows.stride = scores.stride();
       rows.readable = scores.readable();
     }
+    if (job.op_count == 1) {
+      const RowsBlocks& blocks = level.rowwise[static_cast<int>(job.ops[0].kernel)];
+      members[0].first_bad =
+          block_of<T>(blocks.float32, blocks.float64)(rows, job.ops[0].params, values.data());
+    } else {
+      block_of<T>(level.rows_together_float32, level.rows_together_float64)(
+          rows, members.data(), job.op_count);
+    }
     for (int op = 0; op < job.op_count; ++op) {
-      const RowsBlocks& blocks = level.rowwise[static_cast<int>(job.ops[op].kernel)];
-      const RowsBlock block = std::is_same_v<T, float> ? blocks.float32 : blocks.float64;
-      const std::int64_t row = block(rows, job.ops[op].params, values);
+      const std::int64_t row = members[op].first_bad;
       if (row >= 0 && bad->row < 0) {
         *bad = {start + row, rows.labels == nullptr ? 0.0 : rows.labels[row]};
       }
-      emit(op, start, n, values, rows.labels);
+      emit(op, start, n, values.data() + op * kRowGroup, rows.labels);
     }
   }
 }
@@ -125,7 +141,7 @@ class RowPass : public Pass {
   }
 
  protected:
-  // Calls emit(op, start, n, values, labels) for each group of rows.
+  // Calls emit as evaluate_rows() does.
   template <class Emit>
   void evaluate(int chunk, std::int64_t begin, std::int64_t end, Emit&& emit) {
     BadLabel* bad = &bad_labels_[chunk];

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 #include <stdexcept>
+#include <type_traits>
 
 #include "../tensor/shapes.h"
 #include "level.h"
@@ -160,17 +161,23 @@ void settle_pairs(const Metric& metric, const Batch& batch, RowwiseJob* job) {
   job->row_axes = static_cast<int>(axes.size());
 }
 
-// Labels, or rows of targets of their own length.
-void settle_labels(const Metric& metric, const Batch& batch, RowwiseJob* job) {
+// Brings the class axis of the scores, whose place is returned, to the end.
+int settle_scores(const Metric& metric, const Batch& batch, RowwiseJob* job) {
   const int rank = job->scores.rank;
   if (rank == 0) {
     throw ValueMistake("`y_pred` must have a class axis (rank 1 or more). Received: " +
                        both_shapes(batch.y_true, batch.y_pred));
   }
   const int class_axis = axis_of(metric.axis, rank, batch.y_pred);
-  const int lead = rank - 1;
-  const Shapes shapes = metric.kernel.shapes;
   move_axis_last(job->scores, class_axis);
+  return class_axis;
+}
+
+// Labels, or rows of targets of their own length.
+void settle_labels(const Metric& metric, const Batch& batch, RowwiseJob* job) {
+  const int class_axis = settle_scores(metric, batch, job);
+  const int rank = job->scores.rank, lead = rank - 1;
+  const Shapes shapes = metric.kernel.shapes;
   // The class axis of y_true, which has none of its own where labels are given.
   std::int64_t targets = 1;
   if (job->truth.rank == rank && (job->dense || job->truth.shape[class_axis] == 1)) {
@@ -212,14 +219,18 @@ std::int64_t rows_of(const RowwiseJob& job) {
 void settle_rowwise(const Metric& metric, const Batch& batch, Op<RowwiseId>* op, RowwiseJob* job) {
   job->scores = batch.y_pred;
   job->truth = batch.y_true;
-  job->dense = metric.kernel.labels != Labels::Sparse;
+  job->dense = metric.kernel.labels == Labels::Dense || metric.kernel.labels == Labels::Pair;
+  job->has_truth = metric.kernel.labels != Labels::None;
   if (metric.kernel.labels == Labels::Pair) {
     settle_pairs(metric, batch, job);
+  } else if (!job->has_truth) {
+    settle_scores(metric, batch, job);
   } else {
     settle_labels(metric, batch, job);
   }
   if (rows_of(*job) > 0) {
     for (const View* view : {&job->scores, &job->truth}) {
+      if (view == &job->truth && !job->has_truth) continue;
       for (int d = view->rank - job->row_axes; d < view->rank; ++d) {
         if (view->shape[d] > 0) continue;
         throw ValueMistake("the class axis must not be empty. Received: " +
@@ -308,6 +319,8 @@ ElementwiseWork::ElementwiseWork(const Metric& metric, const Batch& batch) : bat
 
 bool ElementwiseWork::run() { return run_elementwise(job, &sums); }
 
+std::unique_ptr<Pass> ElementwiseWork::pass() { return make_pass(job, &sums); }
+
 void ElementwiseWork::collect(const Metric& metric, Addition* addition) {
   const bool summed = metric.last_axis == LastAxis::Sum;
   add_mean(metric, sums, batch_.has_weight ? &weighting_ : nullptr, job.y_pred.shape, values_rank_,
@@ -329,6 +342,8 @@ RowwiseWork::RowwiseWork(const Metric& metric, const Batch& batch) : batch_(batc
 }
 
 bool RowwiseWork::run() { return run_rowwise(job, &sums, &bad); }
+
+std::unique_ptr<Pass> RowwiseWork::pass() { return make_pass(job, &sums, &bad); }
 
 void RowwiseWork::collect(const Metric& metric, Addition* addition) {
   refuse_label(bad, job, batch_.y_pred);
@@ -367,6 +382,8 @@ ColumnwiseWork::ColumnwiseWork(const Metric& metric, const Batch& batch) : batch
 }
 
 bool ColumnwiseWork::run() { return run_columnwise(job, &sums); }
+
+std::unique_ptr<Pass> ColumnwiseWork::pass() { return make_pass(job, &sums); }
 
 void ColumnwiseWork::collect(const Metric& metric, Addition* addition) {
   const std::int64_t columns = job.y_pred.shape[1];
@@ -467,6 +484,8 @@ BinnedWork::BinnedWork(const Metric& metric, const Batch& batch) {
 
 bool BinnedWork::run() { return run_binned(job, &cells, &nan_seen); }
 
+std::unique_ptr<Pass> BinnedWork::pass() { return make_pass(job, &cells, &nan_seen); }
+
 void BinnedWork::collect(const Metric& metric, Addition* addition) {
   const std::int64_t size = static_cast<std::int64_t>(metric.thresholds.sorted.size()) * job.labels;
   for (std::size_t variable = 0; variable < metric.cells.size(); ++variable) {
@@ -525,6 +544,8 @@ TabulatedWork::TabulatedWork(const Metric& metric, const Batch& batch) {
 
 bool TabulatedWork::run() { return run_tabulated(job, &table); }
 
+std::unique_ptr<Pass> TabulatedWork::pass() { return make_pass(job, &table); }
+
 void TabulatedWork::collect(const Metric& metric, Addition* addition) {
   if (!table.dense) {
     addition->listed = &table;
@@ -536,20 +557,38 @@ void TabulatedWork::collect(const Metric& metric, Addition* addition) {
   }
 }
 
-Work& make_work(const Metric& metric, const Batch& batch, AnyWork* place) {
+namespace {
+
+// Calls make(type tag) with the kind of work that the metric's kernel asks for.
+template <class Make>
+decltype(auto) with_kind(const Metric& metric, Make&& make) {
   switch (metric.kernel.executor) {
     case Executor::Elementwise:
-      return place->emplace<ElementwiseWork>(metric, batch);
+      return make(std::type_identity<ElementwiseWork>());
     case Executor::Rowwise:
-      return place->emplace<RowwiseWork>(metric, batch);
+      return make(std::type_identity<RowwiseWork>());
     case Executor::Columnwise:
-      return place->emplace<ColumnwiseWork>(metric, batch);
+      return make(std::type_identity<ColumnwiseWork>());
     case Executor::Binned:
-      return place->emplace<BinnedWork>(metric, batch);
+      return make(std::type_identity<BinnedWork>());
     case Executor::Tabulated:
-      return place->emplace<TabulatedWork>(metric, batch);
+      return make(std::type_identity<TabulatedWork>());
   }
   throw std::logic_error("unknown executor");
+}
+
+}  // namespace
+
+Work& make_work(const Metric& metric, const Batch& batch, AnyWork* place) {
+  return with_kind(metric, [&](auto kind) -> Work& {
+    return place->emplace<typename decltype(kind)::type>(metric, batch);
+  });
+}
+
+std::unique_ptr<Work> make_work(const Metric& metric, const Batch& batch) {
+  return with_kind(metric, [&](auto kind) -> std::unique_ptr<Work> {
+    return std::make_unique<typename decltype(kind)::type>(metric, batch);
+  });
 }
 
 namespace {

@@ -3,6 +3,7 @@
 // the state. Nothing here needs a lock or touches the state.
 #pragma once
 
+#include <memory>
 #include <variant>
 
 #include "../tensor/shapes.h"
@@ -18,8 +19,10 @@ class Work {
   Work& operator=(const Work&) = delete;
   virtual ~Work() = default;
 
-  // Returns whether several threads worked.
+  // Alone: returns whether several threads worked.
   virtual bool run() = 0;
+  // Or together with others; the work must stay until they have run.
+  virtual std::unique_ptr<Pass> pass() = 0;
   // What `metric`, which may be any with the same statistics, adds to its state.
   virtual void collect(const Metric& metric, Addition* addition) = 0;
 };
@@ -28,6 +31,7 @@ class ElementwiseWork final : public Work {
  public:
   ElementwiseWork(const Metric& metric, const Batch& batch);
   bool run() override;
+  std::unique_ptr<Pass> pass() override;
   void collect(const Metric& metric, Addition* addition) override;
 
   ElementwiseJob job;
@@ -44,6 +48,7 @@ class RowwiseWork final : public Work {
  public:
   RowwiseWork(const Metric& metric, const Batch& batch);
   bool run() override;
+  std::unique_ptr<Pass> pass() override;
   void collect(const Metric& metric, Addition* addition) override;
 
   RowwiseJob job;
@@ -60,6 +65,7 @@ class ColumnwiseWork final : public Work {
  public:
   ColumnwiseWork(const Metric& metric, const Batch& batch);
   bool run() override;
+  std::unique_ptr<Pass> pass() override;
   void collect(const Metric& metric, Addition* addition) override;
 
   ColumnwiseJob job;
@@ -74,6 +80,7 @@ class BinnedWork final : public Work {
  public:
   BinnedWork(const Metric& metric, const Batch& batch);
   bool run() override;
+  std::unique_ptr<Pass> pass() override;
   void collect(const Metric& metric, Addition* addition) override;
 
   BinnedJob job;
@@ -88,6 +95,7 @@ class TabulatedWork final : public Work {
  public:
   TabulatedWork(const Metric& metric, const Batch& batch);
   bool run() override;
+  std::unique_ptr<Pass> pass() override;
   void collect(const Metric& metric, Addition* addition) override;
 
   TabulatedJob job;
@@ -103,6 +111,7 @@ using AnyWork = std::variant<std::monostate, ElementwiseWork, RowwiseWork, Colum
 
 // Throws on bad input.
 Work& make_work(const Metric& metric, const Batch& batch, AnyWork* place);
+std::unique_ptr<Work> make_work(const Metric& metric, const Batch& batch);
 
 // The values of a batch themselves, one for each element or row. Shapes are
 // settled (and refused) first; then the values are written to an array of the

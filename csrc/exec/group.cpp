@@ -1,0 +1,136 @@
+#include "group.h"
+
+#include <algorithm>
+
+namespace kt {
+namespace {
+
+bool same_view(const View& a, const View& b) {
+  return a.data == b.data && a.dtype == b.dtype && a.rank == b.rank &&
+         std::equal(a.shape, a.shape + a.rank, b.shape) &&
+         std::equal(a.strides, a.strides + a.rank, b.strides);
+}
+
+bool same_view(const View* a, const View* b) {
+  return a == nullptr || b == nullptr ? a == b : same_view(*a, *b);
+}
+
+bool same_dtype(const DType* a, const DType* b) {
+  return a == nullptr || b == nullptr ? a == b : *a == *b;
+}
+
+bool same_input(const ElementwiseJob& a, const ElementwiseJob& b) {
+  return same_view(a.y_true, b.y_true) && same_view(a.y_pred, b.y_pred) &&
+         same_view(a.weight, b.weight) && same_dtype(a.round_true, b.round_true) &&
+         same_dtype(a.round_pred, b.round_pred);
+}
+
+bool same_input(const RowwiseJob& a, const RowwiseJob& b) {
+  return same_view(a.scores, b.scores) && same_view(a.weight, b.weight) &&
+         a.row_axes == b.row_axes && a.scores_are_ids == b.scores_are_ids &&
+         (!a.has_truth || !b.has_truth || (a.dense == b.dense && same_view(a.truth, b.truth)));
+}
+
+template <class Ops, class Op>
+std::size_t place_of(Ops& ops, const Op& op) {
+  const auto found = std::find(ops.begin(), ops.end(), op);
+  if (found != ops.end()) return static_cast<std::size_t>(found - ops.begin());
+  ops.push_back(op);
+  return ops.size() - 1;
+}
+
+template <class Bundles, class TheWork>
+auto& bundle_for(Bundles& bundles, TheWork& work) {
+  using Bundle = typename Bundles::value_type::element_type;
+  for (auto& bundle : bundles) {
+    if (same_input(bundle->job, work.job)) return *bundle;
+  }
+  bundles.push_back(std::make_unique<Bundle>());
+  bundles.back()->job = work.job;
+  return *bundles.back();
+}
+
+}  // namespace
+
+std::vector<int> find_leads(const std::vector<const Metric*>& metrics,
+                            const std::vector<bool>& masked) {
+  std::vector<int> leads;
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    std::size_t lead = 0;
+    const Statistics& own = *metrics[i];
+    while (!(masked[lead] == masked[i] && static_cast<const Statistics&>(*metrics[lead]) == own)) {
+      ++lead;
+    }
+    leads.push_back(static_cast<int>(lead));
+  }
+  return leads;
+}
+
+void GroupWork::add(ElementwiseWork& work) {
+  Bundle<ElementwiseWork>& bundle = bundle_for(elementwise_, work);
+  bundle.works.emplace_back(&work, place_of(bundle.ops, work.op));
+}
+
+void GroupWork::add(RowwiseWork& work) {
+  Bundle<RowwiseWork>& bundle = bundle_for(rowwise_, work);
+  if (!bundle.job.has_truth) bundle.job = work.job;
+  bundle.works.emplace_back(&work, place_of(bundle.ops, work.op));
+}
+
+GroupWork::GroupWork(const std::vector<const Metric*>& metrics, const std::vector<int>& leads,
+                     const std::vector<const Batch*>& batches)
+    : metrics_(metrics), leads_(leads) {
+  works_.reserve(metrics.size());
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    const bool leads_itself = leads[i] == static_cast<int>(i);
+    works_.push_back(leads_itself ? make_work(*metrics[i], *batches[i]) : nullptr);
+  }
+}
+
+bool GroupWork::run() {
+  std::vector<std::unique_ptr<Pass>> passes;
+  for (std::size_t i = 0; i < works_.size(); ++i) {
+    if (works_[i] == nullptr) continue;
+    switch (metrics_[i]->kernel.executor) {
+      case Executor::Elementwise:
+        add(static_cast<ElementwiseWork&>(*works_[i]));
+        break;
+      case Executor::Rowwise:
+        add(static_cast<RowwiseWork&>(*works_[i]));
+        break;
+      default:
+        passes.push_back(works_[i]->pass());
+    }
+  }
+  for (auto& bundle : elementwise_) {
+    bundle->job.ops = bundle->ops.data();
+    bundle->job.op_count = static_cast<int>(bundle->ops.size());
+    bundle->sums.resize(bundle->ops.size());
+    passes.push_back(make_pass(bundle->job, bundle->sums.data()));
+  }
+  for (auto& bundle : rowwise_) {
+    bundle->job.ops = bundle->ops.data();
+    bundle->job.op_count = static_cast<int>(bundle->ops.size());
+    bundle->sums.resize(bundle->ops.size());
+    passes.push_back(make_pass(bundle->job, bundle->sums.data(), &bundle->bad));
+  }
+  std::vector<Pass*> all;
+  for (const auto& pass : passes) all.push_back(pass.get());
+  const bool parallel = run_passes(all.data(), static_cast<int>(all.size()));
+  for (auto& bundle : elementwise_) {
+    for (auto& [work, place] : bundle->works) work->sums = bundle->sums[place];
+  }
+  for (auto& bundle : rowwise_) {
+    for (auto& [work, place] : bundle->works) {
+      work->sums = bundle->sums[place];
+      work->bad = bundle->bad;
+    }
+  }
+  return parallel;
+}
+
+void GroupWork::collect(std::size_t member, Addition* addition) {
+  works_[static_cast<std::size_t>(leads_[member])]->collect(*metrics_[member], addition);
+}
+
+}  // namespace kt
