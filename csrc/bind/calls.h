@@ -14,6 +14,14 @@
 
 namespace kt {
 
+// A function of the module that costs no more than a C call.
+inline PyMethodDef entry_point(const char* name,
+                               PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t),
+                               const char* doc) {
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)),
+          METH_FASTCALL, doc};
+}
+
 bool in_stateless_scope(PyObject** tracker);
 
 // Whether a Keras mask hangs on the tensor; `tracker` is what the other call found.

@@ -7,6 +7,7 @@
 #include "../exec/threads.h"
 #include "../tensor/error.h"
 #include "errors.h"
+#include "group.h"
 #include "intake.h"
 #include "plan.h"
 
@@ -90,5 +91,8 @@ PYBIND11_MODULE(_native, m) {
   m.def("read_bandwidth", &read_bandwidth, py::arg("tensors"));
   m.def("make_plan", &kt::make_plan, py::arg("kernel"), py::arg("result"), py::arg("variables"),
         py::arg("options"));
-  if (PyModule_AddFunctions(m.ptr(), kt::plan_methods()) != 0) throw py::error_already_set();
+  m.def("make_group", &kt::make_group, py::arg("plans"), py::arg("names"), py::arg("variable"));
+  for (PyMethodDef* methods : {kt::plan_methods(), kt::group_methods()}) {
+    if (PyModule_AddFunctions(m.ptr(), methods) != 0) throw py::error_already_set();
+  }
 }

@@ -235,18 +235,13 @@ PyObject* values(PyObject*, PyObject* const* args, Py_ssize_t count) {
 }
 
 PyMethodDef methods[] = {
-    {"update", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(update)), METH_FASTCALL,
-     "update(plan, y_true, y_pred, sample_weight) -> bool"},
-    {"update_into", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(update_into)),
-     METH_FASTCALL, "update_into(plan, states, y_true, y_pred, sample_weight)"},
-    {"result", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(result)), METH_FASTCALL,
-     "result(plan) -> tensor or None"},
-    {"result_from", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(result_from)),
-     METH_FASTCALL, "result_from(plan, states) -> tensor or None"},
-    {"values", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(values)), METH_FASTCALL,
-     "values(plan, y_true, y_pred) -> tensor or None"},
-    {"reset", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(reset)), METH_FASTCALL,
-     "reset(plan) -> bool"},
+    entry_point("update", update, "update(plan, y_true, y_pred, sample_weight) -> bool"),
+    entry_point("update_into", update_into,
+                "update_into(plan, states, y_true, y_pred, sample_weight)"),
+    entry_point("result", result, "result(plan) -> tensor or None"),
+    entry_point("result_from", result_from, "result_from(plan, states) -> tensor or None"),
+    entry_point("values", values, "values(plan, y_true, y_pred) -> tensor or None"),
+    entry_point("reset", reset, "reset(plan) -> bool"),
     {nullptr, nullptr, 0, nullptr},
 };
 

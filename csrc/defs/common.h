@@ -41,7 +41,7 @@ struct Params {
   double ignore_class = 0.0;
   std::int64_t k = 5;
 
-  bool operator==(const Params&) const = default;
+  KT_HOST_DEVICE bool operator==(const Params&) const = default;
 };
 
 namespace KT_LEVEL {

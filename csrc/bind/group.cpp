@@ -1,0 +1,253 @@
+#include "group.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "../exec/group.h"
+#include "../tensor/error.h"
+#include "calls.h"
+#include "errors.h"
+#include "intake.h"
+#include "plan.h"
+
+namespace py = pybind11;
+
+namespace kt {
+namespace {
+
+constexpr const char* kCapsule = "keras_tally.group";
+
+struct Group {
+  std::vector<py::object> kept;  // the plans, as Python holds them
+  std::vector<const Plan*> plans;
+  std::vector<const Metric*> metrics;
+  std::vector<bool> masked;  // takes the weights that y_pred's mask is part of
+  std::vector<int> leads;
+  std::vector<py::object> names;
+  std::vector<py::object> fields;  // the variable's `__dict__`
+};
+
+Group* group_of(PyObject* capsule) {
+  return static_cast<Group*>(PyCapsule_GetPointer(capsule, kCapsule));
+}
+
+struct Packed {
+  double* high = nullptr;
+  std::int64_t row = 0;  // of high halves, and of low ones behind them
+};
+
+bool borrow_packed(PyObject* tensor, Packed* packed, Keep* keep) {
+  std::int64_t both = 0;
+  packed->high = borrow_numbers<double>(tensor, DType::Float64, &both, keep);
+  packed->row = both / 2;
+  return packed->high != nullptr;
+}
+
+// Adds to all members' states, or throws and adds to none; false, and nothing
+// added, when the state cannot be borrowed.
+bool add_batch(const Group& group, const Batch& batch, const Batch& masked, PyObject* tensor,
+               Keep* keep) {
+  const std::size_t count = group.metrics.size();
+  std::vector<const Batch*> batches(count);
+  for (std::size_t i = 0; i < count; ++i) batches[i] = group.masked[i] ? &masked : &batch;
+  GroupWork work(group.metrics, group.leads, batches);
+  std::vector<Addition> additions(count);
+  bool parallel = false;
+  unlocked(batch, [&] {
+    parallel = work.run();
+    for (std::size_t i = 0; i < count; ++i) work.collect(i, &additions[i]);
+  });
+  // With the interpreter's lock held, as for a single metric.
+  Packed packed;
+  if (!borrow_packed(tensor, &packed, keep)) return false;
+  for (std::size_t i = 0; i < count; ++i) {
+    State state;
+    lay_out(*group.plans[i], packed.high, packed.row, &state);
+    if (!commit_high(additions[i], state)) commit(additions[i], state);
+  }
+  road_counts.parallel += parallel ? 1 : 0;
+  return true;
+}
+
+// update_group(group, y_true, y_pred, sample_weight) -> bool, as update().
+PyObject* update_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 4) throw TypeMistake("update_group() takes 4 arguments");
+    Group* group = group_of(args[0]);
+    if (group == nullptr) return nullptr;
+    PyObject* tracker = nullptr;
+    if (in_stateless_scope(&tracker) || has_mask(args[2], tracker)) Py_RETURN_FALSE;
+    Keep keep;
+    Batch batch;
+    if (!borrow_batch(2, args[1], args[2], args[3], &batch, &keep)) Py_RETURN_FALSE;
+    const Values values(group->fields);
+    if (!values.complete() || !add_batch(*group, batch, batch, values.tensors()[0], &keep)) {
+      Py_RETURN_FALSE;
+    }
+    ++road_counts.in_place;
+    Py_RETURN_TRUE;
+  });
+}
+
+// update_group_into(group, state, y_true, y_pred, sample_weight, masked_weight): adds
+// to the given array; metrics that see y_pred's mask take the last argument.
+PyObject* update_group_into(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 6) throw TypeMistake("update_group_into() takes 6 arguments");
+    Group* group = group_of(args[0]);
+    if (group == nullptr) return nullptr;
+    Keep keep;
+    Batch batch, masked;
+    if (!borrow_batch(2, args[2], args[3], args[4], &batch, &keep) ||
+        !borrow_batch(2, args[2], args[3], args[5], &masked, &keep)) {
+      throw TypeMistake("the inputs must be tensors in host memory");
+    }
+    if (!add_batch(*group, batch, masked, args[1], &keep)) {
+      throw std::logic_error("the state is not a contiguous float64 array in host memory");
+    }
+    ++road_counts.pure;
+    Py_RETURN_NONE;
+  });
+}
+
+// 0-d tensors of one dtype are the parts of one: making a tensor costs more than
+// finishing a metric.
+class Scalars {
+ public:
+  explicit Scalars(DType dtype) : dtype_(dtype) {}
+
+  void add(std::size_t member, double value) {
+    members_.push_back(member);
+    values_.push_back(value);
+  }
+
+  void hand_out(const DLPackExchangeAPI* api, std::vector<py::object>& results) const {
+    if (members_.empty()) return;
+    View shape;
+    shape.rank = 1;
+    shape.shape[0] = static_cast<std::int64_t>(values_.size());
+    void* data = nullptr;
+    const auto tensor =
+        py::reinterpret_steal<py::object>(new_tensor(api, shape, dtype_, &data));
+    if (!tensor) throw py::error_already_set();
+    Output{data, dtype_}.write(0, values_.data(), shape.shape[0]);
+    static PyObject* unbind = PyUnicode_InternFromString("unbind");
+    const auto parts = py::reinterpret_steal<py::object>(
+        PyObject_CallMethodNoArgs(tensor.ptr(), unbind));
+    if (!parts) throw py::error_already_set();
+    const py::tuple scalars(parts);
+    for (std::size_t i = 0; i < members_.size(); ++i) results[members_[i]] = scalars[i];
+  }
+
+ private:
+  DType dtype_;
+  std::vector<std::size_t> members_;
+  std::vector<double> values_;
+};
+
+PyObject* results_of(const Group& group, PyObject* tensor) {
+  Keep keep;
+  Packed packed;
+  if (!borrow_packed(tensor, &packed, &keep)) Py_RETURN_NONE;
+  const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(tensor));
+  std::vector<py::object> results(group.plans.size());
+  Scalars singles(DType::Float32), doubles(DType::Float64);
+  for (std::size_t i = 0; i < group.plans.size(); ++i) {
+    const Plan& plan = *group.plans[i];
+    State state;
+    lay_out(plan, packed.high, packed.row, &state);
+    const Finished finished(plan, state);
+    if (api != nullptr && finished.plain_scalar()) {
+      (plan.result_dtype == DType::Float32 ? singles : doubles).add(i, finished.first());
+      continue;
+    }
+    results[i] = py::reinterpret_steal<py::object>(finished.as_tensor(api));
+    if (!results[i]) throw py::error_already_set();
+  }
+  singles.hand_out(api, results);
+  doubles.hand_out(api, results);
+  py::dict named;
+  for (std::size_t i = 0; i < results.size(); ++i) named[group.names[i]] = results[i];
+  return named.release().ptr();
+}
+
+// result_group(group) -> dict by name, or None when Python must take the general road.
+PyObject* result_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 1) throw TypeMistake("result_group() takes 1 argument");
+    Group* group = group_of(args[0]);
+    if (group == nullptr) return nullptr;
+    PyObject* tracker = nullptr;
+    if (in_stateless_scope(&tracker)) Py_RETURN_NONE;
+    const Values values(group->fields);
+    if (!values.complete()) Py_RETURN_NONE;
+    return results_of(*group, values.tensors()[0]);
+  });
+}
+
+// result_group_from(group, state) -> dict of the given state array.
+PyObject* result_group_from(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 2) throw TypeMistake("result_group_from() takes 2 arguments");
+    Group* group = group_of(args[0]);
+    return group == nullptr ? nullptr : results_of(*group, args[1]);
+  });
+}
+
+// reset_group(group) -> bool: zeroes the whole variable in place.
+PyObject* reset_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 1) throw TypeMistake("reset_group() takes 1 argument");
+    Group* group = group_of(args[0]);
+    if (group == nullptr) return nullptr;
+    PyObject* tracker = nullptr;
+    if (in_stateless_scope(&tracker)) Py_RETURN_FALSE;
+    const Values values(group->fields);
+    Keep keep;
+    Packed packed;
+    if (!values.complete() || !borrow_packed(values.tensors()[0], &packed, &keep)) {
+      Py_RETURN_FALSE;
+    }
+    std::fill_n(packed.high, 2 * packed.row, 0.0);
+    Py_RETURN_TRUE;
+  });
+}
+
+PyMethodDef methods[] = {
+    entry_point("update_group", update_group,
+                "update_group(group, y_true, y_pred, sample_weight) -> bool"),
+    entry_point("update_group_into", update_group_into,
+                "update_group_into(group, state, y_true, y_pred, sample_weight, masked_weight)"),
+    entry_point("result_group", result_group, "result_group(group) -> dict or None"),
+    entry_point("result_group_from", result_group_from, "result_group_from(group, state) -> dict"),
+    entry_point("reset_group", reset_group, "reset_group(group) -> bool"),
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+PyMethodDef* group_methods() { return methods; }
+
+py::capsule make_group(const py::sequence& plans, const py::sequence& names,
+                       const py::object& variable) {
+  auto group = std::make_unique<Group>();
+  for (const py::handle capsule : plans) {
+    const Plan* plan = plan_of(capsule.ptr());
+    if (plan == nullptr) throw py::error_already_set();
+    if (plan->inputs != 2 || plan->sizes.empty()) {
+      throw std::logic_error("a plan that cannot be part of a group");
+    }
+    group->kept.push_back(py::reinterpret_borrow<py::object>(capsule));
+    group->plans.push_back(plan);
+    group->metrics.push_back(&plan->metric);
+    group->masked.push_back(plan->sees_mask);
+  }
+  for (const py::handle name : names) {
+    group->names.push_back(py::reinterpret_borrow<py::object>(name));
+  }
+  group->fields.push_back(variable.attr("__dict__"));
+  group->leads = find_leads(group->metrics, group->masked);
+  return py::capsule(group.release(), kCapsule, [](PyObject* capsule) { delete group_of(capsule); });
+}
+
+}  // namespace kt
