@@ -9,9 +9,11 @@
 
 from keras.metrics import Metric
 
+from keras_tally import callbacks
 from keras_tally._identifiers import deserialize, get, serialize
 from keras_tally._install import install, uninstall
 from keras_tally._threads import num_threads, set_num_threads
+from keras_tally.group import MetricGroup
 from keras_tally.metrics.accuracy import (
     Accuracy,
     BinaryAccuracy,
@@ -132,6 +134,7 @@ __all__ = [
     "MeanSquaredError",
     "MeanSquaredLogarithmicError",
     "Metric",
+    "MetricGroup",
     "OneHotIoU",
     "OneHotMeanIoU",
     "PearsonCorrelation",
@@ -156,6 +159,7 @@ __all__ = [
     "binary_accuracy",
     "binary_crossentropy",
     "binary_focal_crossentropy",
+    "callbacks",
     "categorical_accuracy",
     "categorical_crossentropy",
     "categorical_focal_crossentropy",

@@ -13,8 +13,36 @@ from keras_tally import _backends
 ROAD = "portable" if keras.config.backend() in _backends.PORTABLE else "native"
 
 if ROAD == "portable":
-    from keras_tally._portable import make_plan, reset, result, update
+    from keras_tally._portable import (
+        make_group,
+        make_plan,
+        reset,
+        reset_group,
+        result,
+        result_group,
+        update,
+        update_group,
+    )
 else:
-    from keras_tally._native import make_plan, reset, result, update
+    from keras_tally._native import (
+        make_group,
+        make_plan,
+        reset,
+        reset_group,
+        result,
+        result_group,
+        update,
+        update_group,
+    )
 
-__all__ = ["ROAD", "make_plan", "reset", "result", "update"]
+__all__ = [
+    "ROAD",
+    "make_group",
+    "make_plan",
+    "reset",
+    "reset_group",
+    "result",
+    "result_group",
+    "update",
+    "update_group",
+]

@@ -23,6 +23,7 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_tally import _backends, _native
 from keras_tally._engine import ROAD, make_plan, reset, result, update
+from keras_tally._packed import Part, compensation_view
 from keras_tally._registration import KERAS_CLASSES
 
 Shape = tuple[int, ...]
@@ -118,10 +119,10 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             )
             self._state += (self.compensation,)
         self._result_dtype = result_dtype
-        self._plan = make_plan(
+        self._plan_variables = self._state
+        self._plan_arguments = (
             kernel,
             result,
-            self._state,
             {
                 "result_dtype": result_dtype,
                 "sees_mask": self._sees_mask,
@@ -130,6 +131,49 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
                 **options,
             },
         )
+        kernel, result, options = self._plan_arguments
+        self._plan = make_plan(kernel, result, self._state, options)
+
+    def _own_state(self) -> tuple[Any, ...]:
+        """Return the variables that Keras's metric has."""
+        return self._state[: len(self._state) - (self.compensation is not None)]
+
+    def _own_halves(self, index: int) -> tuple[np.ndarray[Any, Any], ...]:
+        """Return the halves of a variable as a pack has them, flat."""
+        read = _backends.active().read_variable
+        variable = self._own_state()[index]
+        high = np.ravel(read(variable))
+        if self.compensation is not None:
+            lows = np.ravel(read(self.compensation)[index])
+            if ROAD == "portable":
+                lows = lows[:: lows.size // max(1, high.size)]
+            return high, lows[: high.size]
+        if ROAD == "portable":
+            return (high,)
+        rounded = high.astype("float64")
+        return rounded, (high - rounded.astype(high.dtype)).astype("float64")
+
+    def _move_state(self, parts: Sequence[Part]) -> None:
+        """Keep the state where these parts are, instead of in own variables."""
+        own = self._own_state()
+        views = [part.view(v) for part, v in zip(parts, own, strict=True)]
+        if self.compensation is not None:
+            views.append(compensation_view(self.compensation, parts))
+        by_id = {id(v): view for v, view in zip(self._state, views, strict=True)}
+        for name, value in list(vars(self).items()):
+            if id(value) in by_id:
+                object.__setattr__(self, name, by_id[id(value)])
+        self._variables[:] = [by_id.get(id(v), v) for v in self._variables]
+        # Past Keras's tracking: the variables are those of somebody else.
+        object.__setattr__(self, "_state", tuple(views))
+        object.__setattr__(self, "_plan_variables", (parts[0].pack,))
+        kernel, result, options = self._plan_arguments
+        if ROAD == "portable":
+            self._plan = make_plan(kernel, result, self._state, options)
+            return
+        sizes = [math.prod(part.shape) for part in parts]
+        options = {**options, "sizes": sizes, "offset": parts[0].start}
+        self._plan = make_plan(kernel, result, self._plan_variables, options)
 
     def result(self) -> Any:
         """Return the metric's value over everything seen since the last reset."""
@@ -190,25 +234,32 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         backend = _backends.active()
         if self._sees_mask:
             sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
-        if _traced(y_true, y_pred, sample_weight):
+        if traced(y_true, y_pred, sample_weight):
             return
         y_true = prepare(y_true, self._input_names[0])
         y_pred = prepare(y_pred, self._input_names[1])
         if sample_weight is not None:
             sample_weight = prepare(sample_weight, "sample_weight")
         _native.count_converted()
-        state = [backend.host_copy(variable.value) for variable in self._state]
+        variables = self._plan_variables
+        state = [backend.host_copy(variable.value) for variable in variables]
         _native.update_into(self._plan, state, y_true, y_pred, sample_weight)
-        for variable, value in zip(self._state, state, strict=True):
+        for variable, value in zip(variables, state, strict=True):
             variable.assign(value)
 
     def _result_general(self) -> Any:
         backend = _backends.active()
-        state = [variable.value for variable in self._state]
+        state = [variable.value for variable in self._plan_variables]
         if any(backend.is_symbolic(value) for value in state):
             return backend.symbolic_result(self._result_shape(), self._result_dtype)
         value = _native.result_from(self._plan, [backend.host_copy(x) for x in state])
         return backend.place_like(value, state[0])
+
+    def _warn_of_result(self) -> None:
+        """Say what is wrong with the result, where something may be."""
+
+    def _warn_of_weights(self, sample_weight: Any) -> None:
+        """Say what is wrong with weights that are accepted."""
 
     def _result_shape(self) -> tuple[int, ...]:
         shape = tuple(self._state[0].shape)
@@ -269,8 +320,8 @@ class LateMetric(PairMetric):
         """
         if not self._built:
             if ROAD == "native":
-                _traced(y_true, y_pred, sample_weight)
-            shapes = _shape_of(y_true), _shape_of(y_pred)
+                traced(y_true, y_pred, sample_weight)
+            shapes = shape_of(y_true), shape_of(y_pred)
             self._build(*self._build_arguments(*shapes))
         super().update_state(y_true, y_pred, sample_weight)
 
@@ -289,7 +340,7 @@ class LateMetric(PairMetric):
             super().reset_state()
 
 
-def _shape_of(x: Any) -> Shape:
+def shape_of(x: Any) -> Shape:
     if not hasattr(x, "shape"):
         x = keras.ops.convert_to_tensor(x)
     return tuple(x.shape)
@@ -318,7 +369,7 @@ def _restore(
     return metric
 
 
-def _traced(y_true: Any, y_pred: Any, sample_weight: Any) -> bool:
+def traced(y_true: Any, y_pred: Any, sample_weight: Any) -> bool:
     """Tell whether the inputs only have shapes, as while Keras builds a model.
 
     Raises:

@@ -77,16 +77,7 @@ def make_plan(
 
 def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     """Add a batch to the state."""
-    twin = plan.twin
-    zeros = [keras.ops.zeros(v.shape, dtype=v.dtype) for v in twin.variables]
-    inputs = [_with_shape(x) for x in (y_true, y_pred)]
-    if plan.takes_values:
-        del inputs[0]
-    additions = twin.stateless_update_state(zeros, *inputs, sample_weight=sample_weight)
-    additions = [
-        keras.ops.cast(addition, variable.dtype)
-        for addition, variable in zip(additions, plan.state, strict=True)
-    ]
+    additions = _additions(plan, y_true, y_pred, sample_weight)
     state = [variable.value for variable in plan.state]
     if plan.compensation is None:
         state = [high + x for high, x in zip(state, additions, strict=True)]
@@ -99,6 +90,20 @@ def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     for variable, value in zip(plan.state, state, strict=True):
         variable.assign(value)
     return True
+
+
+def _additions(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> list[Any]:
+    """Return what a batch adds to each variable."""
+    twin = plan.twin
+    zeros = [keras.ops.zeros(v.shape, dtype=v.dtype) for v in twin.variables]
+    inputs = [_with_shape(x) for x in (y_true, y_pred)]
+    if plan.takes_values:
+        del inputs[0]
+    additions = twin.stateless_update_state(zeros, *inputs, sample_weight=sample_weight)
+    return [
+        keras.ops.cast(addition, variable.dtype)
+        for addition, variable in zip(additions, plan.state, strict=True)
+    ]
 
 
 def result(plan: Any, /) -> Any:
@@ -116,6 +121,53 @@ def reset(plan: Any, /) -> bool:
     """Leave it to the metric, which assigns zeros to its variables."""
     del plan
     return False
+
+
+@dataclass(frozen=True)
+class _Group:
+    plans: Sequence[_Plan]
+    names: Sequence[str]
+    packs: Sequence[Any]
+
+
+def make_group(
+    plans: Sequence[Any], names: Sequence[str], variables: Sequence[Any], /
+) -> Any:
+    """Bind plans whose states fill these variables, in order."""
+    return _Group(plans, names, variables)
+
+
+def update_group(
+    group: Any, y_true: Any, y_pred: Any, sample_weight: Any, /
+) -> bool:
+    """Add a batch to the states of all plans."""
+    additions: dict[str, list[Any]] = {pack._dtype: [] for pack in group.packs}
+    for plan in group.plans:
+        parts = _additions(plan, y_true, y_pred, sample_weight)
+        for variable, part in zip(plan.state, parts, strict=True):
+            additions[variable._dtype].append(keras.ops.reshape(part, (-1,)))
+    for pack in group.packs:
+        rows, added = pack.value, keras.ops.concatenate(additions[pack._dtype])
+        if pack.shape[0] == 1:
+            pack.assign(rows + added)
+        else:
+            pack.assign(keras.ops.stack(_add(rows[0], rows[1], added)))
+    return True
+
+
+def result_group(group: Any, /) -> dict[str, Any]:
+    """Return Keras's results by name."""
+    return {
+        name: result(plan)
+        for name, plan in zip(group.names, group.plans, strict=True)
+    }
+
+
+def reset_group(group: Any, /) -> bool:
+    """Zero the states."""
+    for pack in group.packs:
+        pack.assign(keras.ops.zeros(pack.shape, dtype=pack.dtype))
+    return True
 
 
 def _with_shape(x: Any) -> Any:

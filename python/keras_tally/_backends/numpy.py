@@ -60,6 +60,13 @@ def place_like(result: Any, state: Any) -> Any:
     return result
 
 
+def read_variable(variable: Any) -> Any:
+    """Return a variable's value as a NumPy array."""
+    if variable._value is None:  # made in a stateless scope that has not ended
+        return np.zeros(variable.shape)
+    return variable._value
+
+
 def plan_options(dtype: str) -> dict[str, Any]:
     """Return how a plan makes results of `dtype` from float64 arrays."""
     return {

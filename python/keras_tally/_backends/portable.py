@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+import numpy as np
+
 # What native kernels would ask.
 K_WITHIN_CLASSES = False
 THRESHOLD_IN_SCORES_DTYPE = True
@@ -26,6 +29,18 @@ def whole_dtype(dtype: str) -> str:
 def settle(variable: Any) -> None:
     """Keep a variable in its own dtype inside a layer of mixed precision."""
     variable._autocast = False
+
+
+def read_variable(variable: Any) -> Any:
+    """Return a variable's value as a NumPy array, also while a graph is traced."""
+    if variable._value is None:  # made in a stateless scope that has not ended
+        return np.zeros(variable.shape)
+    if keras.config.backend() != "tensorflow":
+        return np.asarray(variable._value)
+    import tensorflow as tf
+
+    with tf.init_scope():
+        return variable._value.numpy()
 
 
 def plan_options(dtype: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
@@ -70,6 +71,13 @@ def host_copy(x: torch.Tensor) -> torch.Tensor:
 def place_like(result: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
     """Return the result on the device of the state."""
     return result.to(state.device)
+
+
+def read_variable(variable: Any) -> Any:
+    """Return a variable's value as a NumPy array."""
+    if variable._value is None:  # made in a stateless scope that has not ended
+        return np.zeros(variable.shape)
+    return keras.ops.convert_to_numpy(variable._value)
 
 
 def plan_options(dtype: str) -> dict[str, Any]:

@@ -90,14 +90,18 @@ class _IoUBase(PairMetric):
                 weights that do not fit; the state is as it was.
             TypeError: an argument that is no tensor of an accepted dtype.
         """
+        if sample_weight is not None:
+            self._warn_of_weights(sample_weight)
+        super().update_state(y_true, y_pred, sample_weight)
+
+    def _warn_of_weights(self, sample_weight: Any) -> None:
         if self._whole and "float" in str(getattr(sample_weight, "dtype", "")):
             warnings.warn(
                 "You are passing weight as `float`, but dtype is `int`. This may "
                 "result in an incorrect weight due to type casting. Consider using "
                 "integer weights, or dtype='float32'.",
-                stacklevel=2,
+                stacklevel=3,
             )
-        super().update_state(y_true, y_pred, sample_weight)
 
     def _result_shape(self) -> tuple[int, ...]:
         return ()

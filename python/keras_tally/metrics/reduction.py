@@ -14,7 +14,7 @@ from keras_tally._kernel_metric import KernelMetric, PairMetric, combine_mask
 from keras_tally._registration import KERAS_CLASSES, register
 
 
-class _ValueReduction(KernelMetric):
+class ValueReduction(KernelMetric):
     """Reduces values that are given, not computed."""
 
     _input_names = ("values", "values")
@@ -47,7 +47,7 @@ class _ValueReduction(KernelMetric):
 
 
 @register
-class Sum(_ValueReduction):
+class Sum(ValueReduction):
     """The (weighted) sum of values.
 
     Formula: `sum(sample_weight * values)`; a scalar weight multiplies the
@@ -89,7 +89,7 @@ class Sum(_ValueReduction):
 
 
 @register
-class Mean(_ValueReduction):
+class Mean(ValueReduction):
     """The (weighted) mean of values.
 
     Formula: `sum(sample_weight * values) / sum(sample_weight)`, where each

@@ -510,11 +510,12 @@ class R2Score(LateMetric):
         returns the score that is not adjusted.
         """
         value = super().result()
-        if self.num_regressors and ROAD == "native":
-            self._warn_of_regressors()
+        self._warn_of_result()
         return value
 
-    def _warn_of_regressors(self) -> None:
+    def _warn_of_result(self) -> None:
+        if not self.num_regressors or ROAD != "native":
+            return
         samples = self.num_samples.value
         if _backends.active().is_symbolic(samples):
             return

@@ -1,0 +1,399 @@
+"""Several metrics in one: `MetricGroup`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras.src.backend import get_keras_mask
+from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+from keras_tally import _backends, _native
+from keras_tally._engine import (
+    ROAD,
+    make_group,
+    reset_group,
+    result_group,
+    update_group,
+)
+from keras_tally._identifiers import get
+from keras_tally._kernel_metric import (
+    KernelMetric,
+    LateMetric,
+    combine_mask,
+    prepare,
+    shape_of,
+    traced,
+)
+from keras_tally._packed import PackedState
+from keras_tally._registration import register
+from keras_tally.metrics.reduction import ValueReduction
+
+
+@register
+class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
+    """Several metrics of the same labels and predictions, computed together.
+
+    Formula: that of each member; a batch is read once for all of them, what several
+    members need of it is computed once, and the numbers are bit for bit those of the
+    members on their own.
+
+    Shapes and dtypes: what each member takes; `result()` is a dict of the members'
+    results under their names. The states of the members lie in one variable `state`
+    of shape `(2, n)`, float64 (on JAX and TensorFlow: one variable for each dtype of
+    the members' states). The sum of two states is the state of both data sets.
+
+    What is computed together, on torch and NumPy: all metrics of this package, except
+    `MeanMetricWrapper`. That one, subclasses with an `update_state` of their own and
+    metrics of other packages are members as well; they are updated one by one, and
+    `separate` names them. An error of any of them leaves all as they were.
+
+    Members stay ordinary metrics: `group["auc"].result()`, or an update of one member
+    alone. In a model with several outputs, give each group a `prefix`: Keras logs the
+    entries of a dict under their own names, without the output's.
+
+    Args:
+        metrics: a list of metrics (or of the names by which `keras_tally.get` finds
+            them), or a dict of them by the names that the results will have.
+        name: string name of the group.
+        prefix: what the names of the results begin with.
+
+    Raises:
+        ValueError: no metrics, two of one name, a member of another group; a batch
+            that any member refuses.
+        TypeError: something that is no metric, or one that takes values instead of
+            labels and predictions (`Mean`, `Sum`).
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> group = kt.MetricGroup([kt.BinaryAccuracy(), kt.Precision(), kt.Recall()])
+    >>> group.update_state([1, 0, 1, 1], [0.9, 0.2, 0.4, 0.8])
+    >>> {name: round(float(value), 2) for name, value in group.result().items()}
+    {'binary_accuracy': 0.75, 'precision': 1.0, 'recall': 0.67}
+    >>> float(group["precision"].result())
+    1.0
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[Any] | Mapping[str, Any],
+        name: str | None = None,
+        prefix: str = "",
+    ) -> None:
+        super().__init__(name=name)
+        self.prefix = prefix
+        members = _named(metrics)
+        for key, metric in members.items():
+            _check_member(key, metric)
+        # Past Keras's tracking: the members' variables are parts of the group's.
+        object.__setattr__(self, "_members", members)
+        object.__setattr__(self, "_state", None)
+        self._separate: tuple[str, ...] = ()
+        self._warning_of_weights: tuple[str, ...] = ()
+        self._warning_of_results: tuple[str, ...] = ()
+        self._plan: Any = None
+        # Set by `callbacks.ResultEvery`: whether the next result may be the last one.
+        self._hold: bool | None = None
+        self._last: dict[str, Any] | None = None
+        for metric in members.values():
+            metric._keras_tally_group = self.name
+        if all(m._built for m in members.values() if isinstance(m, LateMetric)):
+            self._pack()
+
+    def _pack(self, new: Sequence[Any] = ()) -> None:
+        """Move the members' states, of which `new` ones are empty, into the group's."""
+        packed = [m for m in self._members.values() if _is_packable(m)]
+        fused = {key: m for key, m in self._members.items() if _is_fusable(m)}
+        object.__setattr__(
+            self, "_loose", [m for m in self._members.values() if m not in packed]
+        )
+        self._separate = tuple(key for key in self._members if key not in fused)
+        self._warning_of_weights = tuple(
+            key for key, m in fused.items() if _overrides(m, "_warn_of_weights")
+        )
+        self._warning_of_results = tuple(
+            key for key, m in fused.items() if _overrides(m, "_warn_of_result")
+        )
+        # In this order, the fused ones' states follow one another.
+        packed.sort(key=lambda m: m not in fused.values())
+        state = PackedState(self._add_packed, packed, new) if packed else None
+        object.__setattr__(self, "_state", state)
+        if fused and state is not None:
+            variables = state.variables
+            self._plan = make_group(
+                [m._plan for m in fused.values()],
+                [self.prefix + key for key in fused],
+                variables if ROAD == "portable" else variables[0],
+            )
+
+    def _add_packed(self, **arguments: Any) -> Any:
+        return self.add_variable(aggregation="sum", **arguments)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The members, in order."""
+        return list(self._members.values())
+
+    @property
+    def separate(self) -> tuple[str, ...]:
+        """The names of the members that are not computed together with others."""
+        return self._separate
+
+    @property
+    def variables(self) -> list[Any]:
+        """The packed state, and the variables of members that cannot be packed."""
+        if not self._is_packed():
+            return []
+        state = [] if self._state is None else list(self._state.variables)
+        return state + [v for metric in self._loose for v in metric.variables]
+
+    def _is_packed(self) -> bool:
+        return self._plan is not None or bool(self._separate)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._members:
+            raise KeyError(
+                f"no member of {self.name!r} is named {key!r}: they are "
+                f"{list(self._members)}"
+            )
+        return self._members[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._members
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Update the states with a batch and return the results."""
+        self.update_state(y_true, y_pred, sample_weight)
+        return self.result()
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch to the states of all members, or to none.
+
+        Args:
+            y_true: the ground truth.
+            y_pred: the predictions.
+            sample_weight: optional weights, for each member by its own rules. Members
+                that honour the Keras mask of `y_pred` do so here.
+
+        Raises:
+            ValueError: shapes, weights or labels that do not fit any member; the
+                states are as they were.
+            TypeError: an argument that is no tensor of an accepted dtype.
+        """
+        if self._separate or self._plan is None:
+            return self._update_with_separate(y_true, y_pred, sample_weight)
+        if not update_group(self._plan, y_true, y_pred, sample_weight):
+            self._update_general(y_true, y_pred, sample_weight)
+        if sample_weight is not None and self._warning_of_weights:
+            for key in self._warning_of_weights:
+                self._members[key]._warn_of_weights(sample_weight)
+
+    def _update_with_separate(self, y_true: Any, y_pred: Any, weight: Any) -> None:
+        if not self._is_packed():
+            self._build(y_true, y_pred, weight)
+            return self.update_state(y_true, y_pred, weight)
+        before = [] if in_stateless_scope() else _copies(self.variables)
+        try:
+            for key in self._separate:
+                self._members[key].update_state(y_true, y_pred, weight)
+            if self._plan is not None and not update_group(
+                self._plan, y_true, y_pred, weight
+            ):
+                self._update_general(y_true, y_pred, weight)
+        except Exception:
+            for variable, value in before:
+                variable.assign(value)
+            raise
+
+    def _build(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        if ROAD == "native":
+            traced(y_true, y_pred, sample_weight)
+        shapes = shape_of(y_true), shape_of(y_pred)
+        late = [
+            m
+            for m in self._members.values()
+            if isinstance(m, LateMetric) and not m._built
+        ]
+        for metric in late:
+            metric._build(*metric._build_arguments(*shapes))
+        self._pack(late)
+
+    def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        backend = _backends.active()
+        masked_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
+        if traced(y_true, y_pred, sample_weight):
+            return
+        y_true, y_pred = prepare(y_true, "y_true"), prepare(y_pred, "y_pred")
+        weights = [
+            None if weight is None else prepare(weight, "sample_weight")
+            for weight in (sample_weight, masked_weight)
+        ]
+        _native.count_converted()
+        (variable,) = self._state.variables
+        state = backend.host_copy(variable.value)
+        _native.update_group_into(self._plan, state, y_true, y_pred, *weights)
+        variable.assign(state)
+
+    def result(self) -> dict[str, Any]:
+        """Return the members' results over everything since the last reset, by name."""
+        if self._hold is None or in_stateless_scope():
+            return self._fresh_results()
+        if not self._hold or self._last is None:
+            self._last = self._fresh_results()
+        self._hold = False
+        return self._last
+
+    def _fresh_results(self) -> dict[str, Any]:
+        results = None if self._plan is None else result_group(self._plan)
+        if results is None or self._separate:
+            results = self._results_one_by_one(results or {})
+        if self._warning_of_results:
+            for key in self._warning_of_results:
+                self._members[key]._warn_of_result()
+        return results
+
+    def _results_one_by_one(self, known: dict[str, Any]) -> dict[str, Any]:
+        results = {}
+        for key, metric in self._members.items():
+            name = self.prefix + key
+            results[name] = known[name] if name in known else metric.result()
+        return results
+
+    def reset_state(self) -> None:
+        """Forget everything seen so far."""
+        self._last = None
+        if not self._is_packed():
+            for metric in self._members.values():
+                metric.reset_state()
+            return
+        if self._plan is None or self._separate or not reset_group(self._plan):
+            for variable in self.variables:
+                variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
+
+    def exact_state(self) -> dict[str, Any]:
+        """Return the members' states without rounding, by name.
+
+        Example:
+
+        >>> import keras_tally as kt
+        >>> group = kt.MetricGroup([kt.TruePositives(), kt.MeanSquaredError()])
+        >>> group.update_state([1, 0, 1, 1], [0.5, 0.25, 0.75, 1.0])
+        >>> group.exact_state()["mean_squared_error"] == {"total": 0.375, "count": 4}
+        True
+        """
+        return {
+            key: metric.exact_state()
+            for key, metric in self._members.items()
+            if isinstance(metric, KernelMetric)
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the group and its members."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "prefix": self.prefix,
+            "names": list(self._members),
+            "metrics": [serialize(metric) for metric in self._members.values()],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MetricGroup:
+        """Recreate a group from its config."""
+        config = dict(config)
+        metrics = [
+            keras.saving.deserialize_keras_object(m) if isinstance(m, dict) else m
+            for m in config.pop("metrics")
+        ]
+        names = config.pop("names")
+        return cls(dict(zip(names, metrics, strict=True)), **config)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Each member takes its state along, as on its own.
+        return _restore, (type(self), dict(self._members), self.name, self.prefix)
+
+
+def _restore(
+    cls: type[MetricGroup], members: dict[str, Any], name: str, prefix: str
+) -> MetricGroup:
+    for metric in members.values():
+        vars(metric).pop("_keras_tally_group", None)
+    return cls(members, name=name, prefix=prefix)
+
+
+def _named(metrics: Any) -> dict[str, Any]:
+    if isinstance(metrics, Mapping):
+        named = {str(key): get(metric) for key, metric in metrics.items()}
+    elif isinstance(metrics, Sequence) and not isinstance(metrics, str):
+        found = [get(metric) for metric in metrics]
+        named = {}
+        for metric in found:
+            key = getattr(metric, "name", None)
+            if key in named:
+                raise ValueError(
+                    f"two metrics are named {key!r}. Give them names "
+                    "(`name=...`), or a dict of metrics by name."
+                )
+            named[key] = metric
+    else:
+        raise TypeError(
+            "`metrics` must be a list of metrics, or a dict of them by name. "
+            f"Received: {type(metrics).__name__}"
+        )
+    if not named:
+        raise ValueError("`metrics` must not be empty.")
+    return named
+
+
+def _check_member(key: str, metric: Any) -> None:
+    if not isinstance(metric, keras.metrics.Metric):
+        raise TypeError(
+            f"`metrics` must hold metrics. Received: {key}={metric!r} "
+            f"({type(metric).__name__})"
+        )
+    if isinstance(metric, MetricGroup):
+        raise TypeError(
+            f"a group cannot be a member of a group: give the members of {key!r}."
+        )
+    if type(metric).update_state is ValueReduction.update_state:
+        raise TypeError(
+            f"{type(metric).__name__} takes values, and the members of a group take "
+            f"labels and predictions. Received: {key}={metric!r}"
+        )
+    owner = getattr(metric, "_keras_tally_group", None)
+    if owner is not None:
+        raise ValueError(
+            f"{key!r} is a member of the group {owner!r} already, which holds its state."
+        )
+
+
+def _is_packable(metric: Any) -> bool:
+    """Tell whether all the state there is, is that of the metric's plan."""
+    return isinstance(metric, KernelMetric) and {id(v) for v in metric.variables} == {
+        id(v) for v in metric._state
+    }
+
+
+def _is_fusable(metric: Any) -> bool:
+    """Tell whether the plan is all that an update and a result are made of."""
+    ours = all(
+        getattr(type(metric), name).__module__.startswith("keras_tally.")
+        for name in ("update_state", "result", "reset_state")
+    )
+    return ours and _is_packable(metric) and metric._input_names[0] == "y_true"
+
+
+def _overrides(metric: Any, name: str) -> bool:
+    return getattr(type(metric), name) is not getattr(KernelMetric, name)
+
+
+def _copies(variables: Sequence[Any]) -> list[tuple[Any, Any]]:
+    return [(v, keras.ops.copy(v.value)) for v in variables]
