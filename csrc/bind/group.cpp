@@ -1,6 +1,7 @@
 #include "group.h"
 
 #include <algorithm>
+#include <memory_resource>
 #include <vector>
 
 #include "../exec/group.h"
@@ -48,10 +49,13 @@ bool borrow_packed(PyObject* tensor, Packed* packed, Keep* keep) {
 bool add_batch(const Group& group, const Batch& batch, const Batch& masked, PyObject* tensor,
                Keep* keep) {
   const std::size_t count = group.metrics.size();
-  std::vector<const Batch*> batches(count);
+  // A small batch allocates nothing.
+  alignas(64) thread_local std::byte memory[128 * 1024];
+  std::pmr::monotonic_buffer_resource arena(memory, sizeof(memory));
+  std::pmr::vector<const Batch*> batches(count, &arena);
   for (std::size_t i = 0; i < count; ++i) batches[i] = group.masked[i] ? &masked : &batch;
-  GroupWork work(group.metrics, group.leads, batches);
-  std::vector<Addition> additions(count);
+  GroupWork work(group.metrics, group.leads, batches.data(), arena);
+  std::pmr::vector<Addition> additions(count, &arena);
   bool parallel = false;
   unlocked(batch, [&] {
     parallel = work.run();

@@ -40,12 +40,12 @@ std::size_t place_of(Ops& ops, const Op& op) {
 }
 
 template <class Bundles, class TheWork>
-auto& bundle_for(Bundles& bundles, TheWork& work) {
+auto& bundle_for(Bundles& bundles, TheWork& work, Arena& arena) {
   using Bundle = typename Bundles::value_type::element_type;
   for (auto& bundle : bundles) {
     if (same_input(bundle->job, work.job)) return *bundle;
   }
-  bundles.push_back(std::make_unique<Bundle>());
+  bundles.push_back(make_in<Bundle>(arena, &arena));
   bundles.back()->job = work.job;
   return *bundles.back();
 }
@@ -67,28 +67,33 @@ std::vector<int> find_leads(const std::vector<const Metric*>& metrics,
 }
 
 void GroupWork::add(ElementwiseWork& work) {
-  Bundle<ElementwiseWork>& bundle = bundle_for(elementwise_, work);
+  Bundle<ElementwiseWork>& bundle = bundle_for(elementwise_, work, arena_);
   bundle.works.emplace_back(&work, place_of(bundle.ops, work.op));
 }
 
 void GroupWork::add(RowwiseWork& work) {
-  Bundle<RowwiseWork>& bundle = bundle_for(rowwise_, work);
+  Bundle<RowwiseWork>& bundle = bundle_for(rowwise_, work, arena_);
   if (!bundle.job.has_truth) bundle.job = work.job;
   bundle.works.emplace_back(&work, place_of(bundle.ops, work.op));
 }
 
 GroupWork::GroupWork(const std::vector<const Metric*>& metrics, const std::vector<int>& leads,
-                     const std::vector<const Batch*>& batches)
-    : metrics_(metrics), leads_(leads) {
+                     const Batch* const* batches, Arena& arena)
+    : metrics_(metrics),
+      leads_(leads),
+      arena_(arena),
+      works_(&arena),
+      elementwise_(&arena),
+      rowwise_(&arena) {
   works_.reserve(metrics.size());
   for (std::size_t i = 0; i < metrics.size(); ++i) {
     const bool leads_itself = leads[i] == static_cast<int>(i);
-    works_.push_back(leads_itself ? make_work(*metrics[i], *batches[i]) : nullptr);
+    works_.push_back(leads_itself ? make_work(*metrics[i], *batches[i], arena) : nullptr);
   }
 }
 
 bool GroupWork::run() {
-  std::vector<std::unique_ptr<Pass>> passes;
+  std::pmr::vector<InArena<Pass>> passes(&arena_);
   for (std::size_t i = 0; i < works_.size(); ++i) {
     if (works_[i] == nullptr) continue;
     switch (metrics_[i]->kernel.executor) {
@@ -99,22 +104,22 @@ bool GroupWork::run() {
         add(static_cast<RowwiseWork&>(*works_[i]));
         break;
       default:
-        passes.push_back(works_[i]->pass());
+        passes.push_back(works_[i]->pass(arena_));
     }
   }
   for (auto& bundle : elementwise_) {
     bundle->job.ops = bundle->ops.data();
     bundle->job.op_count = static_cast<int>(bundle->ops.size());
     bundle->sums.resize(bundle->ops.size());
-    passes.push_back(make_pass(bundle->job, bundle->sums.data()));
+    passes.push_back(make_pass(bundle->job, bundle->sums.data(), arena_));
   }
   for (auto& bundle : rowwise_) {
     bundle->job.ops = bundle->ops.data();
     bundle->job.op_count = static_cast<int>(bundle->ops.size());
     bundle->sums.resize(bundle->ops.size());
-    passes.push_back(make_pass(bundle->job, bundle->sums.data(), &bundle->bad));
+    passes.push_back(make_pass(bundle->job, bundle->sums.data(), &bundle->bad, arena_));
   }
-  std::vector<Pass*> all;
+  std::pmr::vector<Pass*> all(&arena_);
   for (const auto& pass : passes) all.push_back(pass.get());
   const bool parallel = run_passes(all.data(), static_cast<int>(all.size()));
   for (auto& bundle : elementwise_) {

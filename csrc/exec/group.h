@@ -3,7 +3,8 @@
 // the same additions as in a metric on its own, so the bits are the same.
 #pragma once
 
-#include <memory>
+#include <memory_resource>
+#include <utility>
 #include <vector>
 
 #include "metric.h"
@@ -18,9 +19,10 @@ std::vector<int> find_leads(const std::vector<const Metric*>& metrics,
 
 class GroupWork {
  public:
-  // Settles shapes; throws on bad input. `batches` has one for each metric.
+  // Settles shapes; throws on bad input. `batches` has one for each metric. The arena
+  // must outlive the work.
   GroupWork(const std::vector<const Metric*>& metrics, const std::vector<int>& leads,
-            const std::vector<const Batch*>& batches);
+            const Batch* const* batches, Arena& arena);
 
   // Returns whether several threads worked.
   bool run();
@@ -32,10 +34,12 @@ class GroupWork {
   template <class TheWork>
   struct Bundle {
     decltype(TheWork::job) job;
-    std::vector<decltype(TheWork::op)> ops;
-    std::vector<Sums> sums;
-    std::vector<std::pair<TheWork*, std::size_t>> works;  // and their places in the list
+    std::pmr::vector<decltype(TheWork::op)> ops;
+    std::pmr::vector<Sums> sums;
+    std::pmr::vector<std::pair<TheWork*, std::size_t>> works;  // and their places in the list
     BadLabel bad;
+
+    explicit Bundle(Arena* arena) : ops(arena), sums(arena), works(arena) {}
   };
 
   void add(ElementwiseWork& work);
@@ -43,9 +47,10 @@ class GroupWork {
 
   const std::vector<const Metric*>& metrics_;
   const std::vector<int>& leads_;
-  std::vector<std::unique_ptr<Work>> works_;  // null for those with another lead
-  std::vector<std::unique_ptr<Bundle<ElementwiseWork>>> elementwise_;
-  std::vector<std::unique_ptr<Bundle<RowwiseWork>>> rowwise_;
+  Arena& arena_;
+  std::pmr::vector<InArena<Work>> works_;  // null for those with another lead
+  std::pmr::vector<InArena<Bundle<ElementwiseWork>>> elementwise_;
+  std::pmr::vector<InArena<Bundle<RowwiseWork>>> rowwise_;
 };
 
 }  // namespace kt

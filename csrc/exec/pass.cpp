@@ -11,6 +11,7 @@ namespace {
 // What passes with several definitions hold in the first cache together with
 // their buffers.
 constexpr std::int64_t kTile = 4096;
+constexpr std::int64_t kEnd = std::numeric_limits<std::int64_t>::max();
 
 // The part of a pass that one thread takes.
 struct Share {
@@ -57,6 +58,11 @@ bool run_passes(Pass* const* passes, int count) {
     const bool last = chunk + 1 == first.chunks.count;
     const std::int64_t from = begin * first.width;
     const std::int64_t to = last ? -1 : from + first.chunks.size * first.width;
+    // Without tiles where all of it is one.
+    if (last && chunk == 0 && first.units * first.width <= kTile) {
+      for (int i = 0; i < count; ++i) share_of(passes[i], 0, -1).advance(kEnd);
+      return;
+    }
     std::vector<Share> shares;
     for (int i = 0; i < count; ++i) shares.push_back(share_of(passes[i], from, to));
     for (std::int64_t position = from + kTile; !shares.empty(); position += kTile) {

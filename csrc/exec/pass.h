@@ -4,8 +4,26 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
+#include <memory_resource>
 
 namespace kt {
+
+// Objects in an arena, which gives all memory back at once.
+using Arena = std::pmr::memory_resource;
+struct Destroy {
+  template <class T>
+  void operator()(T* object) const {
+    object->~T();
+  }
+};
+template <class T>
+using InArena = std::unique_ptr<T, Destroy>;
+template <class T, class... Arguments>
+InArena<T> make_in(Arena& arena, Arguments&&... arguments) {
+  void* place = arena.allocate(sizeof(T), alignof(T));
+  return InArena<T>(new (place) T(std::forward<Arguments>(arguments)...));
+}
 
 inline constexpr std::int64_t kMinChunk = 64 * 1024;
 inline constexpr int kMaxChunks = 64;

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "../defs/common.h"
@@ -73,7 +72,7 @@ struct ElementwiseJob {
 // Every run_... returns whether several threads worked; make_pass leaves the work
 // to run_passes(), and the job and what is to be filled in must stay until then.
 bool run_elementwise(const ElementwiseJob& job, Sums* sums);
-std::unique_ptr<Pass> make_pass(const ElementwiseJob& job, Sums* sums);
+InArena<Pass> make_pass(const ElementwiseJob& job, Sums* sums, Arena& arena);
 
 // Where values that are not summed go: contiguous float or double.
 struct Output {
@@ -114,7 +113,7 @@ struct BadLabel {
   double label = 0;
 };
 bool run_rowwise(const RowwiseJob& job, Sums* sums, BadLabel* bad);
-std::unique_ptr<Pass> make_pass(const RowwiseJob& job, Sums* sums, BadLabel* bad);
+InArena<Pass> make_pass(const RowwiseJob& job, Sums* sums, BadLabel* bad, Arena& arena);
 bool run_rowwise_values(const RowwiseJob& job, const Output& output, BadLabel* bad);
 
 // Matrices of one shape (rows, columns); `weight` may be null.
@@ -157,11 +156,11 @@ struct BinnedJob {
 // `nan_seen`: a score with a weight other than 0 is NaN.
 using Cells = Buffer<double, 1024>;
 bool run_binned(const BinnedJob& job, Cells* cells, bool* nan_seen);
-std::unique_ptr<Pass> make_pass(const BinnedJob& job, Cells* cells, bool* nan_seen);
+InArena<Pass> make_pass(const BinnedJob& job, Cells* cells, bool* nan_seen, Arena& arena);
 
 // sums: each of the definition's, for each column.
 bool run_columnwise(const ColumnwiseJob& job, Cells* sums);
-std::unique_ptr<Pass> make_pass(const ColumnwiseJob& job, Cells* sums);
+InArena<Pass> make_pass(const ColumnwiseJob& job, Cells* sums, Arena& arena);
 
 // Class ids, flat: given, or the largest of a row of scores (..., classes).
 struct ClassIds {
@@ -186,7 +185,7 @@ struct Table {
   std::vector<double> weights;        // one for each sample
 };
 bool run_tabulated(const TabulatedJob& job, Table* table);
-std::unique_ptr<Pass> make_pass(const TabulatedJob& job, Table* table);
+InArena<Pass> make_pass(const TabulatedJob& job, Table* table, Arena& arena);
 
 // Rounds to what `dtype` can hold, as a cast to it would.
 void round_to(double* x, std::int64_t n, DType dtype);

@@ -302,11 +302,11 @@ bool run_binned(const BinnedJob& job, Cells* cells, bool* nan_seen) {
   return run_alone(pass);
 }
 
-std::unique_ptr<Pass> make_pass(const BinnedJob& job, Cells* cells, bool* nan_seen) {
+InArena<Pass> make_pass(const BinnedJob& job, Cells* cells, bool* nan_seen, Arena& arena) {
   if (job.thresholds->double_precision) {
-    return std::make_unique<BinnedPass<double>>(job, cells, nan_seen);
+    return make_in<BinnedPass<double>>(arena, job, cells, nan_seen);
   }
-  return std::make_unique<BinnedPass<float>>(job, cells, nan_seen);
+  return make_in<BinnedPass<float>>(arena, job, cells, nan_seen);
 }
 
 }  // namespace kt

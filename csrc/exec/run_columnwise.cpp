@@ -155,9 +155,9 @@ bool run_columnwise(const ColumnwiseJob& job, Cells* sums) {
   });
 }
 
-std::unique_ptr<Pass> make_pass(const ColumnwiseJob& job, Cells* sums) {
-  return as_its_type(job, [&](auto type) -> std::unique_ptr<Pass> {
-    return std::make_unique<ColumnwisePass<decltype(type)>>(job, sums);
+InArena<Pass> make_pass(const ColumnwiseJob& job, Cells* sums, Arena& arena) {
+  return as_its_type(job, [&](auto type) -> InArena<Pass> {
+    return make_in<ColumnwisePass<decltype(type)>>(arena, job, sums);
   });
 }
 

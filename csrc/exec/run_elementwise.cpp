@@ -149,8 +149,8 @@ bool run_elementwise(const ElementwiseJob& job, Sums* sums) {
   return run_alone(pass);
 }
 
-std::unique_ptr<Pass> make_pass(const ElementwiseJob& job, Sums* sums) {
-  return std::make_unique<ElementwisePass>(job, sums);
+InArena<Pass> make_pass(const ElementwiseJob& job, Sums* sums, Arena& arena) {
+  return make_in<ElementwisePass>(arena, job, sums);
 }
 
 namespace {

@@ -229,8 +229,8 @@ bool run_rowwise(const RowwiseJob& job, Sums* sums, BadLabel* bad) {
   return run_alone(pass);
 }
 
-std::unique_ptr<Pass> make_pass(const RowwiseJob& job, Sums* sums, BadLabel* bad) {
-  return std::make_unique<RowSums>(job, sums, bad);
+InArena<Pass> make_pass(const RowwiseJob& job, Sums* sums, BadLabel* bad, Arena& arena) {
+  return make_in<RowSums>(arena, job, sums, bad);
 }
 
 bool run_rowwise_values(const RowwiseJob& job, const Output& output, BadLabel* bad) {

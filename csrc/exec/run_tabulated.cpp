@@ -225,8 +225,8 @@ bool run_tabulated(const TabulatedJob& job, Table* table) {
   return run_alone(pass);
 }
 
-std::unique_ptr<Pass> make_pass(const TabulatedJob& job, Table* table) {
-  return std::make_unique<TabulatedPass>(job, table);
+InArena<Pass> make_pass(const TabulatedJob& job, Table* table, Arena& arena) {
+  return make_in<TabulatedPass>(arena, job, table);
 }
 
 }  // namespace kt

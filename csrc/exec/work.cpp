@@ -319,7 +319,7 @@ ElementwiseWork::ElementwiseWork(const Metric& metric, const Batch& batch) : bat
 
 bool ElementwiseWork::run() { return run_elementwise(job, &sums); }
 
-std::unique_ptr<Pass> ElementwiseWork::pass() { return make_pass(job, &sums); }
+InArena<Pass> ElementwiseWork::pass(Arena& arena) { return make_pass(job, &sums, arena); }
 
 void ElementwiseWork::collect(const Metric& metric, Addition* addition) {
   const bool summed = metric.last_axis == LastAxis::Sum;
@@ -343,7 +343,7 @@ RowwiseWork::RowwiseWork(const Metric& metric, const Batch& batch) : batch_(batc
 
 bool RowwiseWork::run() { return run_rowwise(job, &sums, &bad); }
 
-std::unique_ptr<Pass> RowwiseWork::pass() { return make_pass(job, &sums, &bad); }
+InArena<Pass> RowwiseWork::pass(Arena& arena) { return make_pass(job, &sums, &bad, arena); }
 
 void RowwiseWork::collect(const Metric& metric, Addition* addition) {
   refuse_label(bad, job, batch_.y_pred);
@@ -383,7 +383,7 @@ ColumnwiseWork::ColumnwiseWork(const Metric& metric, const Batch& batch) : batch
 
 bool ColumnwiseWork::run() { return run_columnwise(job, &sums); }
 
-std::unique_ptr<Pass> ColumnwiseWork::pass() { return make_pass(job, &sums); }
+InArena<Pass> ColumnwiseWork::pass(Arena& arena) { return make_pass(job, &sums, arena); }
 
 void ColumnwiseWork::collect(const Metric& metric, Addition* addition) {
   const std::int64_t columns = job.y_pred.shape[1];
@@ -484,7 +484,7 @@ BinnedWork::BinnedWork(const Metric& metric, const Batch& batch) {
 
 bool BinnedWork::run() { return run_binned(job, &cells, &nan_seen); }
 
-std::unique_ptr<Pass> BinnedWork::pass() { return make_pass(job, &cells, &nan_seen); }
+InArena<Pass> BinnedWork::pass(Arena& arena) { return make_pass(job, &cells, &nan_seen, arena); }
 
 void BinnedWork::collect(const Metric& metric, Addition* addition) {
   const std::int64_t size = static_cast<std::int64_t>(metric.thresholds.sorted.size()) * job.labels;
@@ -544,7 +544,7 @@ TabulatedWork::TabulatedWork(const Metric& metric, const Batch& batch) {
 
 bool TabulatedWork::run() { return run_tabulated(job, &table); }
 
-std::unique_ptr<Pass> TabulatedWork::pass() { return make_pass(job, &table); }
+InArena<Pass> TabulatedWork::pass(Arena& arena) { return make_pass(job, &table, arena); }
 
 void TabulatedWork::collect(const Metric& metric, Addition* addition) {
   if (!table.dense) {
@@ -585,9 +585,9 @@ Work& make_work(const Metric& metric, const Batch& batch, AnyWork* place) {
   });
 }
 
-std::unique_ptr<Work> make_work(const Metric& metric, const Batch& batch) {
-  return with_kind(metric, [&](auto kind) -> std::unique_ptr<Work> {
-    return std::make_unique<typename decltype(kind)::type>(metric, batch);
+InArena<Work> make_work(const Metric& metric, const Batch& batch, Arena& arena) {
+  return with_kind(metric, [&](auto kind) -> InArena<Work> {
+    return make_in<typename decltype(kind)::type>(arena, metric, batch);
   });
 }
 

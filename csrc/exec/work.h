@@ -3,7 +3,6 @@
 // the state. Nothing here needs a lock or touches the state.
 #pragma once
 
-#include <memory>
 #include <variant>
 
 #include "../tensor/shapes.h"
@@ -22,7 +21,7 @@ class Work {
   // Alone: returns whether several threads worked.
   virtual bool run() = 0;
   // Or together with others; the work must stay until they have run.
-  virtual std::unique_ptr<Pass> pass() = 0;
+  virtual InArena<Pass> pass(Arena& arena) = 0;
   // What `metric`, which may be any with the same statistics, adds to its state.
   virtual void collect(const Metric& metric, Addition* addition) = 0;
 };
@@ -31,7 +30,7 @@ class ElementwiseWork final : public Work {
  public:
   ElementwiseWork(const Metric& metric, const Batch& batch);
   bool run() override;
-  std::unique_ptr<Pass> pass() override;
+  InArena<Pass> pass(Arena& arena) override;
   void collect(const Metric& metric, Addition* addition) override;
 
   ElementwiseJob job;
@@ -48,7 +47,7 @@ class RowwiseWork final : public Work {
  public:
   RowwiseWork(const Metric& metric, const Batch& batch);
   bool run() override;
-  std::unique_ptr<Pass> pass() override;
+  InArena<Pass> pass(Arena& arena) override;
   void collect(const Metric& metric, Addition* addition) override;
 
   RowwiseJob job;
@@ -65,7 +64,7 @@ class ColumnwiseWork final : public Work {
  public:
   ColumnwiseWork(const Metric& metric, const Batch& batch);
   bool run() override;
-  std::unique_ptr<Pass> pass() override;
+  InArena<Pass> pass(Arena& arena) override;
   void collect(const Metric& metric, Addition* addition) override;
 
   ColumnwiseJob job;
@@ -80,7 +79,7 @@ class BinnedWork final : public Work {
  public:
   BinnedWork(const Metric& metric, const Batch& batch);
   bool run() override;
-  std::unique_ptr<Pass> pass() override;
+  InArena<Pass> pass(Arena& arena) override;
   void collect(const Metric& metric, Addition* addition) override;
 
   BinnedJob job;
@@ -95,7 +94,7 @@ class TabulatedWork final : public Work {
  public:
   TabulatedWork(const Metric& metric, const Batch& batch);
   bool run() override;
-  std::unique_ptr<Pass> pass() override;
+  InArena<Pass> pass(Arena& arena) override;
   void collect(const Metric& metric, Addition* addition) override;
 
   TabulatedJob job;
@@ -111,7 +110,7 @@ using AnyWork = std::variant<std::monostate, ElementwiseWork, RowwiseWork, Colum
 
 // Throws on bad input.
 Work& make_work(const Metric& metric, const Batch& batch, AnyWork* place);
-std::unique_ptr<Work> make_work(const Metric& metric, const Batch& batch);
+InArena<Work> make_work(const Metric& metric, const Batch& batch, Arena& arena);
 
 // The values of a batch themselves, one for each element or row. Shapes are
 // settled (and refused) first; then the values are written to an array of the
