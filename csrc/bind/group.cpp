@@ -131,13 +131,12 @@ class Scalars {
     shape.rank = 1;
     shape.shape[0] = static_cast<std::int64_t>(values_.size());
     void* data = nullptr;
-    const auto tensor =
-        py::reinterpret_steal<py::object>(new_tensor(api, shape, dtype_, &data));
+    const auto tensor = py::reinterpret_steal<py::object>(new_tensor(api, shape, dtype_, &data));
     if (!tensor) throw py::error_already_set();
     Output{data, dtype_}.write(0, values_.data(), shape.shape[0]);
     static PyObject* unbind = PyUnicode_InternFromString("unbind");
-    const auto parts = py::reinterpret_steal<py::object>(
-        PyObject_CallMethodNoArgs(tensor.ptr(), unbind));
+    const auto parts =
+        py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(tensor.ptr(), unbind));
     if (!parts) throw py::error_already_set();
     const py::tuple scalars(parts);
     for (std::size_t i = 0; i < members_.size(); ++i) results[members_[i]] = scalars[i];
@@ -251,7 +250,8 @@ py::capsule make_group(const py::sequence& plans, const py::sequence& names,
   }
   group->fields.push_back(variable.attr("__dict__"));
   group->leads = find_leads(group->metrics, group->masked);
-  return py::capsule(group.release(), kCapsule, [](PyObject* capsule) { delete group_of(capsule); });
+  return py::capsule(group.release(), kCapsule,
+                     [](PyObject* capsule) { delete group_of(capsule); });
 }
 
 }  // namespace kt

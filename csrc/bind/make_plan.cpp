@@ -183,9 +183,8 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   read(options, "beta", &metric.beta);
   read(options, "regressors", &metric.regressors);
   read(options, "target_class_ids", &metric.target_class_ids);
-  return py::capsule(plan.release(), kPlanCapsule, [](PyObject* capsule) {
-    delete plan_of(capsule);
-  });
+  return py::capsule(plan.release(), kPlanCapsule,
+                     [](PyObject* capsule) { delete plan_of(capsule); });
 }
 
 }  // namespace kt

@@ -32,8 +32,7 @@ bool borrow_variables(const Plan& plan, PyObject* const* tensors, int count, Sta
   for (int i = 0; i < state->count; ++i) {
     State::Variable& variable = state->variables[i];
     if (plan.whole) {
-      variable.whole =
-          borrow_numbers<std::int64_t>(tensors[i], DType::Int64, &variable.size, keep);
+      variable.whole = borrow_numbers<std::int64_t>(tensors[i], DType::Int64, &variable.size, keep);
       if (variable.whole == nullptr) return false;
     } else {
       variable.high = borrow_numbers<double>(tensors[i], DType::Float64, &variable.size, keep);
@@ -54,8 +53,7 @@ bool borrow_low(const Plan& plan, PyObject* const* tensors, State* state, Keep* 
   return true;
 }
 
-bool borrow_state(const Plan& plan, PyObject* const* tensors, int count, State* state,
-                  Keep* keep) {
+bool borrow_state(const Plan& plan, PyObject* const* tensors, int count, State* state, Keep* keep) {
   return borrow_variables(plan, tensors, count, state, keep) &&
          borrow_low(plan, tensors, state, keep);
 }

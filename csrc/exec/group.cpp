@@ -31,6 +31,15 @@ bool same_input(const RowwiseJob& a, const RowwiseJob& b) {
          (!a.has_truth || !b.has_truth || (a.dense == b.dense && same_view(a.truth, b.truth)));
 }
 
+// Whether jobs of this kind take a list of definitions.
+bool is_listed(const KernelRow& kernel) {
+  return kernel.executor == Executor::Elementwise || kernel.executor == Executor::Rowwise;
+}
+
+bool is_count(const KernelRow& kernel) {
+  return kernel.executor == Executor::Elementwise && active_level().elementwise[kernel.id].counts;
+}
+
 template <class Ops, class Op>
 std::size_t place_of(Ops& ops, const Op& op) {
   const auto found = std::find(ops.begin(), ops.end(), op);
@@ -93,31 +102,27 @@ GroupWork::GroupWork(const std::vector<const Metric*>& metrics, const std::vecto
 }
 
 bool GroupWork::run() {
-  std::pmr::vector<InArena<Pass>> passes(&arena_);
-  for (std::size_t i = 0; i < works_.size(); ++i) {
-    if (works_[i] == nullptr) continue;
-    switch (metrics_[i]->kernel.executor) {
-      case Executor::Elementwise:
-        add(static_cast<ElementwiseWork&>(*works_[i]));
-        break;
-      case Executor::Rowwise:
-        add(static_cast<RowwiseWork&>(*works_[i]));
-        break;
-      default:
-        passes.push_back(works_[i]->pass(arena_));
+  // What computes most goes first: it waits for the memory while it has other things
+  // to do, and the others find the tile in the cache.
+  for (const bool counts : {false, true}) {
+    for (std::size_t i = 0; i < works_.size(); ++i) {
+      if (works_[i] == nullptr || is_count(metrics_[i]->kernel) != counts) continue;
+      if (auto* elementwise = dynamic_cast<ElementwiseWork*>(works_[i].get())) add(*elementwise);
+      if (auto* rowwise = dynamic_cast<RowwiseWork*>(works_[i].get())) add(*rowwise);
     }
   }
+  std::pmr::vector<InArena<Pass>> passes(&arena_);
+  for (auto& bundle : rowwise_) {
+    bundle->list_ops();
+    passes.push_back(make_pass(bundle->job, bundle->sums.data(), &bundle->bad, arena_));
+  }
   for (auto& bundle : elementwise_) {
-    bundle->job.ops = bundle->ops.data();
-    bundle->job.op_count = static_cast<int>(bundle->ops.size());
-    bundle->sums.resize(bundle->ops.size());
+    bundle->list_ops();
     passes.push_back(make_pass(bundle->job, bundle->sums.data(), arena_));
   }
-  for (auto& bundle : rowwise_) {
-    bundle->job.ops = bundle->ops.data();
-    bundle->job.op_count = static_cast<int>(bundle->ops.size());
-    bundle->sums.resize(bundle->ops.size());
-    passes.push_back(make_pass(bundle->job, bundle->sums.data(), &bundle->bad, arena_));
+  for (std::size_t i = 0; i < works_.size(); ++i) {
+    if (works_[i] == nullptr || is_listed(metrics_[i]->kernel)) continue;
+    passes.push_back(works_[i]->pass(arena_));
   }
   std::pmr::vector<Pass*> all(&arena_);
   for (const auto& pass : passes) all.push_back(pass.get());

@@ -40,6 +40,11 @@ class GroupWork {
     BadLabel bad;
 
     explicit Bundle(Arena* arena) : ops(arena), sums(arena), works(arena) {}
+    void list_ops() {
+      job.ops = ops.data();
+      job.op_count = static_cast<int>(ops.size());
+      sums.resize(ops.size());
+    }
   };
 
   void add(ElementwiseWork& work);

@@ -21,9 +21,10 @@ namespace kt::KT_LEVEL {
 
 namespace {
 
-#define KT_ELEMENTWISE(name, definition, operands, shapes)          \
-  {{sum_block<definition, float>, values_block<definition, float>}, \
-   {sum_block<definition, double>, values_block<definition, double>}},
+#define KT_ELEMENTWISE(name, definition, operands, shapes)            \
+  {{sum_block<definition, float>, values_block<definition, float>},   \
+   {sum_block<definition, double>, values_block<definition, double>}, \
+   definition::kCounts},
 #define KT_ROWWISE(name, definition, labels, shapes)
 #define KT_COLUMNWISE(name, definition)
 #define KT_BINNED(name)

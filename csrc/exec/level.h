@@ -37,6 +37,7 @@ struct ElementwiseBlock {
 struct ElementwiseBlocks {
   ElementwiseBlock<float> float32;
   ElementwiseBlock<double> float64;
+  bool counts;  // values are 0 and 1
 };
 
 // Rows of scores, `stride` elements apart, and their labels or targets. Targets

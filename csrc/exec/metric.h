@@ -53,7 +53,7 @@ struct Statistics {
   bool k_within_classes = false;   // k beyond the classes is an error
   // Columnwise.
   std::int64_t columns = 0;
-  bool folded = false;          // one sum over all columns
+  bool folded = false;  // one sum over all columns
   bool aligns_ranks = false;
   bool any_weight_rank = false;
   bool has_precision = false;  // scores are compared in this dtype

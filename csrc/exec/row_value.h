@@ -504,11 +504,9 @@ std::int64_t rows_block(const Rows& rows, const Params& params, double* values) 
   constexpr std::integral_constant<unsigned, Def::kNeeds> needs;
   for_row_stats<T>(needs, rows, params,
                    [&](std::int64_t start, int n, const RowStats* stats, const bool* ignored) {
-                     const std::int64_t bad =
-                         take_values((needs & kUsableLabel) != 0, start, n, stats, ignored, params,
-                                     values, [](const RowStats& row, const Params& p) {
-                                       return Def::value(row, p);
-                                     });
+                     const std::int64_t bad = take_values(
+                         (needs & kUsableLabel) != 0, start, n, stats, ignored, params, values,
+                         [](const RowStats& row, const Params& p) { return Def::value(row, p); });
                      if (first_bad < 0) first_bad = bad;
                    });
   return first_bad;
@@ -551,18 +549,17 @@ void rows_of_members(const Rows& rows, const RowDefinition* definitions, RowMemb
         needs |= own;
         members[m].first_bad = -1;
       }
-      for_row_stats<T>(
-          needs, rows, params,
-          [&](std::int64_t start, int n, const RowStats* stats, const bool* ignored) {
-            for (int i = 0; i < size; ++i) {
-              RowMember& member = members[together[i]];
-              const RowDefinition& definition = definitions[member.kernel];
-              const std::int64_t bad =
-                  take_values((definition.needs & kUsableLabel) != 0, start, n, stats, ignored,
-                              *member.params, member.values, definition.value);
-              if (member.first_bad < 0) member.first_bad = bad;
-            }
-          });
+      for_row_stats<T>(needs, rows, params,
+                       [&](std::int64_t start, int n, const RowStats* stats, const bool* ignored) {
+                         for (int i = 0; i < size; ++i) {
+                           RowMember& member = members[together[i]];
+                           const RowDefinition& definition = definitions[member.kernel];
+                           const std::int64_t bad = take_values(
+                               (definition.needs & kUsableLabel) != 0, start, n, stats, ignored,
+                               *member.params, member.values, definition.value);
+                           if (member.first_bad < 0) member.first_bad = bad;
+                         }
+                       });
     }
   }
 }

@@ -33,8 +33,8 @@ class ColumnwisePass final : public Pass {
     width = columns_;
     step = group_;
     if (units > 0) {
-      const int max_chunks =
-          static_cast<int>(std::clamp<std::int64_t>((std::int64_t{1} << 21) / size_, 1, kMaxChunks));
+      const int max_chunks = static_cast<int>(
+          std::clamp<std::int64_t>((std::int64_t{1} << 21) / size_, 1, kMaxChunks));
       chunks = cut(units, std::max<std::int64_t>(1, kMinChunk / columns_), max_chunks, 1);
       lanes_.clear(chunks.count * kinds_ * stride_);
     }

@@ -99,8 +99,8 @@ void evaluate_rows(const Level& level, const RowwiseJob& job, const LeadWalk& wa
       members[0].first_bad =
           block_of<T>(blocks.float32, blocks.float64)(rows, job.ops[0].params, values.data());
     } else {
-      block_of<T>(level.rows_together_float32, level.rows_together_float64)(
-          rows, members.data(), job.op_count);
+      block_of<T>(level.rows_together_float32, level.rows_together_float64)(rows, members.data(),
+                                                                            job.op_count);
     }
     for (int op = 0; op < job.op_count; ++op) {
       const std::int64_t row = members[op].first_bad;

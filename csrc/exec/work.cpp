@@ -311,7 +311,8 @@ ElementwiseWork::ElementwiseWork(const Metric& metric, const Batch& batch) : bat
   settle_elementwise(metric, batch, &op, &job);
   values_rank_ = values_rank_of(metric, job);
   if (batch.has_weight) {
-    weighting_ = spread_weight(batch.sample_weight, job.y_pred.shape, job.y_pred.rank, values_rank_);
+    weighting_ =
+        spread_weight(batch.sample_weight, job.y_pred.shape, job.y_pred.rank, values_rank_);
     if (!weighting_.scalar) job.weight = &weighting_.view;
   }
   find_zero_one_labels(metric, batch, &op.params);
