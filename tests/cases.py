@@ -264,12 +264,10 @@ class Case:
 
     def keras(self, **extra):
         kwargs = {**self.kwargs, **extra}
-        if self.name == "Huber":  # Keras has the loss, but no metric of it
-            delta = kwargs.pop("threshold", 1.0)
-            kwargs.setdefault("name", "huber")
-            return keras.metrics.MeanMetricWrapper(
-                keras.losses.huber, delta=delta, **kwargs
-            )
+        if self.name in NOT_IN_KERAS:
+            name, fn, arguments = NOT_IN_KERAS[self.name]
+            kwargs = {arguments.get(k, k): v for k, v in kwargs.items()}
+            return keras.metrics.MeanMetricWrapper(fn, **{"name": name, **kwargs})
         for name in EXTRA_PARAMETERS.get(self.name, {}):
             kwargs.pop(name, None)
         cls = getattr(keras.metrics, self.name)
@@ -302,6 +300,34 @@ class Case:
         weight = rng.integers(0, 5, count).astype(np.float32) / 4
         return batch._replace(weight=weight)
 
+
+def rank_of(labels, scores):
+    own = keras.ops.take_along_axis(scores, labels[..., None], axis=-1)
+    return 1.0 + keras.ops.sum(keras.ops.cast(scores > own, "float32"), axis=-1)
+
+
+def keras_sparse_rank(y_true, y_pred):
+    return rank_of(keras.ops.cast(y_true, "int32"), y_pred)
+
+
+def keras_rank(y_true, y_pred):
+    return rank_of(keras.ops.argmax(y_true, axis=-1), y_pred)
+
+
+def keras_max_probability(y_true, y_pred, from_logits=False, axis=-1):
+    if from_logits:
+        y_pred = keras.ops.softmax(y_pred, axis=axis)
+    return keras.ops.max(y_pred, axis=axis)
+
+
+# Where Keras has no class: a default name, a function to average, and its names of
+# our arguments.
+NOT_IN_KERAS = {
+    "Huber": ("huber", keras.losses.huber, {"threshold": "delta"}),
+    "MeanRank": ("mean_rank", keras_rank, {}),
+    "SparseMeanRank": ("sparse_mean_rank", keras_sparse_rank, {}),
+    "MeanMaxProbability": ("mean_max_probability", keras_max_probability, {}),
+}
 
 # The cross-entropies go through a logarithm; the rest is exact up to rounding.
 LOG = 1e-6
@@ -378,6 +404,12 @@ def _cases():
         {"k": 2, "from_sorted_ids": True},
         ranks=(1, 2),
     )
+    yield Case("MeanRank", make_onehot, ranks=(1, 2))
+    yield Case("SparseMeanRank", make_sparse, ranks=(1, 2))
+    for kwargs in ({}, {"from_logits": True}):
+        yield Case(
+            "MeanMaxProbability", make_sparse, kwargs, ranks=(1, 2), tolerance=LOG
+        )
     for name in COUNTS + RATIOS:
         for kwargs in THRESHOLDS:
             yield Case(name, make_binary, kwargs)

@@ -326,6 +326,28 @@ def top_k_accuracy(y_true, y_pred, k=5):
     return sparse_top_k_accuracy(first_largest(y_true), y_pred, k)
 
 
+def sparse_rank(y_true, y_pred):
+    labels = np.asarray(y_true)
+    rows = exact(np.reshape(y_pred, (-1, np.shape(y_pred)[-1])))
+    ranks = []
+    for row, label in zip(rows, labels.reshape(-1).astype(int), strict=True):
+        better = [s for s in row if math.isnan(s) or s > row[label]]
+        ranks.append(len(row) if math.isnan(row[label]) else 1 + len(better))
+    return np.array(ranks, dtype=np.float64).reshape(labels.shape)
+
+
+def onehot_rank(y_true, y_pred):
+    return sparse_rank(first_largest(y_true), y_pred)
+
+
+def max_probability(y_true, y_pred, from_logits=False, axis=-1):
+    scores = exact(y_pred)
+    if from_logits:
+        powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
+        scores = powers / powers.sum(axis=axis, keepdims=True)
+    return scores.max(axis=axis)
+
+
 def clip_probability(p):
     """Clip to [eps, 1 - eps], the bounds rounded to the dtype of the scores."""
     p = np.asarray(p)
@@ -909,6 +931,9 @@ REFERENCES = {
     "SparseTopKCategoricalAccuracy": lambda **kwargs: MeanOfFunction(
         sparse_top_k_accuracy, **kwargs
     ),
+    "MeanRank": lambda: MeanOfFunction(onehot_rank),
+    "SparseMeanRank": lambda: MeanOfFunction(sparse_rank),
+    "MeanMaxProbability": lambda **kwargs: MeanOfFunction(max_probability, **kwargs),
     "TruePositives": lambda **kwargs: CountReference("tp", **kwargs),
     "TrueNegatives": lambda **kwargs: CountReference("tn", **kwargs),
     "FalsePositives": lambda **kwargs: CountReference("fp", **kwargs),

@@ -460,6 +460,7 @@ SHAPES = [(), (1,), (3,), (3, 1), (3, 4), (1, 4), (3, 4, 1), (3, 4, 2), (2, 4), 
 
 
 @pytest.mark.filterwarnings("ignore:In loss categorical_crossentropy:SyntaxWarning")
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
 @pytest.mark.parametrize(
     "case", [c for c in CASES if c.name != "MeanMetricWrapper"], ids=lambda c: c.id
 )

@@ -53,6 +53,8 @@ def used(case):
 
 @two_inputs
 def test_batch_sizes_that_differ(case):
+    if case.name == "MeanMaxProbability":
+        pytest.skip("it does not look at y_true")
     metric, (y_true, y_pred) = used(case)
     assert_refused(metric, (y_true[:4], y_pred), "y_true|y_pred")
     assert_refused(metric, (y_true, y_pred[:4]), "y_true|y_pred")

@@ -1,12 +1,21 @@
 """One lifecycle for every class: init, config, update, result, reset, merge, save."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
 
 import keras_tally as kt
 import references
-from cases import CASES, CLASS_NAMES, DEFAULT_CASES, EXTRA_PARAMETERS, Batch
+from cases import (
+    CASES,
+    CLASS_NAMES,
+    DEFAULT_CASES,
+    EXTRA_PARAMETERS,
+    NOT_IN_KERAS,
+    Batch,
+)
 from support import (
     IS_TORCH,
     ROUNDING,
@@ -84,9 +93,10 @@ def test_is_a_keras_metric_with_keras_variables(case):
 def test_config_is_keras_config(case):
     config = comparable(case.ours(name="n").get_config())
     theirs = comparable(case.keras(name="n").get_config())
-    if case.name == "Huber":
-        threshold = case.kwargs.get("threshold", 1.0)
-        theirs = {"name": "n", "dtype": "float32", "threshold": threshold}
+    if case.name in NOT_IN_KERAS:
+        parameters = inspect.signature(getattr(kt, case.name)).parameters
+        theirs = {k: case.kwargs.get(k, p.default) for k, p in parameters.items()}
+        theirs |= {"name": "n", "dtype": "float32"}
     if case.name == "CosineSimilarity":  # Keras forgets it
         theirs["axis"] = case.kwargs.get("axis", -1)
     # Ours alone are there only when they are used: Keras can read the rest.
@@ -146,8 +156,9 @@ def test_slash_in_name_as_in_keras():
 
 @every_class
 def test_direction_as_in_keras(case):
-    if case.name == "Huber":
-        assert case.ours()._direction == "down"
+    if case.name in NOT_IN_KERAS:
+        upwards = case.name == "MeanMaxProbability"
+        assert case.ours()._direction == ("up" if upwards else "down")
         return
     missing = object()
     theirs = getattr(case.keras(), "_direction", missing)

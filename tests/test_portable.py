@@ -461,7 +461,7 @@ def test_pure_functions_leave_the_metric_alone(case):
 @portable_only
 @every_class
 def test_error_changes_nothing(case):
-    if case.name in ("Mean", "Sum"):
+    if case.name in ("Mean", "Sum", "MeanMaxProbability"):
         pytest.skip("any shape is good")
     metric = updated(case.ours(), [case.sample(0, 6)])
     before = state_bits(metric)

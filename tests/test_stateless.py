@@ -113,7 +113,7 @@ def test_inside_a_scope_updates_add_up(case):
 
 @every_class
 def test_error_inside_a_scope_changes_nothing(case):
-    if case.name in ("Mean", "Sum"):
+    if case.name in ("Mean", "Sum", "MeanMaxProbability"):
         pytest.skip("any shape is good")
     metric = case.ours()
     args, _ = arguments(case.sample(0, 6))

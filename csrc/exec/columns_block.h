@@ -52,6 +52,45 @@ void columns_block(const T* y_true, const T* y_pred, const double* weight, std::
   }
 }
 
+// One column of labels that are all 0 or 1, without weights, where one threshold
+// makes the predictions: whole numbers, exact in any order. Adds PredictedCells' sums
+// to the first lane of each, `stride` apart; false, and nothing added, where a label
+// is another number.
+template <class T>
+bool count_cells(const T* y_true, const T* y_pred, std::int64_t n, const Params& params,
+                 std::int64_t stride, double* sums) {
+  using V = Vec<T>;
+  constexpr int kL = kLanes<T>;
+  const V zero = {}, one = constant<V>(1), threshold = zero + static_cast<T>(params.threshold);
+  V labels = {}, passed = {}, both = {};
+  auto other = one != one;
+  std::int64_t i = 0;
+  for (; i + kL <= n; i += kL) {
+    const V t = load<V>(y_true + i), p = load<V>(y_pred + i) > threshold ? one : zero;
+    other |= (t != zero) & (t != one);
+    labels += t;
+    passed += p;
+    both += t * p;
+  }
+  bool other_in_rest = false;
+  double positives = 0.0, above = 0.0, hits = 0.0;
+  for (; i < n; ++i) {
+    const double p = y_pred[i] > static_cast<T>(params.threshold) ? 1.0 : 0.0;
+    const double t = static_cast<double>(y_true[i]);
+    other_in_rest |= (y_true[i] != T{0}) & (y_true[i] != T{1});
+    positives += t;
+    above += p;
+    hits += t * p;
+  }
+  if (other_in_rest || any_lane(other)) return false;
+  positives += sum_lanes(labels);
+  above += sum_lanes(passed);
+  hits += sum_lanes(both);
+  const double added[] = {hits, above - hits, positives - hits, positives};
+  for (int k = 0; k < 4; ++k) sums[k * stride] += added[k];
+  return true;
+}
+
 // The sums of each column, from those of the elements of a run, low halves last.
 template <class Def>
 void fold_columns(const double* lanes, std::int64_t run, std::int64_t stride, std::int64_t columns,

@@ -133,6 +133,8 @@ const Level kLevel = {
     zero_or_one<double>,
     hits<float>,
     hits<double>,
+    count_cells<float>,
+    count_cells<double>,
     argmax_block<float>,
     argmax_block<double>,
     class_cells<double>,

@@ -149,6 +149,11 @@ struct Level {
                        const Params& params, float* hits);
   void (*hits_float64)(const double* scores, std::int64_t rows, std::int64_t columns,
                        const Params& params, double* hits);
+  // What PredictedCells adds over one column of labels 0 and 1; false for others.
+  bool (*count_cells_float32)(const float* y_true, const float* y_pred, std::int64_t n,
+                              const Params& params, std::int64_t stride, double* sums);
+  bool (*count_cells_float64)(const double* y_true, const double* y_pred, std::int64_t n,
+                              const Params& params, std::int64_t stride, double* sums);
   // The index of each row's largest score.
   void (*argmax_float32)(const Rows& rows, double* indices);
   void (*argmax_float64)(const Rows& rows, double* indices);

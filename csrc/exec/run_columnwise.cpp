@@ -29,6 +29,8 @@ class ColumnwisePass final : public Pass {
     kinds_ = blocks_.sums + blocks_.low;
     group_ = std::max<std::int64_t>(1, kElements / std::max<std::int64_t>(1, columns_));
     size_ = kinds_ * columns_;
+    one_count_ = blocks_.counts_hits && columns_ == 1 && job.weight == nullptr &&
+                 job.op.params.has_threshold;
     units = size_ == 0 ? 0 : rows_;
     width = columns_;
     step = group_;
@@ -57,11 +59,13 @@ class ColumnwisePass final : public Pass {
       const double* weight = job_.weight == nullptr ? nullptr
                                                     : fetch(level_, walk_, 2, *job_.weight, start,
                                                             n, weight_buffer.data());
+      double* lanes = lanes_.data() + chunk * kinds_ * stride_;
+      if (one_count_ && count_cells(y_true, y_pred, n, lanes)) continue;
       if (blocks_.counts_hits) {
         hits(y_pred, rows, hit_buffer.data());
         y_pred = hit_buffer.data();
       }
-      add(y_true, y_pred, weight, n, lanes_.data() + chunk * kinds_ * stride_);
+      add(y_true, y_pred, weight, n, lanes);
     }
   }
 
@@ -116,6 +120,14 @@ class ColumnwisePass final : public Pass {
     }
   }
 
+  bool count_cells(const T* t, const T* p, std::int64_t n, double* lanes) const {
+    if constexpr (std::is_same_v<T, float>) {
+      return level_.count_cells_float32(t, p, n, job_.op.params, stride_, lanes);
+    } else {
+      return level_.count_cells_float64(t, p, n, job_.op.params, stride_, lanes);
+    }
+  }
+
   void add(const T* t, const T* p, const double* w, std::int64_t n, double* lanes) const {
     if constexpr (std::is_same_v<T, float>) {
       blocks_.float32(t, p, w, n, run_, stride_, lanes);
@@ -132,6 +144,7 @@ class ColumnwisePass final : public Pass {
   const std::int64_t rows_, columns_;
   std::int64_t run_, stride_, group_, size_;
   int kinds_;
+  bool one_count_;
   Buffer<double, 256> lanes_;
 };
 

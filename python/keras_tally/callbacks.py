@@ -1,4 +1,9 @@
-"""Keras callbacks for `MetricGroup`."""
+"""Keras callbacks for `MetricGroup`.
+
+>>> import keras_tally as kt
+>>> kt.callbacks.ResultEvery(steps=10).steps
+10
+"""
 
 from __future__ import annotations
 

@@ -284,10 +284,10 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         Example:
 
         >>> import keras_tally as kt
-        >>> group = kt.MetricGroup([kt.TruePositives(), kt.MeanSquaredError()])
-        >>> group.update_state([1, 0, 1, 1], [0.5, 0.25, 0.75, 1.0])
-        >>> group.exact_state()["mean_squared_error"] == {"total": 0.375, "count": 4}
-        True
+        >>> group = kt.MetricGroup([kt.BinaryAccuracy(), kt.TruePositives()])
+        >>> group.update_state([1, 0, 1, 1], [0.9, 0.2, 0.4, 0.8])
+        >>> group.exact_state()
+        {'binary_accuracy': {'total': 3, 'count': 4}, 'true_positives': {'accumulator': [2]}}
         """
         return {
             key: metric.exact_state()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_tally import _backends
-from keras_tally._registration import register
+from keras_tally._registration import KERAS_CLASSES, register
 from keras_tally.metrics.reduction import KernelMean
 
 
@@ -308,3 +309,99 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
         if self.from_sorted_ids:
             config["from_sorted_ids"] = True
         return config
+
+
+class _RankMean(KernelMean):
+    """The mean of what a kernel says of the true class's rank."""
+
+    _direction = "down"
+
+    def _keras_twin(self) -> keras.metrics.Metric:
+        # Keras has no such metric.
+        from keras_tally import _portable_rows
+
+        return self._as_twin(
+            KERAS_CLASSES["MeanMetricWrapper"],
+            {
+                **KernelMean.get_config(self),
+                "fn": getattr(_portable_rows, self._kernel),
+            },
+        )
+
+
+@register
+class MeanRank(_RankMean):
+    """The mean rank of a one-hot label's class among the scores.
+
+    Formula: `mean(1 + count(y_pred > y_pred[argmax(y_true)]))`, weighted by
+    `sample_weight`: 1 is the best. Scores equal to the true class's do not push it
+    down, so that the rank is at most `k` where `TopKCategoricalAccuracy(k)` has a hit;
+    NaN among the others counts as above, and a NaN of the true class ranks last.
+
+    Shapes and dtypes: `y_true` and `y_pred` of shape `(..., num_classes)`, bool,
+    integer or float; the result is a scalar of `dtype`.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes or weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.MeanRank()
+    >>> m.update_state([[0, 0, 1], [0, 1, 0]], [[0.1, 0.9, 0.8], [0.05, 0.95, 0]])
+    >>> float(m.result())
+    1.5
+
+    Source: Bordes et al., Translating Embeddings for Modeling Multi-relational Data,
+    2013 (the mean of predicted ranks). Keras has no such metric.
+    """
+
+    _kernel = "true_rank"
+
+    def __init__(self, name: str = "mean_rank", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+
+@register
+class SparseMeanRank(_RankMean):
+    """The mean rank of an integer label's class among the scores.
+
+    Formula: `mean(1 + count(y_pred > y_pred[y_true]))`, weighted by `sample_weight`:
+    1 is the best. Scores equal to the true class's do not push it down, so that the
+    rank is at most `k` where `SparseTopKCategoricalAccuracy(k)` has a hit; NaN among
+    the others counts as above, and a NaN of the true class ranks last.
+
+    Shapes and dtypes: `y_pred` of shape `(..., num_classes)`, `y_true` of the
+    same shape without the last axis or with size 1 there, bool, integer or
+    float; the result is a scalar of `dtype`.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes or weights that do not fit; a label outside
+            `[0, num_classes)` (on JAX and TensorFlow the result is NaN).
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.SparseMeanRank()
+    >>> m.update_state([2, 1], [[0.1, 0.9, 0.8], [0.05, 0.95, 0]])
+    >>> float(m.result())
+    1.5
+
+    Source: Bordes et al., Translating Embeddings for Modeling Multi-relational Data,
+    2013 (the mean of predicted ranks). Keras has no such metric.
+    """
+
+    _kernel = "sparse_true_rank"
+
+    def __init__(self, name: str = "sparse_mean_rank", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)

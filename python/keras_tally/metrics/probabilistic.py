@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_tally._registration import register
+from keras_tally._registration import KERAS_CLASSES, register
 from keras_tally.metrics.reduction import KernelMean
 
 
@@ -312,3 +312,71 @@ class Poisson(KernelMean):
 
     def _kernel_options(self) -> dict[str, Any]:
         return {"last_axis": "mean", "epsilon": keras.config.epsilon()}
+
+
+@register
+class MeanMaxProbability(KernelMean):
+    """How sure predictions are: the mean of each row's largest probability.
+
+    Formula: `mean(max(y_pred))` over the class axis, with `from_logits` of
+    `softmax(y_pred)`; weighted by `sample_weight`. `y_true` is not looked at. A row
+    with a NaN makes the result NaN.
+
+    Shapes and dtypes: `y_pred` with a class axis, bool, integer or float; the result is
+    a scalar of `dtype`. Softmax is computed in float64.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+        from_logits: whether `y_pred` holds logits instead of probabilities.
+        axis: the class axis.
+
+    Raises:
+        ValueError: no such axis, or weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.MeanMaxProbability()
+    >>> m.update_state([2, 1], [[0.25, 0.5, 0.25], [0, 1, 0]])
+    >>> float(m.result())
+    0.75
+
+    Source: Hendrycks & Gimpel, A Baseline for Detecting Misclassified and
+    Out-of-Distribution Examples, 2017. Keras has no such metric.
+    """
+
+    _kernel = "max_probability"
+    _direction = "up"
+
+    def __init__(
+        self,
+        name: str = "mean_max_probability",
+        dtype: Any = None,
+        from_logits: bool = False,
+        axis: int = -1,
+    ) -> None:
+        self.from_logits = from_logits
+        self.axis = axis
+        super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {"from_logits": self.from_logits, "axis": self.axis}
+
+    def _keras_twin(self) -> keras.metrics.Metric:
+        # Keras has no such metric.
+        from keras_tally import _portable_rows
+
+        return self._as_twin(
+            KERAS_CLASSES["MeanMetricWrapper"],
+            {**self.get_config(), "fn": _portable_rows.max_probability},
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {
+            **super().get_config(),
+            "from_logits": self.from_logits,
+            "axis": self.axis,
+        }
