@@ -63,6 +63,9 @@ template <class V>
 struct Lanes {
   KT_HOST_DEVICE static V absolute(V x) { return x < V{} ? -x : x; }
   KT_HOST_DEVICE static bool all(bool condition) { return condition; }
+  // b where one of them is NaN.
+  KT_HOST_DEVICE static V larger(V a, V b) { return a > b ? a : b; }
+  KT_HOST_DEVICE static V smaller(V a, V b) { return a < b ? a : b; }
 };
 
 template <class V>

@@ -23,9 +23,7 @@ struct EvenBin {
   template <class V>
   KT_HOST_DEVICE static V scaled(V y_pred, Scalar<V> steps) {
     const V one = constant<V>(1);
-    V x = y_pred > V{} ? y_pred : V{};
-    x = x < one ? x : one;
-    return x * steps;
+    return Lanes<V>::smaller(Lanes<V>::larger(y_pred, V{}), one) * steps;
   }
 };
 

@@ -54,17 +54,30 @@ bool any_weighted_nan(const T* y_pred, const double* weight, std::int64_t n) {
   return found;
 }
 
-// 16 (or 8) bins at once: ceil as truncation plus a comparison.
+// The smallest integer that is not less; of numbers that int32 holds.
 KT_HOST_DEVICE I32 ceil_to_int(F32 x) {
+#if defined(__AVX512F__)
+  return (I32)_mm512_maskz_cvt_roundps_epi32(0xffff, (__m512)x,
+                                             _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+#else
+  // As truncation plus a comparison.
   const I32 whole = __builtin_convertvector(x, I32);
   return whole - (x > __builtin_convertvector(whole, F32));
+#endif
 }
 
 KT_HOST_DEVICE I32 even_bins_of(F32 y_true, F32 y_pred, float steps, std::int32_t lowest) {
   I32 bin = ceil_to_int(EvenBin::scaled(y_pred, steps));
+#if defined(__AVX512F__)
+  bin = (I32)_mm512_maskz_max_epi32(0xffff, (__m512i)bin, (__m512i)(I32{} + lowest));
+  bin += bin;
+  const __mmask16 label = _mm512_cmp_ps_mask((__m512)y_true, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+  return (I32)_mm512_mask_add_epi32((__m512i)bin, label, (__m512i)bin, _mm512_set1_epi32(1));
+#else
   bin = bin < lowest ? I32{} + lowest : bin;
   const I32 label = y_true != F32{};
   return bin * 2 - label;  // a true lane is -1
+#endif
 }
 
 template <class T>

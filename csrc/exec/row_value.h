@@ -30,10 +30,10 @@ T row_max(const T* x, std::int64_t n, bool* has_nan) {
   for (; i + 4 * kL <= n; i += 4 * kL) {
     const V a = load<V>(x + i), b = load<V>(x + i + kL);
     const V c = load<V>(x + i + 2 * kL), d = load<V>(x + i + 3 * kL);
-    m0 = a > m0 ? a : m0;
-    m1 = b > m1 ? b : m1;
-    m2 = c > m2 ? c : m2;
-    m3 = d > m3 ? d : m3;
+    m0 = larger(a, m0);
+    m1 = larger(b, m1);
+    m2 = larger(c, m2);
+    m3 = larger(d, m3);
     nan |= (a != a) | (b != b) | (c != c) | (d != d);
   }
   for (; i < n; i += kL) {
@@ -41,12 +41,10 @@ T row_max(const T* x, std::int64_t n, bool* has_nan) {
     const V a = i + kL <= n ? load<V>(x + i)
                 : n >= kL   ? load<V>(x + n - kL)
                             : load_tail<T>(x, n, lowest);
-    m0 = a > m0 ? a : m0;
+    m0 = larger(a, m0);
     nan |= a != a;
   }
-  m0 = m1 > m0 ? m1 : m0;
-  m2 = m3 > m2 ? m3 : m2;
-  m0 = m2 > m0 ? m2 : m0;
+  m0 = larger(larger(m1, m0), larger(m3, m2));
   *has_nan = any_lane(nan);
   return max_lane(m0);
 }

@@ -120,6 +120,55 @@ KT_HOST_DEVICE bool any_lane(M mask) {
 #endif
 }
 
+// a > b ? a : b, so b where one of them is NaN.
+template <class T>
+KT_HOST_DEVICE T larger(T a, T b) {
+  return a > b ? a : b;
+}
+template <class T>
+KT_HOST_DEVICE T smaller(T a, T b) {
+  return a < b ? a : b;
+}
+#if defined(__SSE2__)
+// The same in one instruction for each register: GCC would compare and blend.
+template <class Register, class V, class Each>
+KT_HOST_DEVICE V by_register(V a, V b, Each each) {
+  constexpr int kCount = static_cast<int>(sizeof(V) / sizeof(Register));
+  Register x[kCount], y[kCount];
+  std::memcpy(x, &a, sizeof(V));
+  std::memcpy(y, &b, sizeof(V));
+  for (int i = 0; i < kCount; ++i) x[i] = each(x[i], y[i]);
+  std::memcpy(&a, x, sizeof(V));
+  return a;
+}
+#if defined(__AVX512F__)
+constexpr __mmask16 kAllLanes_ps = 0xffff;
+constexpr __mmask8 kAllLanes_pd = 0xff;
+// With a mask of all lanes: GCC 12 warns of the unmasked ones' own code.
+#define KT_BY_REGISTER(ps_or_pd, type, name)                             \
+  by_register<type>(a, b, [](type x, type y) {                           \
+    return _mm512_maskz_##name##_##ps_or_pd(kAllLanes_##ps_or_pd, x, y); \
+  })
+using FloatRegister = __m512;
+using DoubleRegister = __m512d;
+#elif defined(__AVX__)
+#define KT_BY_REGISTER(ps_or_pd, type, name) \
+  by_register<type>(a, b, [](type x, type y) { return _mm256_##name##_##ps_or_pd(x, y); })
+using FloatRegister = __m256;
+using DoubleRegister = __m256d;
+#else
+#define KT_BY_REGISTER(ps_or_pd, type, name) \
+  by_register<type>(a, b, [](type x, type y) { return _mm_##name##_##ps_or_pd(x, y); })
+using FloatRegister = __m128;
+using DoubleRegister = __m128d;
+#endif
+KT_HOST_DEVICE F32 larger(F32 a, F32 b) { return KT_BY_REGISTER(ps, FloatRegister, max); }
+KT_HOST_DEVICE F32 smaller(F32 a, F32 b) { return KT_BY_REGISTER(ps, FloatRegister, min); }
+KT_HOST_DEVICE F64 larger(F64 a, F64 b) { return KT_BY_REGISTER(pd, DoubleRegister, max); }
+KT_HOST_DEVICE F64 smaller(F64 a, F64 b) { return KT_BY_REGISTER(pd, DoubleRegister, min); }
+#undef KT_BY_REGISTER
+#endif
+
 // Clearing the sign bit is cheaper than the comparison of the general form.
 template <>
 struct Lanes<F64> {
@@ -127,11 +176,15 @@ struct Lanes<F64> {
     return from_bits<F64>(bits(x) & 0x7fffffffffffffffLL);
   }
   KT_HOST_DEVICE static bool all(I64 condition) { return !any_lane(~condition); }
+  KT_HOST_DEVICE static F64 larger(F64 a, F64 b) { return KT_LEVEL::larger(a, b); }
+  KT_HOST_DEVICE static F64 smaller(F64 a, F64 b) { return KT_LEVEL::smaller(a, b); }
 };
 template <>
 struct Lanes<F32> {
   KT_HOST_DEVICE static F32 absolute(F32 x) { return from_bits<F32>(bits(x) & 0x7fffffff); }
   KT_HOST_DEVICE static bool all(I32 condition) { return !any_lane(~condition); }
+  KT_HOST_DEVICE static F32 larger(F32 a, F32 b) { return KT_LEVEL::larger(a, b); }
+  KT_HOST_DEVICE static F32 smaller(F32 a, F32 b) { return KT_LEVEL::smaller(a, b); }
 };
 
 // One bit for each lane of a comparison, the first lane's lowest.
@@ -166,10 +219,6 @@ KT_HOST_DEVICE int first_lane(M mask) {
   return __builtin_ctz(lane_bits(mask));
 }
 
-template <class T>
-KT_HOST_DEVICE T larger(T a, T b) {
-  return a > b ? a : b;
-}
 KT_HOST_DEVICE float max_lane(F32 x) {
   typedef float Quarter __attribute__((vector_size(16)));
   Quarter q[4];
