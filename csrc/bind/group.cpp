@@ -188,15 +188,6 @@ PyObject* result_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
-// result_group_from(group, state) -> dict of the given state array.
-PyObject* result_group_from(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  return translated([&]() -> PyObject* {
-    if (count != 2) throw TypeMistake("result_group_from() takes 2 arguments");
-    Group* group = group_of(args[0]);
-    return group == nullptr ? nullptr : results_of(*group, args[1]);
-  });
-}
-
 // reset_group(group) -> bool: zeroes the whole variable in place.
 PyObject* reset_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return translated([&]() -> PyObject* {
@@ -222,7 +213,6 @@ PyMethodDef methods[] = {
     entry_point("update_group_into", update_group_into,
                 "update_group_into(group, state, y_true, y_pred, sample_weight, masked_weight)"),
     entry_point("result_group", result_group, "result_group(group) -> dict or None"),
-    entry_point("result_group_from", result_group_from, "result_group_from(group, state) -> dict"),
     entry_point("reset_group", reset_group, "reset_group(group) -> bool"),
     {nullptr, nullptr, 0, nullptr},
 };
@@ -232,7 +222,7 @@ PyMethodDef methods[] = {
 PyMethodDef* group_methods() { return methods; }
 
 py::capsule make_group(const py::sequence& plans, const py::sequence& names,
-                       const py::object& variable) {
+                       const py::sequence& variables) {
   auto group = std::make_unique<Group>();
   for (const py::handle capsule : plans) {
     const Plan* plan = plan_of(capsule.ptr());
@@ -248,7 +238,8 @@ py::capsule make_group(const py::sequence& plans, const py::sequence& names,
   for (const py::handle name : names) {
     group->names.push_back(py::reinterpret_borrow<py::object>(name));
   }
-  group->fields.push_back(variable.attr("__dict__"));
+  if (variables.size() != 1) throw std::logic_error("a group has one variable");
+  group->fields.push_back(variables[0].attr("__dict__"));
   group->leads = find_leads(group->metrics, group->masked);
   return py::capsule(group.release(), kCapsule,
                      [](PyObject* capsule) { delete group_of(capsule); });

@@ -6,9 +6,9 @@
 
 namespace kt {
 
-// make_group(plans, names, variable) -> capsule, which keeps the plans
+// make_group(plans, names, variables) -> capsule, which keeps the plans
 pybind11::capsule make_group(const pybind11::sequence& plans, const pybind11::sequence& names,
-                             const pybind11::object& variable);
+                             const pybind11::sequence& variables);
 
 // Raw entry points (METH_FASTCALL), added to the module by hand.
 PyMethodDef* group_methods();

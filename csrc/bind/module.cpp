@@ -91,7 +91,7 @@ PYBIND11_MODULE(_native, m) {
   m.def("read_bandwidth", &read_bandwidth, py::arg("tensors"));
   m.def("make_plan", &kt::make_plan, py::arg("kernel"), py::arg("result"), py::arg("variables"),
         py::arg("options"));
-  m.def("make_group", &kt::make_group, py::arg("plans"), py::arg("names"), py::arg("variable"));
+  m.def("make_group", &kt::make_group, py::arg("plans"), py::arg("names"), py::arg("variables"));
   for (PyMethodDef* methods : {kt::plan_methods(), kt::group_methods()}) {
     if (PyModule_AddFunctions(m.ptr(), methods) != 0) throw py::error_already_set();
   }

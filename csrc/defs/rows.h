@@ -11,18 +11,18 @@
 namespace kt::KT_LEVEL {
 
 enum RowNeeds : unsigned {
-  kTrueIsArgmax = 1u << 0,   // the label is the first index of the largest score (NaN largest)
-  kRankOfTrue = 1u << 1,     // scores above the true class's (NaN counts as above)
-  kTrueArgmax = 1u << 2,     // argmax of the row of y_true becomes the label
-  kFoundInFirstK = 1u << 3,  // the label is among the first k scores
-  kSparseLogLoss = 1u << 4,  // -log(probability of the true class)
-  kDenseLogLoss = 1u << 5,   // -sum(y_true * log(probability))
-  kLabelInRange = 1u << 6,   // a label outside [0, classes) is the user's error
-  kIntegerLabel = 1u << 7,   // labels are truncated to integers first
-  kDots = 1u << 8,           // sums of squares and products of two rows
-  kMoments = 1u << 9,        // means, variances and covariance of two rows
-  kHingeTerms = 1u << 10,    // sum(t p) and max((1 - t) p)
-  kFocalLoss = 1u << 11,     // kDenseLogLoss, its terms scaled by alpha (1 - p)^gamma
+  kTrueIsArgmax = 1u << 0,     // the label is the first index of the largest score (NaN largest)
+  kRankOfTrue = 1u << 1,       // scores above the true class's (NaN counts as above)
+  kTrueArgmax = 1u << 2,       // argmax of the row of y_true becomes the label
+  kFoundInFirstK = 1u << 3,    // the label is among the first k scores
+  kSparseLogLoss = 1u << 4,    // -log(probability of the true class)
+  kDenseLogLoss = 1u << 5,     // -sum(y_true * log(probability))
+  kLabelInRange = 1u << 6,     // a label outside [0, classes) is the user's error
+  kIntegerLabel = 1u << 7,     // labels are truncated to integers first
+  kDots = 1u << 8,             // sums of squares and products of two rows
+  kMoments = 1u << 9,          // means, variances and covariance of two rows
+  kHingeTerms = 1u << 10,      // sum(t p) and max((1 - t) p)
+  kFocalLoss = 1u << 11,       // kDenseLogLoss, its terms scaled by alpha (1 - p)^gamma
   kMaxProbability = 1u << 12,  // the largest probability
 };
 

@@ -9,7 +9,7 @@ import keras
 from keras_tally._registration import KERAS_CLASSES
 
 
-def _ours(metric: Any) -> Any:
+def ours_for(metric: Any) -> Any:
     """Return our metric for one of Keras's, and anything else as it is."""
     import keras_tally
 
@@ -44,7 +44,7 @@ def get(identifier: Any) -> Any:
     """
     if identifier is None or not isinstance(identifier, (str, dict)):
         return keras.metrics.get(identifier)
-    return _ours(keras.metrics.get(identifier))
+    return ours_for(keras.metrics.get(identifier))
 
 
 def serialize(metric: Any) -> Any:
@@ -90,4 +90,4 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> An
 
     Source: `keras.metrics.deserialize`.
     """
-    return _ours(keras.metrics.deserialize(config, custom_objects=custom_objects))
+    return ours_for(keras.metrics.deserialize(config, custom_objects=custom_objects))

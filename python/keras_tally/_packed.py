@@ -138,9 +138,7 @@ def compensation_view(like: keras.Variable, parts: Sequence[Part]) -> View:
         if ROAD == "portable":
             return ops.broadcast_to(x, row_shape)
         padding = ops.zeros((row_size - math.prod(x.shape),), dtype=like._dtype)
-        return ops.reshape(
-            ops.concatenate([ops.reshape(x, (-1,)), padding]), row_shape
-        )
+        return ops.reshape(ops.concatenate([ops.reshape(x, (-1,)), padding]), row_shape)
 
     def shrink(row: Any, shape: Shape) -> Any:
         if ROAD == "portable":

@@ -131,15 +131,13 @@ class _Group:
 
 
 def make_group(
-    plans: Sequence[Any], names: Sequence[str], variables: Sequence[Any], /
+    plans: Sequence[Any], names: Sequence[str], variables: Sequence[Any]
 ) -> Any:
     """Bind plans whose states fill these variables, in order."""
     return _Group(plans, names, variables)
 
 
-def update_group(
-    group: Any, y_true: Any, y_pred: Any, sample_weight: Any, /
-) -> bool:
+def update_group(group: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     """Add a batch to the states of all plans."""
     additions: dict[str, list[Any]] = {pack._dtype: [] for pack in group.packs}
     for plan in group.plans:
@@ -155,11 +153,10 @@ def update_group(
     return True
 
 
-def result_group(group: Any, /) -> dict[str, Any]:
+def result_group(group: Any, /) -> Any:
     """Return Keras's results by name."""
     return {
-        name: result(plan)
-        for name, plan in zip(group.names, group.plans, strict=True)
+        name: result(plan) for name, plan in zip(group.names, group.plans, strict=True)
     }
 
 

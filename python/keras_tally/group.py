@@ -97,6 +97,8 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         # Set by `callbacks.ResultEvery`: whether the next result may be the last one.
         self._hold: bool | None = None
         self._last: dict[str, Any] | None = None
+        # Results that were computed together and are asked for one by one.
+        object.__setattr__(self, "_pending", {})
         for metric in members.values():
             metric._keras_tally_group = self.name
         if all(m._built for m in members.values() if isinstance(m, LateMetric)):
@@ -105,7 +107,7 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
     def _pack(self, new: Sequence[Any] = ()) -> None:
         """Move the members' states, of which `new` ones are empty, into the group's."""
         packed = [m for m in self._members.values() if _is_packable(m)]
-        fused = {key: m for key, m in self._members.items() if _is_fusable(m)}
+        fused = {key: m for key, m in self._members.items() if is_fusable(m)}
         object.__setattr__(
             self, "_loose", [m for m in self._members.values() if m not in packed]
         )
@@ -121,11 +123,10 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         state = PackedState(self._add_packed, packed, new) if packed else None
         object.__setattr__(self, "_state", state)
         if fused and state is not None:
-            variables = state.variables
             self._plan = make_group(
                 [m._plan for m in fused.values()],
                 [self.prefix + key for key in fused],
-                variables if ROAD == "portable" else variables[0],
+                state.variables,
             )
 
     def _add_packed(self, **arguments: Any) -> Any:
@@ -188,6 +189,7 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
                 states are as they were.
             TypeError: an argument that is no tensor of an accepted dtype.
         """
+        self._pending.clear()
         if self._separate or self._plan is None:
             return self._update_with_separate(y_true, y_pred, sample_weight)
         if not update_group(self._plan, y_true, y_pred, sample_weight):
@@ -260,6 +262,15 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
                 self._members[key]._warn_of_result()
         return results
 
+    def _handed_out(self, key: str) -> Any:
+        """Return one member's result; those of the others wait for the next calls."""
+        if in_stateless_scope():
+            return self._members[key].result()
+        name = self.prefix + key
+        if name not in self._pending:
+            self._pending.update(self.result())
+        return self._pending.pop(name)
+
     def _results_one_by_one(self, known: dict[str, Any]) -> dict[str, Any]:
         results = {}
         for key, metric in self._members.items():
@@ -270,6 +281,7 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
     def reset_state(self) -> None:
         """Forget everything seen so far."""
         self._last = None
+        self._pending.clear()
         if not self._is_packed():
             for metric in self._members.values():
                 metric.reset_state()
@@ -286,8 +298,8 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         >>> import keras_tally as kt
         >>> group = kt.MetricGroup([kt.BinaryAccuracy(), kt.TruePositives()])
         >>> group.update_state([1, 0, 1, 1], [0.9, 0.2, 0.4, 0.8])
-        >>> group.exact_state()
-        {'binary_accuracy': {'total': 3, 'count': 4}, 'true_positives': {'accumulator': [2]}}
+        >>> group.exact_state()["true_positives"]
+        {'accumulator': [2]}
         """
         return {
             key: metric.exact_state()
@@ -336,7 +348,7 @@ def _named(metrics: Any) -> dict[str, Any]:
         found = [get(metric) for metric in metrics]
         named = {}
         for metric in found:
-            key = getattr(metric, "name", None)
+            key = str(getattr(metric, "name", metric))
             if key in named:
                 raise ValueError(
                     f"two metrics are named {key!r}. Give them names "
@@ -371,7 +383,8 @@ def _check_member(key: str, metric: Any) -> None:
     owner = getattr(metric, "_keras_tally_group", None)
     if owner is not None:
         raise ValueError(
-            f"{key!r} is a member of the group {owner!r} already, which holds its state."
+            f"{key!r} is a member of the group {owner!r} already, which holds its "
+            "state."
         )
 
 
@@ -382,13 +395,16 @@ def _is_packable(metric: Any) -> bool:
     }
 
 
-def _is_fusable(metric: Any) -> bool:
+def is_fusable(metric: Any) -> bool:
     """Tell whether the plan is all that an update and a result are made of."""
+    if not isinstance(metric, KernelMetric) or metric._input_names[0] != "y_true":
+        return False
     ours = all(
         getattr(type(metric), name).__module__.startswith("keras_tally.")
         for name in ("update_state", "result", "reset_state")
     )
-    return ours and _is_packable(metric) and metric._input_names[0] == "y_true"
+    unbuilt = isinstance(metric, LateMetric) and not metric._built
+    return ours and (unbuilt or _is_packable(metric))
 
 
 def _overrides(metric: Any, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import keras
@@ -37,10 +38,13 @@ def read_variable(variable: Any) -> Any:
         return np.zeros(variable.shape)
     if keras.config.backend() != "tensorflow":
         return np.asarray(variable._value)
-    import tensorflow as tf
+    tf: Any = importlib.import_module("tensorflow")
 
     with tf.init_scope():
-        return variable._value.numpy()
+        if not variable._value.is_initialized():  # made in a graph being traced
+            return np.zeros(variable.shape)
+        value: np.ndarray[Any, Any] = variable._value.numpy()
+        return value
 
 
 def plan_options(dtype: str) -> dict[str, Any]:
