@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 
 #include <algorithm>
+#include <new>
 
 namespace py = pybind11;
 
@@ -122,29 +123,47 @@ DLDataType dlpack_dtype(DType dtype) {
   return {static_cast<std::uint8_t>(dtype <= DType::UInt64 ? kDLUInt : kDLInt), bits, 1};
 }
 
-void set_error(void*, const char*, const char* message) {
-  PyErr_SetString(PyExc_RuntimeError, message);
+// A tensor of our own: what describes it, then its numbers.
+struct Owned {
+  DLManagedTensorVersioned managed = {};
+  std::int64_t shape[kMaxRank];
+  std::int64_t strides[kMaxRank];
+
+  static constexpr std::size_t kAlignment = 64;  // as the vectors of the kernels
+  static constexpr std::size_t header() {
+    return (sizeof(Owned) + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  void* data() { return reinterpret_cast<char*>(this) + header(); }
+};
+
+void delete_owned(DLManagedTensorVersioned* managed) {
+  ::operator delete(managed->manager_ctx, std::align_val_t(Owned::kAlignment));
 }
 
 }  // namespace
 
 PyObject* new_tensor(const DLPackExchangeAPI* api, const View& shape, DType dtype, void** data) {
-  std::int64_t strides[kMaxRank], size = 1;
+  const auto bytes = static_cast<std::size_t>(shape.size() * item_size(dtype));
+  void* memory = ::operator new(Owned::header() + bytes, std::align_val_t(Owned::kAlignment));
+  Owned* owned = new (memory) Owned;
+  std::int64_t size = 1;
   for (int d = shape.rank - 1; d >= 0; --d) {
-    strides[d] = size;
+    owned->shape[d] = shape.shape[d];
+    owned->strides[d] = size;
     size *= shape.shape[d];
   }
-  DLTensor prototype = {};
-  prototype.device = {kDLCPU, 0};
-  prototype.ndim = shape.rank;
-  prototype.dtype = dlpack_dtype(dtype);
-  prototype.shape = const_cast<std::int64_t*>(shape.shape);
-  prototype.strides = strides;
-  DLManagedTensorVersioned* managed = nullptr;
-  if (api->managed_tensor_allocator(&prototype, &managed, nullptr, set_error) != 0) return nullptr;
-  *data = static_cast<char*>(managed->dl_tensor.data) + managed->dl_tensor.byte_offset;
+  owned->managed.version = {DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION};
+  owned->managed.manager_ctx = memory;
+  owned->managed.deleter = delete_owned;
+  DLTensor& tensor = owned->managed.dl_tensor;
+  tensor.data = *data = owned->data();
+  tensor.device = {kDLCPU, 0};
+  tensor.ndim = shape.rank;
+  tensor.dtype = dlpack_dtype(dtype);
+  tensor.shape = owned->shape;
+  tensor.strides = owned->strides;
   void* object = nullptr;
-  if (api->managed_tensor_to_py_object_no_sync(managed, &object) != 0) return nullptr;
+  if (api->managed_tensor_to_py_object_no_sync(&owned->managed, &object) != 0) return nullptr;
   return static_cast<PyObject*>(object);
 }
 

@@ -84,10 +84,7 @@ class Finished {
  public:
   Finished(const Plan& plan, const State& state);
 
-  // Whether it is one float32 or float64.
-  bool plain_scalar() const { return scalar_ && plain_; }
-  double first() const { return results_[0]; }
-  // A tensor of that type, or an array as the plan makes it; a new reference.
+  // A tensor of the type that the API is of, or an array as the plan makes it; a new reference.
   PyObject* as_tensor(const DLPackExchangeAPI* api) const;
 
  private:

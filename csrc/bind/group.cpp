@@ -114,64 +114,21 @@ PyObject* update_group_into(PyObject*, PyObject* const* args, Py_ssize_t count) 
   });
 }
 
-// 0-d tensors of one dtype are the parts of one: making a tensor costs more than
-// finishing a metric.
-class Scalars {
- public:
-  explicit Scalars(DType dtype) : dtype_(dtype) {}
-
-  void add(std::size_t member, double value) {
-    members_.push_back(member);
-    values_.push_back(value);
-  }
-
-  void hand_out(const DLPackExchangeAPI* api, std::vector<py::object>& results) const {
-    if (members_.empty()) return;
-    View shape;
-    shape.rank = 1;
-    shape.shape[0] = static_cast<std::int64_t>(values_.size());
-    void* data = nullptr;
-    const auto tensor = py::reinterpret_steal<py::object>(new_tensor(api, shape, dtype_, &data));
-    if (!tensor) throw py::error_already_set();
-    Output{data, dtype_}.write(0, values_.data(), shape.shape[0]);
-    static PyObject* unbind = PyUnicode_InternFromString("unbind");
-    const auto parts =
-        py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(tensor.ptr(), unbind));
-    if (!parts) throw py::error_already_set();
-    const py::tuple scalars(parts);
-    for (std::size_t i = 0; i < members_.size(); ++i) results[members_[i]] = scalars[i];
-  }
-
- private:
-  DType dtype_;
-  std::vector<std::size_t> members_;
-  std::vector<double> values_;
-};
-
 PyObject* results_of(const Group& group, PyObject* tensor) {
   Keep keep;
   Packed packed;
   if (!borrow_packed(tensor, &packed, &keep)) Py_RETURN_NONE;
   const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(tensor));
-  std::vector<py::object> results(group.plans.size());
-  Scalars singles(DType::Float32), doubles(DType::Float64);
+  py::dict results;
   for (std::size_t i = 0; i < group.plans.size(); ++i) {
     const Plan& plan = *group.plans[i];
     State state;
     lay_out(plan, packed.high, packed.row, &state);
-    const Finished finished(plan, state);
-    if (api != nullptr && finished.plain_scalar()) {
-      (plan.result_dtype == DType::Float32 ? singles : doubles).add(i, finished.first());
-      continue;
-    }
-    results[i] = py::reinterpret_steal<py::object>(finished.as_tensor(api));
-    if (!results[i]) throw py::error_already_set();
+    const auto result = py::reinterpret_steal<py::object>(Finished(plan, state).as_tensor(api));
+    if (!result) throw py::error_already_set();
+    results[group.names[i]] = result;
   }
-  singles.hand_out(api, results);
-  doubles.hand_out(api, results);
-  py::dict named;
-  for (std::size_t i = 0; i < results.size(); ++i) named[group.names[i]] = results[i];
-  return named.release().ptr();
+  return results.release().ptr();
 }
 
 // result_group(group) -> dict by name, or None when Python must take the general road.

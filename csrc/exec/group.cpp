@@ -107,8 +107,9 @@ bool GroupWork::run() {
   for (const bool counts : {false, true}) {
     for (std::size_t i = 0; i < works_.size(); ++i) {
       if (works_[i] == nullptr || is_count(metrics_[i]->kernel) != counts) continue;
-      if (auto* elementwise = dynamic_cast<ElementwiseWork*>(works_[i].get())) add(*elementwise);
-      if (auto* rowwise = dynamic_cast<RowwiseWork*>(works_[i].get())) add(*rowwise);
+      const Executor executor = metrics_[i]->kernel.executor;
+      if (executor == Executor::Elementwise) add(static_cast<ElementwiseWork&>(*works_[i]));
+      if (executor == Executor::Rowwise) add(static_cast<RowwiseWork&>(*works_[i]));
     }
   }
   std::pmr::vector<InArena<Pass>> passes(&arena_);

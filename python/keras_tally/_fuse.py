@@ -11,6 +11,7 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.trainers.compile_utils import CompileMetrics, MetricsList
 
 from keras_tally._identifiers import ours_for
+from keras_tally._kernel_metric import LateMetric
 from keras_tally._registration import KERAS_CLASSES
 from keras_tally.group import MetricGroup, is_fusable
 
@@ -203,7 +204,7 @@ def _as_ours(metric: Any) -> Any:
 
 def _take_along(theirs: Any, ours: Any) -> None:
     held = {v.name: v for v in theirs.variables if v._value is not None}
-    if held and not ours.variables:
+    if held and isinstance(ours, LateMetric) and not ours._built:
         # What Keras's metric was built with; the number of columns is what matters.
         columns = tuple(theirs.variables[-1].shape) or (1,)
         shape = getattr(theirs, "_build_input_shape", None) or (None, columns[-1])
