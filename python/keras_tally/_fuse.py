@@ -207,7 +207,7 @@ def _take_along(theirs: Any, ours: Any) -> None:
     if held and isinstance(ours, LateMetric) and not ours._built:
         # What Keras's metric was built with; the number of columns is what matters.
         columns = tuple(theirs.variables[-1].shape) or (1,)
-        shape = getattr(theirs, "_build_input_shape", None) or (None, columns[-1])
+        shape: Any = getattr(theirs, "_build_input_shape", None) or (None, columns[-1])
         ours._build(*ours._build_arguments(shape, shape))
     for variable in ours.variables:
         if variable.name in held:

@@ -13,6 +13,8 @@ import keras
 
 from keras_tally.group import MetricGroup
 
+__all__ = ["ResultEvery"]
+
 
 class ResultEvery(keras.callbacks.Callback):  # type: ignore[misc]
     """Computes the results of a model's metric groups every `steps` batches only.
