@@ -133,7 +133,7 @@ class _Group:
 def make_group(
     plans: Sequence[Any], names: Sequence[str], variables: Sequence[Any]
 ) -> Any:
-    """Bind plans whose states fill these variables, in order."""
+    """Bind plans whose states lie in these variables from the start on, in order."""
     return _Group(plans, names, variables)
 
 
@@ -145,11 +145,19 @@ def update_group(group: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) ->
         for variable, part in zip(plan.state, parts, strict=True):
             additions[variable._dtype].append(keras.ops.reshape(part, (-1,)))
     for pack in group.packs:
-        rows, added = pack.value, keras.ops.concatenate(additions[pack._dtype])
+        if not additions[pack._dtype]:
+            continue
+        added = keras.ops.concatenate(additions[pack._dtype])
+        # Behind them are the states of members that are updated one by one.
+        size = added.shape[0]
+        rows, others = pack.value[:, :size], pack.value[:, size:]
         if pack.shape[0] == 1:
-            pack.assign(rows + added)
+            new = rows + added
         else:
-            pack.assign(keras.ops.stack(_add(rows[0], rows[1], added)))
+            new = keras.ops.stack(_add(rows[0], rows[1], added))
+        if others.shape[1]:
+            new = keras.ops.concatenate([new, others], axis=1)
+        pack.assign(new)
     return True
 
 
