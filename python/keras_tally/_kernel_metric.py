@@ -18,12 +18,15 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src.backend import get_keras_mask
-from keras.src.backend.common.stateless_scope import in_stateless_scope
+from keras.src.backend.common.stateless_scope import (
+    StatelessScope,
+    in_stateless_scope,
+)
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_tally import _backends, _native
 from keras_tally._engine import ROAD, make_plan, reset, result, update
-from keras_tally._packed import Part, compensation_view
+from keras_tally._packed import Part, View, compensation_view
 from keras_tally._registration import KERAS_CLASSES
 
 Shape = tuple[int, ...]
@@ -186,6 +189,51 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             for variable in self.variables:
                 variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
 
+    def _is_grouped(self) -> bool:
+        return self._plan is not None and isinstance(self._state[0], View)
+
+    def _put(self, values: Sequence[Any]) -> None:
+        if len(values) != len(self.variables):
+            raise ValueError(
+                "`metric_variables` must hold one tensor for each of the "
+                f"{len(self.variables)} variables of {self}. Received: {len(values)}"
+            )
+        for variable, value in zip(self.variables, values, strict=True):
+            variable.assign(value)
+
+    # Keras's own would set the variables past the group's, where the state is.
+
+    def stateless_update_state(
+        self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any
+    ) -> list[Any]:
+        """Return the state that a batch makes of the given one."""
+        if not self._is_grouped():
+            new: list[Any] = super().stateless_update_state(
+                metric_variables, *args, **kwargs
+            )
+            return new
+        with StatelessScope():
+            self._put(metric_variables)
+            self.update_state(*args, **kwargs)
+            return [v.value for v in self.variables]
+
+    def stateless_result(self, metric_variables: Sequence[Any]) -> Any:
+        """Return the result for the given state."""
+        if not self._is_grouped():
+            return super().stateless_result(metric_variables)
+        with StatelessScope():
+            self._put(metric_variables)
+            return self.result()
+
+    def stateless_reset_state(self) -> list[Any]:
+        """Return the state of a metric that has seen nothing."""
+        if not self._is_grouped():
+            new: list[Any] = super().stateless_reset_state()
+            return new
+        with StatelessScope():
+            self.reset_state()
+            return [v.value for v in self.variables]
+
     def _copied_config(self) -> dict[str, Any]:
         """Return the config that a copy or a pickle takes along."""
         # Serialised: the lists in a config are Keras's own kind, which no pickle takes.
@@ -338,6 +386,10 @@ class LateMetric(PairMetric):
         """Forget everything seen so far."""
         if self._built:
             super().reset_state()
+
+    def exact_state(self) -> dict[str, Any]:
+        """Return the state without rounding; before the first batch it is empty."""
+        return super().exact_state() if self._built else {}
 
 
 def shape_of(x: Any) -> Shape:
