@@ -34,6 +34,7 @@ class ResultEvery(keras.callbacks.Callback):  # type: ignore[misc]
 
     Raises:
         ValueError: `steps` is less than 1.
+        TypeError: `steps` is no whole number.
 
     Example:
 
@@ -53,6 +54,8 @@ class ResultEvery(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(self, steps: int | None = None) -> None:
         super().__init__()
+        if steps is not None and not hasattr(steps, "__index__"):
+            raise TypeError(f"`steps` must be an int or None. Received: steps={steps}")
         if steps is not None and steps < 1:
             raise ValueError(f"`steps` must be 1 or more. Received: steps={steps}")
         self.steps = steps
