@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -87,10 +88,17 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         members = _named(metrics)
         for key, metric in members.items():
             _check_member(key, metric)
+        if len({id(metric) for metric in members.values()}) < len(members):
+            raise ValueError(
+                "the same metric is there twice, and would count each batch twice. "
+                f"Received: {members}"
+            )
         # Past Keras's tracking: the members' variables are parts of the group's.
         object.__setattr__(self, "_members", members)
         object.__setattr__(self, "_state", None)
-        self._separate: tuple[str, ...] = ()
+        self._packed = False
+        self._sees_mask = False
+        self._separate = tuple(k for k, m in members.items() if not _is_fusable(m))
         self._warning_of_weights: tuple[str, ...] = ()
         self._warning_of_results: tuple[str, ...] = ()
         self._plan: Any = None
@@ -112,6 +120,7 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
             self, "_loose", [m for m in self._members.values() if m not in packed]
         )
         self._separate = tuple(key for key in self._members if key not in fused)
+        self._sees_mask = any(m._sees_mask for m in fused.values())
         self._warning_of_weights = tuple(
             key for key, m in fused.items() if _overrides(m, "_warn_of_weights")
         )
@@ -129,6 +138,8 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
                 state.variables,
             )
 
+        self._packed = True
+
     def _add_packed(self, **arguments: Any) -> Any:
         return self.add_variable(aggregation="sum", **arguments)
 
@@ -145,13 +156,10 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
     @property
     def variables(self) -> list[Any]:
         """The packed state, and the variables of members that cannot be packed."""
-        if not self._is_packed():
+        if not self._packed:
             return []
         state = [] if self._state is None else list(self._state.variables)
         return state + [v for metric in self._loose for v in metric.variables]
-
-    def _is_packed(self) -> bool:
-        return self._plan is not None or bool(self._separate)
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._members:
@@ -199,7 +207,7 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
                 self._members[key]._warn_of_weights(sample_weight)
 
     def _update_with_separate(self, y_true: Any, y_pred: Any, weight: Any) -> None:
-        if not self._is_packed():
+        if not self._packed:
             self._build(y_true, y_pred, weight)
             return self.update_state(y_true, y_pred, weight)
         before = [] if in_stateless_scope() else _copies(self.variables)
@@ -210,10 +218,17 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
                 self._plan, y_true, y_pred, weight
             ):
                 self._update_general(y_true, y_pred, weight)
-        except Exception:
-            for variable, value in before:
-                variable.assign(value)
+        except BaseException:
+            self._put_back(before)
             raise
+
+    def _put_back(self, before: Sequence[tuple[Any, Any]]) -> None:
+        for variable, value in before:
+            variable.assign(value)
+        known = {id(variable) for variable, _ in before}
+        for metric in self._loose:
+            if not known.issuperset(id(v) for v in metric.variables):
+                metric.reset_state()  # the refused batch has built it
 
     def _build(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
         if ROAD == "native":
@@ -230,7 +245,9 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
 
     def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
         backend = _backends.active()
-        masked_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
+        masked_weight = sample_weight
+        if self._sees_mask:
+            masked_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
         if traced(y_true, y_pred, sample_weight):
             return
         y_true, y_pred = prepare(y_true, "y_true"), prepare(y_pred, "y_pred")
@@ -246,7 +263,7 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
 
     def result(self) -> dict[str, Any]:
         """Return the members' results over everything since the last reset, by name."""
-        if self._hold is None or in_stateless_scope():
+        if self._hold is None or ROAD == "portable" or in_stateless_scope():
             return self._fresh_results()
         if not self._hold or self._last is None:
             self._last = self._fresh_results()
@@ -282,13 +299,15 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         """Forget everything seen so far."""
         self._last = None
         self._pending.clear()
-        if not self._is_packed():
+        if not self._packed:
             for metric in self._members.values():
                 metric.reset_state()
             return
-        if self._plan is None or self._separate or not reset_group(self._plan):
-            for variable in self.variables:
+        if self._plan is not None and not reset_group(self._plan):
+            for variable in self._state.variables:
                 variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
+        for key in self._separate:
+            self._members[key].reset_state()
 
     def exact_state(self) -> dict[str, Any]:
         """Return the members' states without rounding, by name.
@@ -328,6 +347,10 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         names = config.pop("names")
         return cls(dict(zip(names, metrics, strict=True)), **config)
 
+    def __copy__(self) -> MetricGroup:
+        # The members' states lie here: a copy cannot share them.
+        return copy.deepcopy(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Each member takes its state along, as on its own.
         return _restore, (type(self), dict(self._members), self.name, self.prefix)
@@ -343,26 +366,33 @@ def _restore(
 
 def _named(metrics: Any) -> dict[str, Any]:
     if isinstance(metrics, Mapping):
-        named = {str(key): get(metric) for key, metric in metrics.items()}
+        found = [(str(key), get(metric)) for key, metric in metrics.items()]
     elif isinstance(metrics, Sequence) and not isinstance(metrics, str):
-        found = [get(metric) for metric in metrics]
-        named = {}
-        for metric in found:
-            key = str(getattr(metric, "name", metric))
-            if key in named:
-                raise ValueError(
-                    f"two metrics are named {key!r}. Give them names "
-                    "(`name=...`), or a dict of metrics by name."
-                )
-            named[key] = metric
+        found = [(str(getattr(m, "name", m)), m) for m in map(get, metrics)]
     else:
         raise TypeError(
             "`metrics` must be a list of metrics, or a dict of them by name. "
             f"Received: {type(metrics).__name__}"
         )
-    if not named:
+    if not found:
         raise ValueError("`metrics` must not be empty.")
+    named: dict[str, Any] = {}
+    for key, metric in found:
+        if key in named:
+            raise ValueError(
+                f"two metrics are named {key!r}. Give them names "
+                "(`name=...`), or a dict of metrics by name."
+            )
+        named[key] = metric
     return named
+
+
+# `update_state` of metrics whose first argument is values.
+_TAKE_VALUES = (
+    ValueReduction.update_state,
+    keras.metrics.Mean.update_state,
+    keras.metrics.Sum.update_state,
+)
 
 
 def _check_member(key: str, metric: Any) -> None:
@@ -375,7 +405,7 @@ def _check_member(key: str, metric: Any) -> None:
         raise TypeError(
             f"a group cannot be a member of a group: give the members of {key!r}."
         )
-    if type(metric).update_state is ValueReduction.update_state:
+    if type(metric).update_state in _TAKE_VALUES:
         raise TypeError(
             f"{type(metric).__name__} takes values, and the members of a group take "
             f"labels and predictions. Received: {key}={metric!r}"
@@ -390,8 +420,9 @@ def _check_member(key: str, metric: Any) -> None:
 
 def _is_packable(metric: Any) -> bool:
     """Tell whether all the state there is, is that of the metric's plan."""
+    # One that is built late has none at first.
     return isinstance(metric, KernelMetric) and {id(v) for v in metric.variables} == {
-        id(v) for v in metric._state
+        id(v) for v in getattr(metric, "_state", ())
     }
 
 
