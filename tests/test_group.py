@@ -22,7 +22,6 @@ from cases import (
     Batch,
     Case,
     class_scores,
-    default_case,
     make_binary,
     make_columns,
     make_counts,
@@ -50,16 +49,13 @@ from support import (
     IS_TORCH,
     LABEL_DTYPES,
     SCORE_DTYPES,
-    attach_mask,
     state_bits,
     to_backend,
     to_numpy,
     updated,
 )
 
-if IS_TORCH:
-    import torch
-elif BACKEND == "jax":
+if BACKEND == "jax":
     import jax
 elif BACKEND == "tensorflow":
     import tensorflow as tf
@@ -188,12 +184,6 @@ def bits(tensor):
     return dtype, array.shape, array.tobytes()
 
 
-def plain_bits(metric):
-    """The bytes of the variables, whatever the compiler of the state calls them."""
-    return [(*found[:2], np.frombuffer(found[2], np.uint8).tobytes())
-            for found in state_bits(metric)]  # fmt: skip
-
-
 def result_bits(metric):
     try:
         return bits(metric.result())
@@ -209,7 +199,7 @@ def assert_members_are(group, alone):
         if isinstance(metric, keras.metrics.Metric) and hasattr(metric, "exact_state"):
             # As text: it may hold NaN.
             assert repr(group[key].exact_state()) == repr(metric.exact_state()), key
-            assert plain_bits(group[key]) == plain_bits(metric), key
+            assert state_bits(group[key]) == state_bits(metric), key
 
 
 def assert_same(group, alone):
@@ -303,10 +293,10 @@ def test_neither_order_nor_company_changes_a_member(drawn, random, level):
         refused = {feed(group, batch) is not None for group in (first, second, third)}
         assert len(refused) == 1
     for key in first:
-        expected = result_bits(first[key]), plain_bits(first[key])
+        expected = result_bits(first[key]), state_bits(first[key])
         twin = f"m{int(key[1:]) + len(members)}"
         for found in (second[key], third[key], third[twin]):
-            assert (result_bits(found), plain_bits(found)) == expected
+            assert (result_bits(found), state_bits(found)) == expected
 
 
 def takes(metric, batch):
@@ -857,7 +847,7 @@ def test_variables_of_members():
             if mine.name != "compensation":
                 mine.assign(value)
                 other.assign(value)
-            with pytest.raises(ValueError):
+            with pytest.raises(ValueError, match="shape"):
                 mine.assign(np.zeros((3, 4, 5)))
     assert group["error"].total is group["error"].variables[0]
     group["error"].count.assign_add(2)
@@ -1502,9 +1492,9 @@ def test_what_is_no_list_of_metrics(index):
 def test_one_metric_under_two_names():
     """It would be given every batch twice."""
     metric = kt.BinaryAccuracy()
-    with pytest.raises(ValueError, match=r"'a'.*'b'|twice|same metric"):
+    with pytest.raises(ValueError, match="twice"):
         kt.MetricGroup({"a": metric, "b": metric})
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="two metrics"):
         kt.MetricGroup([metric, metric])
     assert list(kt.MetricGroup({"a": metric})) == ["a"]
 
