@@ -214,6 +214,19 @@ def test_keras_metrics_keep_what_they_hold():
         np.testing.assert_allclose(np.ravel(value), wanted[name], rtol=1e-5)
 
 
+@has_fit
+def test_callbacks_know_which_way_is_up():
+    x, y, _ = data()
+    model = two_outputs()
+    model.compile(
+        "adam", "binary_crossentropy", metrics={"a": [kt.AUC(name="auc"), "mse"]}
+    )
+    kt.fuse(model)
+    stops = [keras.callbacks.EarlyStopping(monitor=m) for m in ("a_auc", "a_mse")]
+    model.fit(x, y, verbose=0, callbacks=stops)
+    assert [stop.monitor_op is keras.ops.greater for stop in stops] == [True, False]
+
+
 def test_two_metrics_of_one_name():
     (group,), fused, _ = kt.fuse([kt.AUC(name="auc"), kt.AUC(name="auc", curve="PR")])
     assert fused == ["auc", "auc"]

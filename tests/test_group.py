@@ -1994,3 +1994,9 @@ def test_steps_that_are_no_whole_number(steps):
 
 def test_steps_of_numpy():
     assert kt.callbacks.ResultEvery(np.int64(3)).steps == 3
+
+
+@pytest.mark.parametrize("name", ["accuracy", "acc", "Accuracy"])
+def test_name_that_depends_on_shapes(name):
+    with pytest.raises(ValueError, match="BinaryAccuracy"):
+        kt.MetricGroup([name, kt.Precision()])

@@ -154,6 +154,9 @@ class GroupPart(keras.metrics.Metric):  # type: ignore[misc]
         object.__setattr__(self, "group", group)
         object.__setattr__(self, "key", key)
         object.__setattr__(self, "leads", leads)
+        member = group[key]
+        if hasattr(member, "_direction"):  # callbacks that monitor a metric ask for it
+            self._direction = member._direction
 
     @property
     def variables(self) -> list[Any]:

@@ -23,7 +23,7 @@ class ResultEvery(keras.callbacks.Callback):  # type: ignore[misc]
     callback, a group answers with its last results in between: the logs of a batch
     then hold numbers of up to `steps - 1` batches ago. The logs of an epoch and the
     return value of `evaluate` are always exact, and so is every `result()` outside of
-    a batch.
+    a batch (after a `fit` that was interrupted inside of one, from the second on).
 
     On JAX and TensorFlow results are part of the compiled step, and the callback
     changes nothing.

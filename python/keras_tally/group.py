@@ -51,8 +51,10 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
     `separate` names them. An error of any of them leaves all as they were.
 
     Members stay ordinary metrics: `group["auc"].result()`, or an update of one member
-    alone. In a model with several outputs, give each group a `prefix`: Keras logs the
-    entries of a dict under their own names, without the output's.
+    alone. Keras logs the entries of a dict under their own names, without the output's
+    and without `weighted_`: in a model with several outputs, and with groups in both
+    `metrics` and `weighted_metrics`, give each group a `prefix`. Callbacks that monitor
+    a member (`EarlyStopping`) need their `mode`. `fuse` keeps Keras's names and modes.
 
     Args:
         metrics: a list of metrics (or of the names by which `keras_tally.get` finds
@@ -98,7 +100,7 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         object.__setattr__(self, "_state", None)
         self._packed = False
         self._sees_mask = False
-        self._separate = tuple(k for k, m in members.items() if not _is_fusable(m))
+        self._separate = tuple(k for k, m in members.items() if not is_fusable(m))
         self._warning_of_weights: tuple[str, ...] = ()
         self._warning_of_results: tuple[str, ...] = ()
         self._plan: Any = None
@@ -352,7 +354,7 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         return copy.deepcopy(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Each member takes its state along, as on its own.
+        # Each member takes its state along if it would on its own, as ours do.
         return _restore, (type(self), dict(self._members), self.name, self.prefix)
 
 
@@ -365,6 +367,15 @@ def _restore(
 
 
 def _named(metrics: Any) -> dict[str, Any]:
+    given = list(metrics.values()) if isinstance(metrics, Mapping) else metrics
+    if isinstance(given, Sequence) and any(
+        isinstance(m, str) and m.lower() in ("accuracy", "acc") for m in given
+    ):
+        raise ValueError(
+            "which accuracy is meant, `compile` tells from the model's shapes, and a "
+            "group cannot. Name the class: BinaryAccuracy, CategoricalAccuracy or "
+            "SparseCategoricalAccuracy."
+        )
     if isinstance(metrics, Mapping):
         found = [(str(key), get(metric)) for key, metric in metrics.items()]
     elif isinstance(metrics, Sequence) and not isinstance(metrics, str):
