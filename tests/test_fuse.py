@@ -217,13 +217,13 @@ def test_keras_metrics_keep_what_they_hold():
 @has_fit
 def test_callbacks_know_which_way_is_up():
     x, y, _ = data()
-    model = two_outputs()
-    model.compile(
-        "adam", "binary_crossentropy", metrics={"a": [kt.AUC(name="auc"), "mse"]}
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(1, activation="sigmoid")]
     )
+    model.compile("adam", "binary_crossentropy", metrics=[kt.AUC(name="auc"), "mse"])
     kt.fuse(model)
-    stops = [keras.callbacks.EarlyStopping(monitor=m) for m in ("a_auc", "a_mse")]
-    model.fit(x, y, verbose=0, callbacks=stops)
+    stops = [keras.callbacks.EarlyStopping(monitor=m) for m in ("auc", "mse")]
+    model.fit(x, y["a"], verbose=0, callbacks=stops)
     assert [stop.monitor_op is keras.ops.greater for stop in stops] == [True, False]
 
 
