@@ -355,6 +355,25 @@ def test_f_scores_take_one_weight_for_each_row(name):
     assert_refused(metric, args, "sample_weight", weight, error=ValueError)
 
 
+@pytest.mark.parametrize("name", F_NAMES)
+def test_f_scores_take_any_weights_from_keras_3_16_on(name, monkeypatch):
+    monkeypatch.setattr(keras, "__version__", "3.16.0")
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, (6, 3)).astype(np.float32)
+    scores = rng.uniform(size=(6, 3)).astype(np.float32)
+    weight = rng.integers(0, 3, (6, 3)).astype(np.float32)
+    metric = getattr(kt, name)(threshold=0.5)
+    metric.update_state(*map(to_backend, (labels, scores, weight)))
+    hits = np.float64(scores > 0.5)
+    for state, wanted in (
+        (metric.true_positives, hits * labels),
+        (metric.false_positives, hits * (1 - labels)),
+        (metric.false_negatives, (1 - hits) * labels),
+        (metric.intermediate_weights, labels),
+    ):
+        np.testing.assert_array_equal(to_numpy(state.value), (wanted * weight).sum(0))
+
+
 @every_class
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "no_such_dtype"])
 def test_metric_dtypes_that_do_not_exist(case, dtype):

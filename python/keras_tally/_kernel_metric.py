@@ -22,7 +22,6 @@ from keras.src.backend.common.stateless_scope import (
     StatelessScope,
     in_stateless_scope,
 )
-from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_tally import _backends, _native
 from keras_tally._engine import ROAD, make_plan, reset, result, update
@@ -393,9 +392,18 @@ class LateMetric(PairMetric):
 
 
 def shape_of(x: Any) -> Shape:
-    if not hasattr(x, "shape"):
-        x = keras.ops.convert_to_tensor(x)
-    return tuple(x.shape)
+    """Return the shape of a tensor, a list or a number."""
+    return tuple(_backends.with_shape(x).shape)
+
+
+def check_matrices(name: str, y_true_shape: Shape, y_pred_shape: Shape) -> None:
+    """Refuse shapes that are not (batch_size, columns)."""
+    if len(y_pred_shape) == len(y_true_shape) == 2 and y_pred_shape == y_true_shape:
+        return
+    raise ValueError(
+        f"{name} needs `y_true` and `y_pred` of one shape (batch_size, output_dim). "
+        f"Received: y_true.shape={y_true_shape}, y_pred.shape={y_pred_shape}"
+    )
 
 
 def _restore(
@@ -427,10 +435,7 @@ def traced(y_true: Any, y_pred: Any, sample_weight: Any) -> bool:
     Raises:
         ValueError: they do where nobody traces.
     """
-    is_symbolic = _backends.active().is_symbolic
-    if not in_symbolic_scope() and not any(
-        is_symbolic(x) for x in (y_true, y_pred, sample_weight)
-    ):
+    if not _backends.any_symbolic(y_true, y_pred, sample_weight):
         return False
     if not in_stateless_scope():
         raise ValueError(

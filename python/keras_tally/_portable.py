@@ -26,6 +26,8 @@ from typing import Any
 
 import keras
 
+from keras_tally._backends import with_shape
+
 
 @dataclass(frozen=True)
 class _Plan:
@@ -96,7 +98,7 @@ def _additions(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> list[
     """Return what a batch adds to each variable."""
     twin = plan.twin
     zeros = [keras.ops.zeros(v.shape, dtype=v.dtype) for v in twin.variables]
-    inputs = [_with_shape(x) for x in (y_true, y_pred)]
+    inputs = [with_shape(x) for x in (y_true, y_pred)]
     if plan.takes_values:
         del inputs[0]
     additions = twin.stateless_update_state(zeros, *inputs, sample_weight=sample_weight)
@@ -173,12 +175,6 @@ def reset_group(group: Any, /) -> bool:
     for pack in group.packs:
         pack.assign(keras.ops.zeros(pack.shape, dtype=pack.dtype))
     return True
-
-
-def _with_shape(x: Any) -> Any:
-    """Return lists and numbers as tensors, which some of Keras's metrics ask for."""
-    # Others go as they are: a Keras mask hangs on the very object.
-    return x if x is None or hasattr(x, "shape") else keras.ops.convert_to_tensor(x)
 
 
 def _add(high: Any, low: Any, x: Any) -> tuple[Any, Any]:

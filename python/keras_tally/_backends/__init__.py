@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import keras
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 # Where native code runs, and where Keras's own operations do its work.
 NATIVE = ("torch", "numpy")
@@ -33,3 +35,19 @@ def active() -> ModuleType:
         )
     module = "portable" if name in PORTABLE else name
     return importlib.import_module(f"keras_tally._backends.{module}")
+
+
+def with_shape(x: Any) -> Any:
+    """Return lists and numbers as tensors, and others as they are.
+
+    A Keras mask hangs on the very object.
+    """
+    return x if x is None or hasattr(x, "shape") else keras.ops.convert_to_tensor(x)
+
+
+def any_symbolic(*tensors: Any) -> bool:
+    """Tell whether there are shapes without data, as while Keras builds a model."""
+    is_symbolic = active().is_symbolic
+    return in_symbolic_scope() or any(
+        isinstance(x, keras.KerasTensor) or is_symbolic(x) for x in tensors
+    )

@@ -8,9 +8,8 @@ import keras
 import numpy as np
 
 from keras_tally import _keras_version
-from keras_tally._kernel_metric import LateMetric, Shape
+from keras_tally._kernel_metric import LateMetric, Shape, check_matrices
 from keras_tally._registration import register
-from keras_tally.metrics.regression import check_matrices
 
 AVERAGES = (None, "micro", "macro", "weighted")
 

@@ -15,7 +15,6 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src.backend import set_keras_mask
-from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_tally import _backends, _native
 from keras_tally._engine import ROAD
@@ -102,19 +101,8 @@ def _values(
     **options: Any,
 ) -> Any:
     """Return a kernel's values, or what Keras's function returns where it must."""
-    backend = _backends.active()
-    if (
-        ROAD == "portable"
-        or in_symbolic_scope()
-        or any(
-            isinstance(x, keras.KerasTensor) or backend.is_symbolic(x)
-            for x in (y_true, y_pred)
-        )
-    ):
-        tensors = (
-            x if hasattr(x, "shape") else keras.ops.convert_to_tensor(x)
-            for x in (y_true, y_pred)
-        )
+    if ROAD == "portable" or _backends.any_symbolic(y_true, y_pred):
+        tensors = map(_backends.with_shape, (y_true, y_pred))
         return keras_function(*tensors, **(keras_arguments or {}))
     plan = _plan(kernel, tuple(options.items()))
     values = _native.values(plan, y_true, y_pred)
@@ -123,6 +111,7 @@ def _values(
         place = y_pred
         y_true, y_pred = prepare(y_true, "y_true"), prepare(y_pred, "y_pred")
         values = _native.values(plan, y_true, y_pred)
+        backend = _backends.active()
         values = backend.place_like(
             values, place if hasattr(place, "device") else y_pred
         )

@@ -10,7 +10,7 @@ import keras
 
 from keras_tally import _backends
 from keras_tally._engine import ROAD
-from keras_tally._kernel_metric import LateMetric, Shape
+from keras_tally._kernel_metric import LateMetric, Shape, check_matrices
 from keras_tally._registration import KERAS_CLASSES, register
 from keras_tally.metrics.reduction import KernelMean
 
@@ -540,13 +540,3 @@ class R2Score(LateMetric):
             "class_aggregation": self.class_aggregation,
             "num_regressors": self.num_regressors,
         }
-
-
-def check_matrices(name: str, y_true_shape: Shape, y_pred_shape: Shape) -> None:
-    """Refuse shapes that are not (batch_size, columns)."""
-    if len(y_pred_shape) == len(y_true_shape) == 2 and y_pred_shape == y_true_shape:
-        return
-    raise ValueError(
-        f"{name} needs `y_true` and `y_pred` of one shape (batch_size, output_dim). "
-        f"Received: y_true.shape={y_true_shape}, y_pred.shape={y_pred_shape}"
-    )
