@@ -13,15 +13,16 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import harness
-from harness import Report, as_float, say
+from keras_tally.bench import harness
+from keras_tally.bench.harness import as_float, say
+from report import Report, start
 
 LIBRARIES = ("ours", "keras", "torchmetrics", "torcheval", "sklearn")
 TWO_24 = 2**24
 
 
 def main() -> None:
-    harness.start("accuracy: error against the exact answer")
+    start("accuracy: error against the exact answer")
     import keras
     import numpy as np
     import sklearn.metrics as sk
@@ -30,9 +31,10 @@ def main() -> None:
     import torchmetrics.classification as tmc
 
     import keras_tally
-    from subjects import te
+    from keras_tally.bench.subjects import metrics_of, true_positives
 
     harness.set_threads(1)
+    te = metrics_of("torcheval")
     modules = {"ours": keras_tally, "keras": keras.metrics}
     columns = {
         "case": "case",
@@ -102,16 +104,12 @@ def main() -> None:
         yield from ((flat.float(), flat) for _ in range(16))
         yield from ((flat_one.float(), flat_one) for _ in range(extra))
 
-    class TorchmetricsTP(tmc.BinaryStatScores):
-        def compute(self) -> Any:
-            return super().compute()[0]
-
     add(
         "TruePositives: 2^24, then 1000 batches of one",
         TWO_24 + extra,
         "count",
         {name: streamed(m.TruePositives(), counted) for name, m in modules.items()}
-        | {"torchmetrics": streamed(TorchmetricsTP(validate_args=False), counted_flat)},
+        | {"torchmetrics": streamed(true_positives(torchmetrics), counted_flat)},
     )
     add(
         "Sum: 2^24 ones, then 1000 batches of one",

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import harness
-from harness import Case, Report, check, interleaved, say, table
+from keras_tally.bench import harness
+from keras_tally.bench.harness import Case, check, interleaved, say, table
+from report import Report, start
 
 BATCH = 32
 COLUMNS = {
@@ -152,7 +153,7 @@ def large(name: str, make: Any, args: tuple[Any, ...], effort: Effort) -> Any:
 
 def images(side: int) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """Name, metric and data of the segmentation rows."""
-    from subjects import ids, sparse
+    from keras_tally.bench.subjects import ids, sparse
 
     classes = 21
     y, scores = sparse(side * side, classes).keras
@@ -170,12 +171,14 @@ def images(side: int) -> dict[str, tuple[Any, tuple[Any, ...]]]:
 
 
 def main(effort: Effort) -> None:
-    harness.start("all classes: batch 32 and large updates, beside Keras")
-    from subjects import MORE, SUBJECTS
+    start("all classes: batch 32 and large updates, beside Keras")
+    from keras_tally.bench.subjects import MORE, SUBJECTS
 
     subjects = [*SUBJECTS, *MORE]
     if missing := without_subject(subjects):
-        raise SystemExit(f"bench/subjects.py has no subject for {', '.join(missing)}")
+        raise SystemExit(
+            f"keras_tally/bench/subjects.py has no subject for {', '.join(missing)}"
+        )
     gc.collect()
     gc.freeze()  # all that the imports made
     core = harness.pin()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-import harness
 from group import binary
-from harness import Report, say
+from keras_tally.bench import harness
+from keras_tally.bench.harness import say
+from report import Report, start
 
 ROWS, WIDTH, HIDDEN, BATCH = 60_000, 64, 128, 128
 ROUNDS = 9
@@ -20,7 +21,7 @@ GROUP_SHARE = 3.0
 
 
 def main() -> None:
-    harness.start(f"fit: MLP {WIDTH}-{HIDDEN}-1, {ROWS:,} rows, batch {BATCH}")
+    start(f"fit: MLP {WIDTH}-{HIDDEN}-1, {ROWS:,} rows, batch {BATCH}")
     import time
 
     import keras
@@ -89,9 +90,9 @@ def main() -> None:
         for step, run in steps.items():
             shift = r % len(names)
             for name in [*names[shift:], *names[:shift]]:
-                start = time.perf_counter()
+                began = time.perf_counter()
                 run(models[name])
-                seconds[step][name].append(time.perf_counter() - start)
+                seconds[step][name].append(time.perf_counter() - began)
         last = {
             step: {n: round(t[-1], 2) for n, t in by.items()}
             for step, by in seconds.items()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import harness
-from harness import Case, Report, check, interleaved, say
+from keras_tally.bench import harness
+from keras_tally.bench.harness import Case, check, interleaved, say
+from report import Report, start
 
 ROUNDS = 31
 LARGE = 4_000_000
@@ -58,7 +59,7 @@ def one_by_one(metrics: dict[str, Any], y_true: Any, y_pred: Any) -> Callable[[]
 
 def main() -> None:
     """Check, measure, and store the results."""
-    harness.start("group: eight binary metrics, five of a thousand classes")
+    start("group: eight binary metrics, five of a thousand classes")
     import keras
     import torch
 

@@ -9,8 +9,9 @@ import statistics
 import subprocess
 import sys
 
-import harness
-from harness import Report, say
+from keras_tally.bench import harness
+from keras_tally.bench.harness import say
+from report import Report, start
 
 ROUNDS = 7
 LIMIT_MS = 50
@@ -38,7 +39,7 @@ def fresh(more: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    harness.start("import: keras alone, and keras with keras_tally, in fresh processes")
+    start("import: keras alone, and keras with keras_tally, in fresh processes")
     harness.pin()
     fresh("import keras_tally")  # fill the file cache
     alone, both, added = [], [], []

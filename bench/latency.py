@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import harness
-from harness import Case, Report, check, interleaved, say
+from keras_tally.bench import harness
+from keras_tally.bench.harness import Case, check, interleaved, say
+from report import Report, start
 
 BATCH = 32
 ROUNDS = 31
@@ -65,11 +66,11 @@ def own(
 
 
 def main() -> None:
-    harness.start(f"latency: update_state, result and metric(y, p) at batch {BATCH}")
+    start(f"latency: update_state, result and metric(y, p) at batch {BATCH}")
     import keras
 
     import keras_tally
-    from subjects import SUBJECTS
+    from keras_tally.bench.subjects import PEERS, SUBJECTS
 
     core = harness.pin()
     harness.set_threads(1)
@@ -110,11 +111,8 @@ def main() -> None:
         }
         expected = harness.as_float(cases["keras"]["result"].call())
         check(f"ours, {s.name}", cases["ours"]["result"].call(), expected, 1e-6)
-        for library, make in (
-            ("torchmetrics", s.torchmetrics),
-            ("torcheval", s.torcheval),
-        ):
-            if make is not None:
+        for library in PEERS:
+            if (make := s.peer(library)) is not None:
                 cases[library] = peer(library, make, peers, expected, s.peer_tolerance)
         interleaved(
             [c for steps in cases.values() for c in steps.values()], ROUNDS, SAMPLE_S
@@ -144,7 +142,7 @@ def main() -> None:
                     ratio >= goal,
                     "x",
                 )
-                for library in ("torchmetrics", "torcheval"):
+                for library in PEERS:
                     if library in us:
                         r = harness.ratio(cases[library][step], cases["ours"][step])
                         goal_text = f"at least {PEER_UPDATE}x"

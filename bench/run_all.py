@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import RESULTS, provenance, say, shown, table, target_table
+from keras_tally.bench.harness import say, shown, table
+from report import RESULTS, provenance, target_table
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"

@@ -10,14 +10,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import harness
-from harness import Case, Report, as_float, check, interleaved, say
+from keras_tally.bench import harness
+from keras_tally.bench.harness import Case, as_float, check, interleaved, say
+from report import Report, start
 
 N = 4_000_000
 WIDE = 1000
@@ -75,21 +75,6 @@ JOBS = [
 ]
 
 
-def sklearn_function(name: str) -> Callable[[Any, Any], float] | None:
-    """scikit-learn's function for a metric, on NumPy arrays (labels, scores)."""
-    from sklearn import metrics as sk
-
-    return {
-        "MeanSquaredError": sk.mean_squared_error,
-        "MeanAbsoluteError": sk.mean_absolute_error,
-        "BinaryAccuracy": lambda y, p: sk.accuracy_score(y, p > 0.5),
-        "Precision": lambda y, p: sk.precision_score(y, p > 0.5),
-        "AUC(200)": sk.roc_auc_score,
-        "BinaryCrossentropy": sk.log_loss,
-        "SparseCategoricalAccuracy": lambda y, p: sk.accuracy_score(y, p.argmax(1)),
-    }.get(name)
-
-
 def one_update(metric: Any, args: tuple[Any, ...], update: str, result: str) -> Any:
     """The result after exactly one update of a fresh metric."""
     getattr(metric, update)(*args)
@@ -105,7 +90,7 @@ def measure(threads: int) -> list[dict[str, Any]]:
 
     import keras_tally
     from keras_tally import _native
-    from subjects import BY_NAME
+    from keras_tally.bench.subjects import BY_NAME, PEERS, sklearn_function
 
     if threads == 1:
         harness.pin()
@@ -156,15 +141,13 @@ def measure(threads: int) -> list[dict[str, Any]]:
 
         slow = [Case("keras", s.ours(keras.metrics).update_state, args)]
         if job.peers:
-            makers = {"torchmetrics": s.torchmetrics, "torcheval": s.torcheval}
+            makers = {library: s.peer(library) for library in PEERS}
             if job.subject == "SparseCategoricalAccuracy":
                 makers["torchmetrics"] = partial(
                     tmc.MulticlassAccuracy, WIDE, average="micro", validate_args=False
                 )
-            if job.subject == "AUC(200)":
-                del makers["torcheval"]
             for library, make in makers.items():
-                if make is not None:
+                if make is not None and library not in s.stores:
                     m = make()
                     check(
                         f"{library}, {job.label}",
@@ -175,7 +158,7 @@ def measure(threads: int) -> list[dict[str, Any]]:
                     slow.append(Case(library, m.update, peers, before=m.reset))
             function = sklearn_function(job.subject)
             if function is not None and threads == 1:
-                y, p = peers[1].numpy(), peers[0].numpy()
+                p, y = data.peer_arrays
                 check(
                     f"scikit-learn, {job.label}",
                     function(y, p),
@@ -195,7 +178,7 @@ def measure(threads: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    harness.start(f"throughput: updates with {N:,} elements")
+    start(f"throughput: updates with {N:,} elements")
     columns = {
         "metric": "metric",
         "shape": "shape",

@@ -1,17 +1,15 @@
-"""What every benchmark here shares: pinning, interleaved timing, targets, machine and
-versions, results files.
+"""What every benchmark shares: pinning, interleaved timing, comparing answers, machine
+and versions, tables.
 
-The method is described for readers in README.md of this folder. Scripts call ``start``
-first, check answers with ``check``, time with ``interleaved``, judge with
-``Report.target`` and finish with ``Report.write``.
+``python -m keras_tally.bench`` and the scripts in the repository's folder bench/ check
+answers with ``check`` and time with ``interleaved``; bench/README.md describes the
+method.
 """
 
 from __future__ import annotations
 
-import datetime
 import gc
 import importlib.metadata
-import json
 import math
 import os
 import platform
@@ -24,7 +22,9 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent / "results"
+import keras_tally
+from keras_tally import _native
+
 PACKAGES = ("keras", "torch", "numpy", "torchmetrics", "torcheval", "scikit-learn")
 
 
@@ -49,23 +49,18 @@ def pin() -> int | None:
 
 
 def set_threads(n: int) -> None:
-    """Let torch and keras-tally use ``n`` threads."""
-    import torch
-
-    import keras_tally
-
-    torch.set_num_threads(n)
+    """Let keras-tally, and torch where it is imported, use ``n`` threads."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(n)
     keras_tally.set_num_threads(n)
 
 
 def cpu_model() -> str:
     """The processor's name as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass  # not Linux
+    info = Path("/proc/cpuinfo")  # Linux
+    for line in info.read_text().splitlines() if info.exists() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
 
 
@@ -76,24 +71,23 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
+        "simd": _native.active_level(),
     }
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found["memory_gib"] = round(
             os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
         )
-    try:
-        from keras_tally import _native
-
-        found["simd"] = str(_native.active_level())
-    except (ImportError, AttributeError):
-        found["simd"] = "unknown"
     return found
 
 
-def versions() -> dict[str, str]:
-    """Versions of everything that takes part."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of everything that takes part; a dash for what is not installed.
+
+    >>> versions(["no-such-package"])["no-such-package"]
+    '-'
+    """
     found = {}
-    for package in ("keras-tally", *PACKAGES):
+    for package in ("keras-tally", *packages):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -108,13 +102,15 @@ def versions() -> dict[str, str]:
 @dataclass
 class Case:
     """One thing to time: ``call(*args)``; ``before`` runs untimed ahead of every
-    sample.
+    sample, ``wait`` returns when all calls of a sample have really ended (where calls
+    return before that, as on JAX and on a GPU).
     """
 
     name: str
     call: Callable[..., object]
     args: tuple[Any, ...] = ()
     before: Callable[[], object] | None = None
+    wait: Callable[[], object] | None = None
     calls: int = 0  # per sample; settled by `interleaved`
     samples: list[float] = field(default_factory=list)  # seconds per call
 
@@ -122,24 +118,28 @@ class Case:
         """Seconds that ``calls`` calls take, if wanted after one untimed call."""
         if self.before is not None:
             self.before()
-        call, times = self.call, repeat(None, self.calls)
+        call, wait = self.call, self.wait
+        times = repeat(None, self.calls)
         if warm:
             call(*self.args)
+            if wait is not None:
+                wait()
         if len(self.args) == 2:
             a, b = self.args
             start = time.perf_counter()
             for _ in times:
                 call(a, b)
-            return time.perf_counter() - start
-        if not self.args:
+        elif not self.args:
             start = time.perf_counter()
             for _ in times:
                 call()
-            return time.perf_counter() - start
-        args = self.args
-        start = time.perf_counter()
-        for _ in times:
-            call(*args)
+        else:
+            args = self.args
+            start = time.perf_counter()
+            for _ in times:
+                call(*args)
+        if wait is not None:
+            wait()
         return time.perf_counter() - start
 
     @property
@@ -156,15 +156,27 @@ class Case:
         return (high - low) / 2 / self.median
 
 
-def interleaved(cases: Sequence[Case], rounds: int, sample_s: float) -> None:
+def interleaved(
+    cases: Sequence[Case],
+    rounds: int,
+    sample_s: float,
+    seconds: float = math.inf,
+) -> None:
     """Time all ``cases`` in turn, ``rounds`` times, so that a slow spell of the machine
     hits every one of them.
 
     Each sample is as many calls as fill ``sample_s`` seconds, after one untimed call
     that brings code and data back into the caches; with ``sample_s`` 0 it is one call
-    and nothing else. The order rotates from round to round. What the caller has
-    frozen (``gc.freeze``) stays so, which saves the search through it.
+    and nothing else. The order rotates from round to round. After ``seconds`` no
+    further round starts. What the caller has frozen (``gc.freeze``) stays so, which
+    saves the search through it.
+
+    >>> cases = [Case("sum", sum, ([1, 2],)), Case("sort", sorted, ([2, 1],))]
+    >>> interleaved(cases, rounds=3, sample_s=0)
+    >>> [len(case.samples) for case in cases]
+    [3, 3]
     """
+    end = time.perf_counter() + seconds
     warm = sample_s > 0
     enabled = gc.isenabled()
     gc.collect()
@@ -191,6 +203,8 @@ def interleaved(cases: Sequence[Case], rounds: int, sample_s: float) -> None:
             for case in [*cases[shift:], *cases[:shift]]:
                 case.samples.append(case.sample(warm) / case.calls)
             gc.collect()
+            if time.perf_counter() > end:
+                break
     finally:
         if freezes:
             gc.unfreeze()
@@ -233,76 +247,7 @@ def check(what: str, got: Any, expected: float, tolerance: float) -> None:
 
 
 # --------------------------------------------------------------------------------------
-# reports
-
-
-class Report:
-    """Rows, targets and notes of one benchmark, written as ``results/<name>.json``
-    and ``results/<name>.md``.
-    """
-
-    def __init__(self, name: str, title: str, columns: dict[str, str]) -> None:
-        """``columns`` maps a row's keys to the headings of the table."""
-        self.name, self.title, self.columns = name, title, columns
-        self.rows: list[dict[str, Any]] = []
-        self.targets: list[dict[str, Any]] = []
-        self.notes: list[str] = []
-        self.started = time.perf_counter()
-        self.load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
-
-    def row(self, **values: Any) -> None:
-        """Add a row and show it."""
-        self.rows.append(values)
-        say(
-            "  "
-            + "  ".join(
-                f"{self.columns.get(k, k)}: {shown(v)}"
-                for k, v in values.items()
-                if v is not None
-            )
-        )
-
-    def target(
-        self, what: str, goal: str, measured: float, met: bool, unit: str = ""
-    ) -> None:
-        """Judge one target."""
-        self.targets.append(
-            {
-                "what": what,
-                "goal": goal,
-                "measured": measured,
-                "unit": unit,
-                "met": bool(met),
-            }
-        )
-
-    def write(self) -> None:
-        """Write both files and show the targets."""
-        RESULTS.mkdir(exist_ok=True)
-        stored = {
-            "name": self.name,
-            "title": self.title,
-            "command": f"KERAS_BACKEND=torch python bench/{self.name}.py",
-            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-            "machine": machine(),
-            "load_average_at_start": round(self.load, 2),
-            "versions": versions(),
-            "seconds": round(time.perf_counter() - self.started),
-            "columns": self.columns,
-            "rows": self.rows,
-            "targets": self.targets,
-            "notes": self.notes,
-        }
-        (RESULTS / f"{self.name}.json").write_text(
-            json.dumps(clean(stored), indent=1) + "\n"
-        )
-        (RESULTS / f"{self.name}.md").write_text(markdown(stored))
-        for t in self.targets:
-            say(
-                f"  {'met   ' if t['met'] else 'MISSED'}  {t['what']}: "
-                f"{shown(t['measured'])}{t['unit']} ({t['goal']})"
-            )
-        say(f"  written: bench/results/{self.name}.json and .md")
+# tables
 
 
 def clean(value: Any) -> Any:
@@ -333,77 +278,37 @@ def shown(value: Any) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
-def table(columns: dict[str, str], rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table; text columns to the left, numbers to the right."""
+def table(
+    columns: dict[str, str], rows: Sequence[dict[str, Any]], aligned: bool = False
+) -> str:
+    """A Markdown table; text columns to the left, numbers to the right. ``aligned``
+    pads the cells, for a terminal.
+
+    >>> print(table({"n": "n", "us": "time, us"}, [{"n": "a", "us": 12.345}], True))
+    | n | time, us |
+    |---|---------:|
+    | a |     12.3 |
+    """
     numeric = {
         k: all(isinstance(r.get(k), (int, float, type(None))) for r in rows)
         for k in columns
     }
+    cells = [list(columns.values())]
+    cells += [[shown(r.get(k)) for k in columns] for r in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if not aligned:
+        widths = [0] * len(widths)
     lines = [
-        "| " + " | ".join(columns.values()) + " |",
-        "|" + "|".join("---:" if numeric[k] else "---" for k in columns) + "|",
-    ]
-    lines += ["| " + " | ".join(shown(r.get(k)) for k in columns) + " |" for r in rows]
-    return "\n".join(lines)
-
-
-def target_table(targets: Sequence[dict[str, Any]]) -> str:
-    """The targets as a Markdown table."""
-    rows = [
-        {
-            "what": t["what"],
-            "goal": t["goal"],
-            "measured": shown(t["measured"]) + t["unit"],
-            "met": "met" if t["met"] else "**missed**",
-        }
-        for t in targets
-    ]
-    return table(
-        {"what": "what", "goal": "target", "measured": "measured", "met": ""}, rows
-    )
-
-
-def provenance(stored: dict[str, Any]) -> str:
-    """Where a result comes from, in two lines."""
-    m, v = stored["machine"], stored["versions"]
-    memory = f", {m['memory_gib']} GiB" if "memory_gib" in m else ""
-    return (
-        f"{m['cpu']}, {m['cores']} cores{memory}, {m['system']}, SIMD level "
-        f"{m['simd']}, Python {m['python']}; "
-        + ", ".join(f"{k} {x}" for k, x in v.items())
-        + f".\nMeasured on {stored['date']} "
-        + f"(load average {stored['load_average_at_start']} at the start) "
-        + f"by `{stored['command']}`.\n"
-    )
-
-
-def markdown(stored: dict[str, Any]) -> str:
-    """The readable form of a stored result."""
-    parts = [
-        f"# {stored['title']}",
-        provenance(stored),
-        table(stored["columns"], stored["rows"]),
-    ]
-    if stored["targets"]:
-        parts += ["## Targets", target_table(stored["targets"])]
-    if stored["notes"]:
-        parts += ["## Notes", "\n".join(f"- {n}" for n in stored["notes"])]
-    return "\n\n".join(parts) + "\n"
-
-
-def start(what: str) -> None:
-    """Say what starts; stop at once if the environment would make the numbers
-    meaningless.
-    """
-    backend = os.environ.setdefault("KERAS_BACKEND", "torch")
-    if backend != "torch":
-        raise SystemExit(
-            f"the benchmarks measure the torch backend; KERAS_BACKEND is {backend!r}"
+        "| "
+        + " | ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric.values(), strict=True)
         )
-    say(f"== {what}")
-    if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.8:
-        say(
-            f"  note: load average {os.getloadavg()[0]:.2f}; something else is "
-            "running, so figures may be slow"
-        )
-    sys.stdout.flush()
+        + " |"
+        for line in cells
+    ]
+    rule = [
+        "-" * max(3, width + 1) + ":" if right else "-" * max(3, width + 2)
+        for width, right in zip(widths, numeric.values(), strict=True)
+    ]
+    return "\n".join([lines[0], "|" + "|".join(rule) + "|", *lines[1:]])
