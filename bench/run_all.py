@@ -1,5 +1,6 @@
 """Every benchmark in turn, then the summary and the README's tables: `make bench`.
 
+    export KERAS_BACKEND=torch
     python bench/run_all.py               # all of them, about a quarter of an hour
     python bench/run_all.py latency fit   # only these
     python bench/run_all.py --readme      # measure nothing
@@ -24,6 +25,11 @@ HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 SCRIPTS = ("latency", "throughput", "all_classes", "fit", "accuracy", "import_time")
+HOME = ["-m", "keras_tally.bench", "--out", "bench/results/home", "--seconds", "120"]
+STEPS = {
+    **{name: [f"bench/{name}.py"] for name in SCRIPTS},
+    "home": HOME,  # what users run at home; it has no targets
+}
 SHOWN = (
     "BinaryAccuracy",
     "SparseCategoricalAccuracy",
@@ -188,18 +194,19 @@ def write_readme(results: dict[str, dict[str, Any]]) -> None:
 
 def main(arguments: list[str]) -> None:
     chosen = [a for a in arguments if a != "--readme"]
-    unknown = [a for a in chosen if a not in SCRIPTS]
+    unknown = [a for a in chosen if a not in STEPS]
     if unknown:
-        raise SystemExit(f"{unknown[0]!r} is none of: {', '.join(SCRIPTS)}")
+        raise SystemExit(f"{unknown[0]!r} is none of: {', '.join(STEPS)}")
     if not chosen and "--readme" not in arguments:
-        chosen = list(SCRIPTS)
+        chosen = list(STEPS)
     RESULTS.mkdir(exist_ok=True)
     start = time.perf_counter()
     for i, name in enumerate(chosen, 1):
         say(f"\n#### {i} of {len(chosen)}, {time.perf_counter() - start:.0f} s so far")
         subprocess.run(
-            [sys.executable, str(HERE / f"{name}.py")],
+            [sys.executable, *STEPS[name]],
             check=True,
+            cwd=HERE.parent,
             env={**os.environ, "KERAS_BACKEND": "torch"},
         )
     results = stored()

@@ -78,9 +78,10 @@ def test_definitions_hold_no_loop_thread_or_allocation(path):
     assert not re.search(forbidden, code), "loops and the like belong to csrc/exec/"
 
 
-def test_import_brings_in_no_framework():
+@pytest.mark.parametrize("module", ["keras_tally", "keras_tally.bench.__main__"])
+def test_import_brings_in_no_framework(module):
     code = (
-        "import sys, keras; before = set(sys.modules); import keras_tally; "
+        f"import sys, keras; before = set(sys.modules); import {module}; "
         "print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run(
@@ -90,9 +91,12 @@ def test_import_brings_in_no_framework():
         capture_output=True,
         text=True,
     )
-    added = {name.split(".")[0] for name in done.stdout.split()}
-    assert "keras_tally" in added
+    modules = done.stdout.split()
+    added = {name.split(".")[0] for name in modules}
+    assert module in modules
     assert not added.intersection(FRAMEWORKS)
+    if module == "keras_tally":
+        assert not [name for name in modules if "keras_tally.bench" in name]
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=relative)

@@ -7,12 +7,15 @@ import datetime
 import gc
 import importlib.util
 import json
+import logging
 import math
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -330,8 +333,25 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def ends(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each stream the last row with the most libraries, and the last row.
+
+    >>> [r["elements"] for r in ends([
+    ...     {"metric": "AUC", "dtype": "d", "device": "c", "elements": 1, "keras": 0},
+    ...     {"metric": "AUC", "dtype": "d", "device": "c", "elements": 2, "keras": 0},
+    ...     {"metric": "AUC", "dtype": "d", "device": "c", "elements": 4},
+    ... ])]
+    [2, 4]
+    """
+    found = []
+    for stream in plots.panels(rows).values():
+        widest = max(reversed(stream), key=len)
+        found += [widest] if widest is stream[-1] else [widest, stream[-1]]
+    return found
+
+
 def show_tables(results: Results) -> None:
-    """Print all tables."""
+    """Print all tables; of the errors, the ends of the streams."""
     titles = {
         "latency": "Microseconds, by batch size",
         "throughput": "GB/s of one update, by number of elements",
@@ -341,6 +361,8 @@ def show_tables(results: Results) -> None:
     for kind, rows in results.tables.items():
         if not rows:
             continue
+        if kind == "errors":
+            rows = ends(rows)
         say(f"\n{titles[kind]}\n")
         heads = [k for k in rows[0] if k not in plots.LABELS and k != "left_out"]
         columns = {
@@ -371,9 +393,36 @@ def command_of(arguments: Sequence[str]) -> str:
 
 
 def write(
-    options: argparse.Namespace, arguments: Sequence[str], stored: dict[str, Any]
+    options: argparse.Namespace,
+    arguments: Sequence[str],
+    results: Results,
+    libraries: Sequence[str],
+    load: float,
+    began: float,
 ) -> None:
     """Write the JSON file and, if matplotlib is installed, the plots."""
+    backend = keras.config.backend()
+    packages = (*harness.PACKAGES, "jax", "tensorflow", "tensorflow-cpu")
+    versions = harness.versions(packages)
+    stored = {
+        "command": f"KERAS_BACKEND={backend} {command_of(arguments)}",
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "machine": harness.machine(),
+        "load_average_at_start": load,
+        "versions": {k: v for k, v in versions.items() if v != "-"},
+        "not_installed": [TITLES[n] for n in OTHERS if n not in libraries],
+        "backend": backend,
+        "devices": compare.devices(),
+        "threads": options.threads,
+        "seconds": time.perf_counter() - began,
+        "units": {
+            "latency": "microseconds",
+            "throughput": "GB/s (10^9 bytes of labels and predictions)",
+            "errors": "relative to the exact result",
+        },
+        "notes": results.notes,
+        **results.tables,
+    }
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.json"
     path.write_text(json.dumps(clean(stored), indent=1) + "\n")
@@ -381,8 +430,53 @@ def write(
     if importlib.util.find_spec("matplotlib") is None:
         say("matplotlib is not installed, so there are no plots")
     else:
-        written += plots.write(options.out, stored)
+        written += plots.write(options.out, results.tables)
     say(f"written to {options.out}: {', '.join(written)}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what libraries say about single batches (a class is missing, ...), which
+    costs time.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def measure(
+    options: argparse.Namespace, libraries: Sequence[str], began: float
+) -> Results:
+    """Check all answers, then run all steps."""
+    results, steps = Results(), []
+    subjects: list[Subject] = [BY_NAME[name] for name in options.metrics]
+    for device in compare.devices():
+        for dtype in options.dtypes:
+            for subject in subjects:
+                with keras.device(device):
+                    usable, notes = check_answers(subject, dtype, device, libraries)
+                results.notes += notes
+                steps += steps_of(Comparison(subject, dtype, device, usable), options)
+    say(
+        f"all answers are right ({len(subjects)} metrics, "
+        f"{time.perf_counter() - began:.0f} s)"
+    )
+
+    if options.threads == 1:
+        harness.pin()
+    harness.set_threads(options.threads)
+    gc.collect()
+    gc.freeze()  # collections between the samples pass over all that was imported
+    # Imports and answers count, but leave at least half of the time to measure.
+    last = 0.9 * options.seconds  # the plots take the rest
+    end = max(began + last, time.perf_counter() + last / 2)
+    run_steps(steps, end, results)
+    return results
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -414,54 +508,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
     if load > 0.8:
         say(f"note: load average {load:.2f}: something else is running here")
-    results, steps = Results(), []
-    subjects: list[Subject] = [BY_NAME[name] for name in options.metrics]
-    for device in compare.devices():
-        for dtype in options.dtypes:
-            for subject in subjects:
-                with keras.device(device):
-                    usable, notes = check_answers(subject, dtype, device, libraries)
-                results.notes += notes
-                steps += steps_of(Comparison(subject, dtype, device, usable), options)
-    say(
-        f"all answers are right ({len(subjects)} metrics, "
-        f"{time.perf_counter() - began:.0f} s)"
-    )
-
-    if options.threads == 1:
-        harness.pin()
-    harness.set_threads(options.threads)
-    gc.collect()
-    gc.freeze()  # collections between the samples pass over all that was imported
-    # Imports and answers count, but leave at least half of the time to measure.
-    end = max(began + options.seconds, time.perf_counter() + options.seconds / 2)
-    run_steps(steps, end, results)
+    with quiet():
+        results = measure(options, libraries, began)
     show_tables(results)
-    packages = (*harness.PACKAGES, "jax", "tensorflow", "tensorflow-cpu")
-    versions = harness.versions(packages)
-    write(
-        options,
-        arguments,
-        {
-            "command": f"KERAS_BACKEND={backend} {command_of(arguments)}",
-            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-            "machine": harness.machine(),
-            "load_average_at_start": load,
-            "versions": {k: v for k, v in versions.items() if v != "-"},
-            "not_installed": [TITLES[n] for n in missing],
-            "backend": backend,
-            "devices": compare.devices(),
-            "threads": options.threads,
-            "seconds": time.perf_counter() - began,
-            "units": {
-                "latency": "microseconds",
-                "throughput": "GB/s (10^9 bytes of labels and predictions)",
-                "errors": "relative to the exact result",
-            },
-            "notes": results.notes,
-            **results.tables,
-        },
-    )
+    with quiet():
+        write(options, arguments, results, libraries, load, began)
 
 
 if __name__ == "__main__":

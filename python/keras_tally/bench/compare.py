@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -359,8 +360,11 @@ class Comparison:
         if once is None or not comparable:
             return []
         found: dict[int, dict[str, float]] = {}
-        for library in comparable:
-            end = time.perf_counter() + seconds / len(comparable)
+        for library in reversed(comparable):
+            if library == "ours" and found:
+                most, end = max(found), math.inf  # as far as the others came
+            else:
+                end = time.perf_counter() + seconds / len(comparable)
             for elements, error in self._stream(library, chunks, once, one, most, end):
                 found.setdefault(elements, {})[library] = error
         return [self.head | {"elements": n} | by for n, by in sorted(found.items())]

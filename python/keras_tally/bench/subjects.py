@@ -92,7 +92,8 @@ def tensor(array: Array, device: str = "cpu") -> Any:
         return torch_tensor(array, device)
     if backend == "numpy":
         return array
-    return keras.ops.convert_to_tensor(array, str(array.dtype))
+    small = backend == "jax" and array.dtype == np.int64  # which JAX does not have
+    return keras.ops.convert_to_tensor(array, "int32" if small else str(array.dtype))
 
 
 @dataclass(frozen=True)
