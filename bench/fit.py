@@ -1,5 +1,5 @@
-"""What metrics cost in training: epochs and evaluations without metrics, with ours, with
-Keras's own, and with a group of eight beside Keras's eight.
+"""What metrics cost in training: epochs and evaluations without metrics, with ours,
+with Keras's own, and with a group of eight beside Keras's eight.
 
 KERAS_BACKEND=torch python bench/fit.py
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from group import binary
 from keras_tally.bench import harness
 from keras_tally.bench.harness import say
+from keras_tally.bench.subjects import eight_binary
 from report import Report, start
 
 ROWS, WIDTH, HIDDEN, BATCH = 60_000, 64, 128, 128
@@ -64,8 +64,8 @@ def main() -> None:
         "none": model([]),
         "ours": model(four(keras_tally)),
         "keras": model(four(keras.metrics)),
-        "group": model([keras_tally.MetricGroup(binary(keras_tally))]),
-        "keras_eight": model(list(binary(keras.metrics).values())),
+        "group": model([keras_tally.MetricGroup(eight_binary(keras_tally))]),
+        "keras_eight": model(eight_binary(keras.metrics)),
     }
     steps = {
         "fit": lambda m: m.fit(x, y, batch_size=BATCH, epochs=1, verbose=0),

@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_tally.bench import harness
 from keras_tally.bench.harness import Case, check, interleaved, say
+from keras_tally.bench.subjects import eight_binary
 from report import Report, start
 
 ROUNDS = 31
@@ -18,17 +19,8 @@ CLASSES, ROWS = 1000, 4096
 
 
 def binary(module: Any) -> dict[str, Any]:
-    """Return eight metrics of a binary classifier."""
-    return {
-        "accuracy": module.BinaryAccuracy(),
-        "precision": module.Precision(),
-        "recall": module.Recall(),
-        "f_beta": module.FBetaScore(average="micro", beta=2.0, threshold=0.5),
-        "auc": module.AUC(),
-        "true_positives": module.TruePositives(),
-        "false_positives": module.FalsePositives(),
-        "log_loss": module.BinaryCrossentropy(),
-    }
+    """Return eight metrics of a binary classifier by name."""
+    return {metric.name: metric for metric in eight_binary(module)}
 
 
 def many_classes(module: Any) -> dict[str, Any]:
@@ -87,7 +79,8 @@ def main() -> None:
         f"Pinned to core {core}, one thread, medians of {ROUNDS} interleaved samples.",
         "Every result of the group was compared with the member's on its own (equal "
         "bits) and with Keras's before anything was timed.",
-        "Of the five metrics of a thousand classes Keras has three; its time is theirs.",
+        "Of the five metrics of a thousand classes Keras has three; its time is "
+        "theirs.",
     ]
 
     def measure(

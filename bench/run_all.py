@@ -24,7 +24,15 @@ from report import RESULTS, provenance, target_table
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-SCRIPTS = ("latency", "throughput", "all_classes", "fit", "accuracy", "import_time")
+SCRIPTS = (
+    "latency",
+    "throughput",
+    "all_classes",
+    "group",
+    "fit",
+    "accuracy",
+    "import_time",
+)
 HOME = ["-m", "keras_tally.bench", "--out", "bench/results/home", "--seconds", "120"]
 STEPS = {
     **{name: [f"bench/{name}.py"] for name in SCRIPTS},

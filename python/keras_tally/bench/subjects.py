@@ -342,9 +342,9 @@ class OneByOne:
         return {metric.name: metric.result() for metric in self.metrics}
 
 
-def group(module: Any) -> Any:
-    """Eight binary metrics: our group, or Keras's own metrics one by one."""
-    metrics = [
+def eight_binary(module: Any) -> list[Any]:
+    """Eight metrics of a binary classifier."""
+    return [
         module.BinaryAccuracy(),
         module.Precision(),
         module.Recall(),
@@ -354,6 +354,11 @@ def group(module: Any) -> Any:
         module.FalsePositives(),
         module.BinaryCrossentropy(),
     ]
+
+
+def group(module: Any) -> Any:
+    """Eight binary metrics: our group, or Keras's own metrics one by one."""
+    metrics = eight_binary(module)
     if module is keras.metrics:
         return OneByOne(metrics)
     return module.MetricGroup(metrics)
