@@ -16,7 +16,7 @@ NVCC = os.environ.get("CUDACXX") or shutil.which("nvcc")
 def test_definitions_compile_for(architecture, tmp_path):
     command = [
         NVCC,
-        "-std=c++17",
+        "-std=c++20",
         f"-arch={architecture}",
         "--Werror=all-warnings",
         "-c",

@@ -41,7 +41,8 @@ struct Params {
   double ignore_class = 0.0;
   std::int64_t k = 5;
 
-  KT_HOST_DEVICE bool operator==(const Params&) const = default;
+  // Inlined, or a level might link to another level's copy.
+  __attribute__((always_inline)) bool operator==(const Params&) const = default;
 };
 
 namespace KT_LEVEL {
