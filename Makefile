@@ -27,7 +27,7 @@ TEST_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow, where Keras's own operations do the work of the extension.
-PORTABLE_TESTS := tests/test_portable.py tests/test_fit.py tests/test_table.py tests/test_group.py tests/test_fuse.py
+PORTABLE_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable fit table group fuse bench))
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
 NATIVE_SOURCES := $(shell find csrc -type f 2>/dev/null) CMakeLists.txt pyproject.toml

@@ -55,9 +55,12 @@ def run(*arguments, backend=None):
 
 
 def test_small_run_writes_tables_and_plots(tmp_path):
+    # JAX compiles what it has not seen before.
+    seconds = 6 if keras.config.backend() in ("torch", "numpy") else 25
     done = run(
         *("--metrics", "TruePositives,F1Score", "--batch-sizes", "1,64"),
-        *("--sizes", "1000,2e3", "--seconds", 6, "--out", tmp_path / "new" / "here"),
+        *("--sizes", "1000,2e3", "--seconds", seconds),
+        *("--out", tmp_path / "new" / "here"),
     )
     assert done.returncode == 0, done.stderr
     stored = json.loads((tmp_path / "new" / "here" / "results.json").read_text())
@@ -73,7 +76,8 @@ def test_small_run_writes_tables_and_plots(tmp_path):
         assert row["ours"] > 0
         assert row["keras"] > 0
     for row in stored["errors"]:
-        assert row["ours"] < 2e-7
+        # Keras's F1 adds 1e-7 to its denominators, and so do we.
+        assert row["ours"] < (3e-7 if row["metric"] == "F1Score" else 6e-8)
         assert row["elements"] >= compare.CHUNK * compare.CHUNKS
     if importlib.util.find_spec("matplotlib"):
         for name in ("latency", "throughput", "errors"):

@@ -44,7 +44,8 @@ TOLERANCE = 1e-5
 TOLERANCE_16 = {"float16": 1e-2, "bfloat16": 5e-2}
 # Elements of one update of a long stream, and how many different ones take turns.
 CHUNK, CHUNKS = 50_000, 16
-SINGLES = 100  # updates of one row that a long count goes on with
+LONG_CHUNK = 250_000  # of counts, which float32 holds up to 2^24
+SINGLES = 50  # updates of one row that a long count goes on with
 
 
 def numbers(value: Any) -> Array:
@@ -351,7 +352,8 @@ class Comparison:
         """
         subject = self.subject
         make = subject.long or subject.data
-        rows = CHUNK // columns_of(subject)
+        chunk = LONG_CHUNK if subject.long else CHUNK
+        rows = chunk // columns_of(subject)
         whole = made(make, rows * CHUNKS, self.dtype)
         chunks = [
             whole.rows(rows * (i + 1), rows * i).of(self.dtype, self.device)

@@ -22,7 +22,9 @@ COLOURS = {
     "sklearn": "tab:purple",
     "read": "black",
 }
+WIDTHS = {"ours": 5, "keras": 3.5}  # so that lines on one another show
 FLOOR = 1e-10  # where an error of 0 is drawn
+FLOAT32 = 2**-24  # what rounding a result to float32 costs
 
 
 def panels(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -45,9 +47,11 @@ def draw(
     rows: Sequence[dict[str, Any]],
     x: str,
     axes: tuple[str, str],
+    level: float | None = None,
 ) -> None:
     """Write one PNG: a panel for each metric, dtype and device, a line for each
-    library, both axes logarithmic.
+    library, both axes logarithmic; with a ``level``, all panels have one scale and a
+    line at it.
     """
     importlib.import_module("matplotlib").use("Agg")
     plt = importlib.import_module("matplotlib.pyplot")
@@ -59,6 +63,7 @@ def draw(
         width,
         figsize=(3.6 * width, 3 * height + 1),
         squeeze=False,
+        sharey=level is not None,
         layout="constrained",
     )
     drawn: dict[str, Any] = {}
@@ -74,8 +79,14 @@ def draw(
                     *zip(*((a, max(b, FLOOR)) for a, b in points), strict=True),
                     color=COLOURS[library],
                     linestyle=":" if library == "read" else "-",
+                    linewidth=WIDTHS.get(library, 1.5),
+                    alpha=0.8,
                     marker=None if library == "read" else ".",
                 )
+        if level is not None:
+            drawn["one rounding to float32"] = ax.axhline(
+                level, color="grey", linestyle="--", linewidth=1
+            )
         ax.grid(alpha=0.3)
     figure.suptitle(title)
     figure.legend(
@@ -88,7 +99,7 @@ def draw(
 def write(folder: Path, found: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Draw what was measured; the names of the files."""
     both = [r for r in found["latency"] if r["step"] == "update, result"]
-    figures = {
+    figures: dict[str, tuple[Any, ...]] = {
         "latency.png": (
             "Update and result, by batch size",
             both,
@@ -106,11 +117,12 @@ def write(folder: Path, found: dict[str, list[dict[str, Any]]]) -> list[str]:
             found["errors"],
             "elements",
             ("elements so far", "error, relative"),
+            FLOAT32,
         ),
     }
     written = []
-    for name, (title, rows, x, axes) in figures.items():
+    for name, (title, rows, *how) in figures.items():
         if rows:
-            draw(folder / name, title, rows, x, axes)
+            draw(folder / name, title, rows, *how)
             written.append(name)
     return written
