@@ -90,7 +90,7 @@ def draw(
         ax.grid(alpha=0.3)
     figure.suptitle(title)
     figure.legend(
-        drawn.values(), drawn.keys(), loc="outside lower center", ncols=len(drawn) or 1
+        drawn.values(), drawn.keys(), loc="outside lower center", ncols=2 * width
     )
     figure.savefig(path, dpi=110)
     plt.close(figure)
