@@ -188,7 +188,8 @@ def result_bits(metric):
     try:
         return bits(metric.result())
     except ValueError as error:
-        return str(error)  # built late, and not built
+        # Built late, and not built; the name is numbered.
+        return str(error).replace(metric.name, "")
 
 
 def assert_members_are(group, alone):

@@ -27,8 +27,8 @@ class Fusion(NamedTuple):
     computed together, `kept` the reason for each of the others.
 
     >>> import keras_tally as kt
-    >>> kt.fuse([kt.Precision(), kt.Recall()]).fused
-    ['precision', 'recall']
+    >>> kt.fuse(["mse", "mae"]).fused
+    ['mse', 'mae']
     """
 
     metrics: list[Any]

@@ -71,10 +71,10 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
     Example:
 
     >>> import keras_tally as kt
-    >>> group = kt.MetricGroup([kt.BinaryAccuracy(), kt.Precision(), kt.Recall()])
+    >>> group = kt.MetricGroup({"precision": kt.Precision(), "recall": kt.Recall()})
     >>> group.update_state([1, 0, 1, 1], [0.9, 0.2, 0.4, 0.8])
     >>> {name: round(float(value), 2) for name, value in group.result().items()}
-    {'binary_accuracy': 0.75, 'precision': 1.0, 'recall': 0.67}
+    {'precision': 1.0, 'recall': 0.67}
     >>> float(group["precision"].result())
     1.0
     """
@@ -317,10 +317,10 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         Example:
 
         >>> import keras_tally as kt
-        >>> group = kt.MetricGroup([kt.BinaryAccuracy(), kt.TruePositives()])
+        >>> group = kt.MetricGroup({"hits": kt.TruePositives()})
         >>> group.update_state([1, 0, 1, 1], [0.9, 0.2, 0.4, 0.8])
-        >>> group.exact_state()["true_positives"]
-        {'accumulator': [2]}
+        >>> group.exact_state()
+        {'hits': {'accumulator': [2]}}
         """
         return {
             key: metric.exact_state()
