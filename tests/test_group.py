@@ -49,6 +49,7 @@ from support import (
     IS_TORCH,
     LABEL_DTYPES,
     SCORE_DTYPES,
+    attach_mask,
     state_bits,
     to_backend,
     to_numpy,
@@ -2001,3 +2002,20 @@ def test_steps_of_numpy():
 def test_name_that_depends_on_shapes(name):
     with pytest.raises(ValueError, match="BinaryAccuracy"):
         kt.MetricGroup([name, kt.Precision()])
+
+
+@native_only
+def test_mask_that_nobody_honours_keeps_the_fast_road():
+    batch = binary_batch(0)
+    y_true, y_pred = (to_backend(a) for a in batch.args[:2])
+    y_pred = attach_mask(y_pred, np.zeros(len(batch.args[0]), bool))
+    group = kt.MetricGroup([kt.AUC(name="auc"), kt.Precision(name="precision")])
+    before = _native.road_counts()
+    group.update_state(y_true, y_pred)
+    after = _native.road_counts()
+    assert after["in_place"] == before["in_place"] + 1
+    assert after["converted"] == before["converted"]
+    group = kt.MetricGroup([kt.AUC(name="auc"), kt.MeanSquaredError(name="mse")])
+    group.update_state(y_true, y_pred)
+    assert _native.road_counts()["converted"] == after["converted"] + 1
+    assert float(group.result()["mse"]) == 0.0

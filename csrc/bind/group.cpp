@@ -23,6 +23,7 @@ struct Group {
   std::vector<const Plan*> plans;
   std::vector<const Metric*> metrics;
   std::vector<bool> masked;  // takes the weights that y_pred's mask is part of
+  bool any_masked = false;
   std::vector<int> leads;
   std::vector<py::object> names;
   std::vector<py::object> fields;  // the variable's `__dict__`
@@ -80,7 +81,8 @@ PyObject* update_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
     Group* group = group_of(args[0]);
     if (group == nullptr) return nullptr;
     PyObject* tracker = nullptr;
-    if (in_stateless_scope(&tracker) || has_mask(args[2], tracker)) Py_RETURN_FALSE;
+    if (in_stateless_scope(&tracker)) Py_RETURN_FALSE;
+    if (group->any_masked && has_mask(args[2], tracker)) Py_RETURN_FALSE;
     Keep keep;
     Batch batch;
     if (!borrow_batch(2, args[1], args[2], args[3], &batch, &keep)) Py_RETURN_FALSE;
@@ -191,6 +193,7 @@ py::capsule make_group(const py::sequence& plans, const py::sequence& names,
     group->plans.push_back(plan);
     group->metrics.push_back(&plan->metric);
     group->masked.push_back(plan->sees_mask);
+    group->any_masked |= plan->sees_mask;
   }
   for (const py::handle name : names) {
     group->names.push_back(py::reinterpret_borrow<py::object>(name));
