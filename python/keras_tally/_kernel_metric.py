@@ -165,7 +165,10 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         for name, value in list(vars(self).items()):
             if id(value) in by_id:
                 object.__setattr__(self, name, by_id[id(value)])
-        self._variables[:] = [by_id.get(id(v), v) for v in self._variables]
+        for variable in list(self._variables):
+            if id(variable) in by_id:
+                self._tracker.untrack(variable)
+                self._tracker.add_to_store("variables", by_id[id(variable)])
         # Past Keras's tracking: the variables are those of somebody else.
         object.__setattr__(self, "_state", tuple(views))
         object.__setattr__(self, "_plan_variables", (parts[0].pack,))
