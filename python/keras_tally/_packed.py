@@ -173,7 +173,6 @@ class PackedState:
         empty: Sequence[Any] = (),
     ) -> None:
         backend = _backends.active()
-        names: dict[str, str] = {}
         starts: dict[str, int] = {}
         rows: dict[str, list[list[Any]]] = {}
         places: list[list[tuple[str, int]]] = []
@@ -183,7 +182,6 @@ class PackedState:
             for i, variable in enumerate(own):
                 dtype = "float64" if ROAD == "native" else str(variable._dtype)
                 integer = keras.backend.is_int_dtype(dtype)
-                names[dtype] = f"state_{dtype}" if ROAD == "portable" else "state"
                 places[-1].append((dtype, starts.get(dtype, 0)))
                 starts[dtype] = starts.get(dtype, 0) + math.prod(variable.shape)
                 values = rows.setdefault(dtype, [[]] if integer else [[], []])
@@ -199,7 +197,7 @@ class PackedState:
                 shape=initial.shape,
                 initializer=_Constant(initial),
                 dtype=dtype,
-                name=names[dtype],
+                name=f"state_{dtype}" if ROAD == "portable" else "state",
             )
             backend.settle(packs[dtype])
             if packs[dtype]._value is not None and initial.any():

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_tally import _backends
-from keras_tally._registration import KERAS_CLASSES, register
+from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
 
 
@@ -320,13 +320,7 @@ class _RankMean(KernelMean):
         # Keras has no such metric.
         from keras_tally import _portable_rows
 
-        return self._as_twin(
-            KERAS_CLASSES["MeanMetricWrapper"],
-            {
-                **KernelMean.get_config(self),
-                "fn": getattr(_portable_rows, self._kernel),
-            },
-        )
+        return self._mean_twin(getattr(_portable_rows, self._kernel))
 
 
 @register

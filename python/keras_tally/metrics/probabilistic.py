@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_tally._registration import KERAS_CLASSES, register
+from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
 
 
@@ -368,9 +368,10 @@ class MeanMaxProbability(KernelMean):
         # Keras has no such metric.
         from keras_tally import _portable_rows
 
-        return self._as_twin(
-            KERAS_CLASSES["MeanMetricWrapper"],
-            {**self.get_config(), "fn": _portable_rows.max_probability},
+        return self._mean_twin(
+            _portable_rows.max_probability,
+            from_logits=self.from_logits,
+            axis=self.axis,
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -170,6 +170,11 @@ class KernelMean(Mean):
     def _kernel_options(self) -> dict[str, Any]:
         return {}
 
+    def _mean_twin(self, fn: Callable[..., Any], **arguments: Any) -> Any:
+        """Return the twin of a class that Keras lacks: its mean of a function."""
+        config = {**KernelMean.get_config(self), "fn": fn, **arguments}
+        return self._as_twin(KERAS_CLASSES["MeanMetricWrapper"], config)
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {"name": self.name, "dtype": self.dtype}

@@ -11,7 +11,7 @@ import keras
 from keras_tally import _backends
 from keras_tally._engine import ROAD
 from keras_tally._kernel_metric import LateMetric, Shape, check_matrices
-from keras_tally._registration import KERAS_CLASSES, register
+from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
 
 
@@ -191,14 +191,7 @@ class Huber(_ErrorMean):
 
     def _keras_twin(self) -> keras.metrics.Metric:
         # Keras has the loss, but no metric of it.
-        return self._as_twin(
-            KERAS_CLASSES["MeanMetricWrapper"],
-            {
-                **KernelMean.get_config(self),
-                "fn": keras.losses.huber,
-                "delta": self.threshold,
-            },
-        )
+        return self._mean_twin(keras.losses.huber, delta=self.threshold)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
