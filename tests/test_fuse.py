@@ -126,9 +126,13 @@ def test_one_update_for_each_group(monkeypatch):
     x, y, _ = data()
     model = two_outputs()
     model.compile("adam", "binary_crossentropy", **metrics_of_all_kinds())
+    before = len(model.metrics)
     kt.fuse(model)
+    assert len(model.metrics) == before
     model.evaluate(x, y, batch_size=ROWS, verbose=0)
     assert len({id(group) for group in calls}) == 3
+    variables = [id(v) for v in model.metrics_variables]
+    assert len(set(variables)) == len(variables)
 
 
 @has_fit
@@ -225,6 +229,35 @@ def test_callbacks_know_which_way_is_up():
     stops = [keras.callbacks.EarlyStopping(monitor=m) for m in ("auc", "mse")]
     model.fit(x, y["a"], verbose=0, callbacks=stops)
     assert [stop.monitor_op is keras.ops.greater for stop in stops] == [True, False]
+
+
+@has_fit
+def test_result_every_holds_fused_metrics(monkeypatch):
+    if keras.config.backend() != "torch":
+        pytest.skip("results are part of the compiled step")
+    x, y, _ = data()
+    model = two_outputs()
+    model.compile("adam", "binary_crossentropy", metrics={"a": ["mse", "mae"]})
+    kt.fuse(model)
+    exact = model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
+    calls = []
+    fresh = kt.MetricGroup._fresh_results
+    monkeypatch.setattr(
+        kt.MetricGroup,
+        "_fresh_results",
+        lambda self: (calls.append(self), fresh(self))[1],
+    )
+    held = model.evaluate(
+        x,
+        y,
+        batch_size=8,
+        verbose=0,
+        return_dict=True,
+        callbacks=[kt.callbacks.ResultEvery(4)],
+    )
+    assert held == exact
+    # Of twelve batches three, and the end.
+    assert len(calls) == 4
 
 
 def test_two_metrics_of_one_name():

@@ -9,6 +9,7 @@ import keras
 from keras.src import tree
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.trainers.compile_utils import CompileMetrics, MetricsList
+from keras.src.utils.tracking import DotNotTrackScope
 
 from keras_tally._identifiers import ours_for
 from keras_tally._kernel_metric import LateMetric
@@ -109,7 +110,8 @@ def _fuse_model(model: Any) -> Fusion:
     else:
         given = (compiled._user_metrics, compiled._user_weighted_metrics)
         before = [_resolved(m) for m in tree.flatten(given) if m is not None]
-    model._compile_metrics = fused
+    with DotNotTrackScope():  # as in `compile`: else the model asks them twice
+        model._compile_metrics = fused
     # Steps that are compiled already update the old ones.
     model.train_function = model.test_function = None
     pairs = [(m, m if is_fusable(m) else _as_ours(m)) for m in before]

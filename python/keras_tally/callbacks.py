@@ -59,11 +59,18 @@ class ResultEvery(keras.callbacks.Callback):  # type: ignore[misc]
         if steps is not None and steps < 1:
             raise ValueError(f"`steps` must be 1 or more. Received: steps={steps}")
         self.steps = steps
+        self._groups: list[MetricGroup] = []
+
+    def set_model(self, model: Any) -> None:
+        """Look for the groups anew: the model may have been compiled again."""
+        super().set_model(model)
+        self._groups = []
 
     def _set(self, hold: bool | None) -> None:
-        for metric in _all_metrics(self.model):
-            if isinstance(metric, MetricGroup):
-                metric._hold = hold
+        if not self._groups:  # before the first batch compiled metrics are not there
+            self._groups = _groups_of(self.model)
+        for group in self._groups:
+            group._hold = hold
 
     def _begin_batch(self, batch: int) -> None:
         self._set(batch != 0 if self.steps is None else batch % self.steps != 0)
@@ -93,7 +100,9 @@ class ResultEvery(keras.callbacks.Callback):  # type: ignore[misc]
         self._set(None)
 
 
-def _all_metrics(model: Any) -> list[Any]:
-    metrics = list(model.metrics)
+def _groups_of(model: Any) -> list[MetricGroup]:
     compiled = getattr(model, "_compile_metrics", None)
-    return metrics + ([] if compiled is None else list(compiled.metrics))
+    metrics = [*model.metrics, *([] if compiled is None else compiled.metrics)]
+    # What `fuse` has put there are parts of groups.
+    groups = (getattr(metric, "group", metric) for metric in metrics)
+    return list({id(g): g for g in groups if isinstance(g, MetricGroup)}.values())
