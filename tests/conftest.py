@@ -39,6 +39,15 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+# With KERAS_TALLY_TEST_DEVICE=emulated the tests take host memory for that of a GPU,
+# whose kernels run on the CPU: everything but the hardware and its compiler is tested.
+EMULATED = os.environ.get("KERAS_TALLY_TEST_DEVICE") == "emulated"
+if EMULATED:
+    from keras_tally import _cuda_emulated
+
+    _native.set_device_api(_cuda_emulated.api(), emulated=True)
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "torch_only: needs KERAS_BACKEND=torch")
     # Keras 3.15's own conversions of torch parameters, under NumPy 2.

@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <new>
+#include <string>
+
+#include "../tensor/error.h"
 
 namespace py = pybind11;
 
@@ -102,6 +105,7 @@ void lay_out(const Plan& plan, double* high, std::int64_t row, State* state) {
 
 bool borrow_batch(int inputs, PyObject* y_true, PyObject* y_pred, PyObject* sample_weight,
                   Batch* batch, Keep* keep) {
+  batch->has_true = inputs == 2;
   if (inputs == 2) {
     if (!borrow(y_true, "y_true", &batch->y_true, keep)) return false;
     if (!borrow(y_pred, "y_pred", &batch->y_pred, keep)) return false;
@@ -167,6 +171,106 @@ PyObject* new_tensor(const DLPackExchangeAPI* api, const View& shape, DType dtyp
   return static_cast<PyObject*>(object);
 }
 
+int place_of(const Batch& batch) {
+  struct Input {
+    const View* view;
+    const char* name;
+  };
+  const Input inputs[] = {{&batch.y_pred, "y_pred"},
+                          {&batch.y_true, "y_true"},
+                          {&batch.sample_weight, "sample_weight"}};
+  int place = batch.y_pred.device;
+  for (const Input& input : inputs) {
+    const bool given = input.view == &batch.y_pred ||
+                       (input.view == &batch.y_true && batch.has_true) ||
+                       (input.view == &batch.sample_weight && batch.has_weight);
+    if (!given || input.view->device == place) continue;
+    if (place >= 0 && input.view->device >= 0) {
+      throw ValueMistake(
+          std::string("`") + input.name +
+          "` must be on the device of `y_pred`, cuda:" + std::to_string(batch.y_pred.device) +
+          ". Received: a tensor on cuda:" + std::to_string(input.view->device) + ". Use `.to()`.");
+    }
+    place = kSeveralPlaces;
+  }
+  return place;
+}
+
+bool same_place(int batch, int state) {
+  if (batch >= 0 && state >= 0 && batch != state) {
+    throw ValueMistake(
+        "`y_pred` must be on the device of the metric's state, cuda:" + std::to_string(state) +
+        ". Received: a tensor on cuda:" + std::to_string(batch) +
+        ". Use `.to()`, or make the metric on that device.");
+  }
+  return batch == state;
+}
+
+void* current_stream(PyObject* tensor, int device) {
+  const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(tensor));
+  void* stream = nullptr;
+  if (devices_are_emulated) return stream;
+  if (api == nullptr || api->current_work_stream == nullptr) {
+    throw std::logic_error("a device tensor that tells no stream");
+  }
+  if (api->current_work_stream(kDLCUDA, device, &stream) != 0) throw py::error_already_set();
+  return stream;
+}
+
+namespace {
+
+// A new tensor of the framework's own memory on a device.
+PyObject* new_tensor_on(int device, const DLPackExchangeAPI* api, View shape, DType dtype,
+                        void** data) {
+  if (devices_are_emulated) return new_tensor(api, shape, dtype, data);
+  DLTensor prototype = {};
+  prototype.device = {kDLCUDA, device};
+  prototype.ndim = shape.rank;
+  prototype.dtype = dlpack_dtype(dtype);
+  prototype.shape = shape.shape;
+  DLManagedTensorVersioned* made = nullptr;
+  const auto set_error = [](void*, const char*, const char* message) {
+    PyErr_SetString(PyExc_RuntimeError, message);
+  };
+  void* object = nullptr;
+  if (api->managed_tensor_allocator(&prototype, &made, nullptr, set_error) != 0) return nullptr;
+  *data = static_cast<char*>(made->dl_tensor.data) + made->dl_tensor.byte_offset;
+  if (api->managed_tensor_to_py_object_no_sync(made, &object) != 0) return nullptr;
+  return static_cast<PyObject*>(object);
+}
+
+View result_shape(bool scalar, std::int64_t size) {
+  View shape;
+  shape.rank = scalar ? 0 : 1;
+  shape.shape[0] = size;
+  return shape;
+}
+
+}  // namespace
+
+PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject* tensor) {
+  const bool scalar = scalar_result(plan.metric, state);
+  const std::int64_t size = scalar ? 1 : state.variables[state.count - 1].size;
+  const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(tensor));
+  void* data = nullptr;
+  py::object out;
+  if (api != nullptr) {
+    out = py::reinterpret_steal<py::object>(
+        new_tensor_on(device, api, result_shape(scalar, size), plan.result_dtype, &data));
+    if (!out) throw py::error_already_set();
+  } else {  // emulated, with NumPy
+    std::vector<py::ssize_t> shape;
+    if (!scalar) shape.push_back(size);
+    py::array_t<double> array(shape);
+    data = array.mutable_data();
+    out = array;
+  }
+  const DType dtype = api != nullptr ? plan.result_dtype : DType::Float64;
+  finish_on(device, current_stream(tensor, device), plan.metric,
+            plan.constants.on(device, plan.metric), state, data, dtype);
+  return api != nullptr ? out.release().ptr() : plan.wrap_result(out).release().ptr();
+}
+
 Finished::Finished(const Plan& plan, const State& state) : plan_(plan) {
   scalar_ = scalar_result(plan.metric, state);
   plain_ = plan.result_dtype == DType::Float32 || plan.result_dtype == DType::Float64;
@@ -177,11 +281,8 @@ Finished::Finished(const Plan& plan, const State& state) : plan_(plan) {
 
 PyObject* Finished::as_tensor(const DLPackExchangeAPI* api) const {
   if (!plain_ || api == nullptr) return as_array();
-  View shape;
-  shape.rank = scalar_ ? 0 : 1;
-  shape.shape[0] = size_;
   void* data = nullptr;
-  PyObject* out = new_tensor(api, shape, plan_.result_dtype, &data);
+  PyObject* out = new_tensor(api, result_shape(scalar_, size_), plan_.result_dtype, &data);
   if (out != nullptr) Output{data, plan_.result_dtype}.write(0, results_.data(), size_);
   return out;
 }

@@ -47,15 +47,30 @@ class Values {
   bool complete_ = true;
 };
 
-// A state tensor's numbers; null when they cannot be borrowed.
+// A state tensor's numbers; null when they cannot be borrowed. `device` becomes where
+// they are.
 template <class T>
-T* borrow_numbers(PyObject* tensor, DType dtype, std::int64_t* size, Keep* keep) {
+T* borrow_numbers(PyObject* tensor, DType dtype, std::int64_t* size, Keep* keep, int* device) {
   View view;
   if (!borrow_state_value(tensor, &view, keep) || !view.contiguous()) return nullptr;
   if (view.dtype != dtype) return nullptr;
   *size = view.size();
+  *device = view.device;
   return reinterpret_cast<T*>(const_cast<char*>(view.data));
 }
+
+constexpr int kSeveralPlaces = -2;
+
+// The device that all of a batch is on, kHost, or kSeveralPlaces (host and device).
+// Throws where it is on two devices.
+int place_of(const Batch& batch);
+
+// Whether a state that is at `state` can take a batch at `batch`. Throws where both are
+// on devices, but on different ones.
+bool same_place(int batch, int state);
+
+// The stream on which the framework of this tensor works at present.
+void* current_stream(PyObject* tensor, int device);
 
 // A plan's part of a group's state, of which `row` numbers are high halves.
 void lay_out(const Plan& plan, double* high, std::int64_t row, State* state);
@@ -78,6 +93,9 @@ void unlocked(const Batch& batch, Body&& body) {
 // A new float32 or float64 tensor of the type whose API it is; `data` is where
 // its numbers go.
 PyObject* new_tensor(const DLPackExchangeAPI* api, const View& shape, DType dtype, void** data);
+
+// The results of a metric whose state is on a device, as a tensor there; nobody waits.
+PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject* tensor);
 
 // A metric's results, and how they become a tensor.
 class Finished {

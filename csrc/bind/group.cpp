@@ -36,13 +36,33 @@ Group* group_of(PyObject* capsule) {
 struct Packed {
   double* high = nullptr;
   std::int64_t row = 0;  // of high halves, and of low ones behind them
+  int place = kHost;
 };
 
 bool borrow_packed(PyObject* tensor, Packed* packed, Keep* keep) {
   std::int64_t both = 0;
-  packed->high = borrow_numbers<double>(tensor, DType::Float64, &both, keep);
+  packed->high = borrow_numbers<double>(tensor, DType::Float64, &both, keep, &packed->place);
   packed->row = both / 2;
   return packed->high != nullptr;
+}
+
+// On a device: as few launches as the members' inputs allow, and no waiting.
+bool add_batch_on(int device, const Group& group, const Batch* const* batches, PyObject* tensor,
+                  Keep* keep, Arena& arena) {
+  Packed packed;
+  if (!borrow_packed(tensor, &packed, keep) || !same_place(device, packed.place)) return false;
+  DeviceUpdate update(device, current_stream(tensor, device));
+  const std::size_t count = group.metrics.size();
+  std::pmr::vector<InArena<Work>> works(&arena);
+  for (std::size_t i = 0; i < count; ++i) {
+    const Plan& plan = *group.plans[i];
+    State state;
+    lay_out(plan, packed.high, packed.row, &state);
+    works.push_back(make_work(plan.metric, *batches[i], arena));
+    update.add(plan.metric, *works.back(), plan.constants.on(device, plan.metric), state);
+  }
+  update.run();
+  return true;
 }
 
 // Adds to all members' states, or throws and adds to none; false, and nothing
@@ -55,6 +75,9 @@ bool add_batch(const Group& group, const Batch& batch, const Batch& masked, PyOb
   std::pmr::monotonic_buffer_resource arena(memory, sizeof(memory));
   std::pmr::vector<const Batch*> batches(count, &arena);
   for (std::size_t i = 0; i < count; ++i) batches[i] = group.masked[i] ? &masked : &batch;
+  const int place = place_of(batch);
+  if (place == kSeveralPlaces || place_of(masked) != place) return false;
+  if (place != kHost) return add_batch_on(place, group, batches.data(), tensor, keep, arena);
   GroupWork work(group.metrics, group.leads, batches.data(), arena);
   std::pmr::vector<Addition> additions(count, &arena);
   bool parallel = false;
@@ -64,7 +87,7 @@ bool add_batch(const Group& group, const Batch& batch, const Batch& masked, PyOb
   });
   // With the interpreter's lock held, as for a single metric.
   Packed packed;
-  if (!borrow_packed(tensor, &packed, keep)) return false;
+  if (!borrow_packed(tensor, &packed, keep) || !same_place(place, packed.place)) return false;
   for (std::size_t i = 0; i < count; ++i) {
     State state;
     lay_out(*group.plans[i], packed.high, packed.row, &state);
@@ -106,10 +129,10 @@ PyObject* update_group_into(PyObject*, PyObject* const* args, Py_ssize_t count) 
     Batch batch, masked;
     if (!borrow_batch(2, args[2], args[3], args[4], &batch, &keep) ||
         !borrow_batch(2, args[2], args[3], args[5], &masked, &keep)) {
-      throw TypeMistake("the inputs must be tensors in host memory");
+      throw TypeMistake("the inputs must be tensors in memory that can be read as it lies");
     }
     if (!add_batch(*group, batch, masked, args[1], &keep)) {
-      throw std::logic_error("the state is not a contiguous float64 array in host memory");
+      throw std::logic_error("the state is not a contiguous float64 array where the inputs are");
     }
     ++road_counts.pure;
     Py_RETURN_NONE;
@@ -126,7 +149,9 @@ PyObject* results_of(const Group& group, PyObject* tensor) {
     const Plan& plan = *group.plans[i];
     State state;
     lay_out(plan, packed.high, packed.row, &state);
-    const auto result = py::reinterpret_steal<py::object>(Finished(plan, state).as_tensor(api));
+    const auto result = py::reinterpret_steal<py::object>(
+        packed.place == kHost ? Finished(plan, state).as_tensor(api)
+                              : finished_on(packed.place, plan, state, tensor));
     if (!result) throw py::error_already_set();
     results[group.names[i]] = result;
   }
@@ -161,7 +186,12 @@ PyObject* reset_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (!values.complete() || !borrow_packed(values.tensors()[0], &packed, &keep)) {
       Py_RETURN_FALSE;
     }
-    std::fill_n(packed.high, 2 * packed.row, 0.0);
+    if (packed.place == kHost) {
+      std::fill_n(packed.high, 2 * packed.row, 0.0);
+    } else {
+      clear_on(packed.place, current_stream(values.tensors()[0], packed.place), packed.high,
+               static_cast<std::size_t>(2 * packed.row) * sizeof(double));
+    }
     Py_RETURN_TRUE;
   });
 }

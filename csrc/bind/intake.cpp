@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string>
 
+#include "../cuda/devices.h"
 #include "../tensor/error.h"
 
 namespace py = pybind11;
@@ -148,9 +149,21 @@ bool aligned(const View& view) {
          0;
 }
 
+// In tests of the kernels, host memory is that of a device.
+int host_device() { return devices_are_emulated && has_devices() ? 0 : kHost; }
+
 bool view_of(const DLTensor& tensor, const char* argument, View* view) {
-  if (tensor.device.device_type != kDLCPU && tensor.device.device_type != kDLCUDAHost) {
-    return false;
+  switch (tensor.device.device_type) {
+    case kDLCPU:
+    case kDLCUDAHost:
+      view->device = host_device();
+      break;
+    case kDLCUDA:
+      if (!has_devices()) return false;
+      view->device = tensor.device.device_id;
+      break;
+    default:
+      return false;
   }
   if (tensor.ndim > kMaxRank) {
     throw ValueMistake(std::string("`") + argument + "` must have at most " +
@@ -226,6 +239,7 @@ bool borrow_numpy(PyObject* object, const char* argument, View* view) {
     if (name != "bfloat16") refuse_dtype(argument, name);
     view->dtype = DType::BFloat16;
   }
+  view->device = host_device();
   view->rank = static_cast<int>(array.ndim());
   view->data = static_cast<const char*>(array.data());
   for (int d = 0; d < view->rank; ++d) {
@@ -262,6 +276,8 @@ bool borrow_dlpack(PyObject* object, const char* argument, View* view, Keep* kee
     if (managed->version.major == DLPACK_MAJOR_VERSION) tensor = &managed->dl_tensor;
   }
   if (tensor == nullptr || !view_of(*tensor, argument, view)) return false;
+  // Whoever made it waits for a stream that need not be ours.
+  if (view->device != host_device()) return false;
   ++road_counts.dlpack;
   return true;
 }

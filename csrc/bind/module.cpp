@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "../cuda/devices.h"
 #include "../exec/level.h"
 #include "../exec/metric.h"
 #include "../exec/threads.h"
@@ -53,10 +54,32 @@ void set_num_threads(int count) {
 
 std::map<std::string, long long> road_counts() {
   const kt::RoadCounts& roads = kt::road_counts;
-  return {
-      {"exchange_api", roads.exchange_api}, {"numpy", roads.numpy}, {"dlpack", roads.dlpack},
-      {"in_place", roads.in_place},         {"pure", roads.pure},   {"converted", roads.converted},
-      {"parallel", roads.parallel}};
+  return {{"exchange_api", roads.exchange_api},
+          {"numpy", roads.numpy},
+          {"dlpack", roads.dlpack},
+          {"in_place", roads.in_place},
+          {"pure", roads.pure},
+          {"converted", roads.converted},
+          {"parallel", roads.parallel},
+          {"cuda", kt::device_counts.updates},
+          {"cuda_launches", kt::device_counts.launches},
+          {"cuda_allocations", kt::device_counts.allocations}};
+}
+
+void set_device_api(const py::object& capsule, bool emulated) {
+  const kt::DeviceApi* api = nullptr;
+  if (!capsule.is_none()) {
+    api = static_cast<const kt::DeviceApi*>(
+        PyCapsule_GetPointer(capsule.ptr(), kt::kDeviceApiCapsule));
+    if (api == nullptr) throw py::error_already_set();
+  }
+  kt::set_device_api(api, emulated);
+}
+
+std::vector<std::string> devices() {
+  std::vector<std::string> names;
+  for (int d = 0; d < kt::device_count(); ++d) names.emplace_back(kt::device_info(d).name);
+  return names;
 }
 
 double read_bandwidth(const py::object& tensors) {
@@ -88,6 +111,8 @@ PYBIND11_MODULE(_native, m) {
   m.def("parallel_threshold", [] { return kt::kParallelThreshold; });
   m.def("road_counts", &road_counts);
   m.def("count_converted", [] { ++kt::road_counts.converted; });
+  m.def("set_device_api", &set_device_api, py::arg("capsule"), py::arg("emulated") = false);
+  m.def("devices", &devices);
   m.def("read_bandwidth", &read_bandwidth, py::arg("tensors"));
   m.def("make_plan", &kt::make_plan, py::arg("kernel"), py::arg("result"), py::arg("variables"),
         py::arg("options"));

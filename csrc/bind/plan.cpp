@@ -17,13 +17,13 @@ namespace py = pybind11;
 namespace kt {
 namespace {
 
-// The state behind `count` tensors; the last of them holds the low halves, which
-// are seldom needed, unless the variables are integers.
+// The state behind `count` tensors, and where it is; the last of them holds the low
+// halves, which are seldom needed, unless the variables are integers.
 bool borrow_variables(const Plan& plan, PyObject* const* tensors, int count, State* state,
-                      Keep* keep) {
+                      Keep* keep, int* place) {
   if (!plan.sizes.empty()) {
     std::int64_t both = 0;
-    double* high = borrow_numbers<double>(tensors[0], DType::Float64, &both, keep);
+    double* high = borrow_numbers<double>(tensors[0], DType::Float64, &both, keep, place);
     if (high == nullptr) return false;
     lay_out(plan, high, both / 2, state);
     return true;
@@ -31,50 +31,77 @@ bool borrow_variables(const Plan& plan, PyObject* const* tensors, int count, Sta
   state->count = plan.whole ? count : count - 1;
   for (int i = 0; i < state->count; ++i) {
     State::Variable& variable = state->variables[i];
+    int own = kHost;
     if (plan.whole) {
-      variable.whole = borrow_numbers<std::int64_t>(tensors[i], DType::Int64, &variable.size, keep);
+      variable.whole =
+          borrow_numbers<std::int64_t>(tensors[i], DType::Int64, &variable.size, keep, &own);
       if (variable.whole == nullptr) return false;
     } else {
-      variable.high = borrow_numbers<double>(tensors[i], DType::Float64, &variable.size, keep);
+      variable.high =
+          borrow_numbers<double>(tensors[i], DType::Float64, &variable.size, keep, &own);
       if (variable.high == nullptr) return false;
     }
+    if (i > 0 && own != *place) return false;
+    *place = own;
   }
   return true;
 }
 
-bool borrow_low(const Plan& plan, PyObject* const* tensors, State* state, Keep* keep) {
+bool borrow_low(const Plan& plan, PyObject* const* tensors, State* state, Keep* keep, int place) {
   if (state->whole() || !plan.sizes.empty()) return true;
   std::int64_t size = 0, stride = 0;
-  double* low = borrow_numbers<double>(tensors[state->count], DType::Float64, &size, keep);
-  if (low == nullptr) return false;
+  int own = kHost;
+  double* low = borrow_numbers<double>(tensors[state->count], DType::Float64, &size, keep, &own);
+  if (low == nullptr || own != place) return false;
   for (int v = 0; v < state->count; ++v) stride = std::max(stride, state->variables[v].size);
   if (size != stride * state->count) throw std::logic_error("compensation has another size");
   for (int v = 0; v < state->count; ++v) state->variables[v].low = low + v * stride;
   return true;
 }
 
-bool borrow_state(const Plan& plan, PyObject* const* tensors, int count, State* state, Keep* keep) {
-  return borrow_variables(plan, tensors, count, state, keep) &&
-         borrow_low(plan, tensors, state, keep);
+bool borrow_state(const Plan& plan, PyObject* const* tensors, int count, State* state, Keep* keep,
+                  int* place) {
+  return borrow_variables(plan, tensors, count, state, keep, place) &&
+         borrow_low(plan, tensors, state, keep, *place);
 }
 
-// False, and nothing added, when the state cannot be borrowed.
+// On a device: launches, and waits for nothing.
+bool add_batch_on(int device, const Plan& plan, const Batch& batch, PyObject* const* tensors,
+                  int count, Keep* keep) {
+  State state;
+  int place = kHost;
+  if (!borrow_state(plan, tensors, count, &state, keep, &place)) return false;
+  if (!same_place(device, place)) return false;
+  AnyWork room;
+  DeviceUpdate update(device, current_stream(tensors[0], device));
+  update.add(plan.metric, make_work(plan.metric, batch, &room),
+             plan.constants.on(device, plan.metric), state);
+  update.run();
+  return true;
+}
+
+// False, and nothing added, when the state cannot be borrowed or is elsewhere.
 bool add_batch(const Plan& plan, const Batch& batch, PyObject* const* tensors, int count,
                Keep* keep) {
-  AnyWork place;
+  const int batch_place = place_of(batch);
+  if (batch_place == kSeveralPlaces) return false;
+  if (batch_place != kHost) return add_batch_on(batch_place, plan, batch, tensors, count, keep);
+  AnyWork room;
   Addition addition;
   bool parallel = false;
   const auto compute = [&] {
-    Work& work = make_work(plan.metric, batch, &place);
+    Work& work = make_work(plan.metric, batch, &room);
     parallel = work.run();
     work.collect(plan.metric, &addition);
   };
   unlocked(batch, compute);
   // With the interpreter's lock held: two threads cannot add to one state at once.
   State state;
-  if (!borrow_variables(plan, tensors, count, &state, keep)) return false;
+  int place = kHost;
+  if (!borrow_variables(plan, tensors, count, &state, keep, &place)) return false;
+  if (!same_place(batch_place, place)) return false;
   if (!commit_high(addition, state)) {
-    if (!borrow_low(plan, tensors, &state, keep)) return false;
+    if (!borrow_low(plan, tensors, &state, keep, place)) return false;
     commit(addition, state);
   }
   road_counts.parallel += parallel ? 1 : 0;
@@ -123,11 +150,11 @@ PyObject* update_into(PyObject*, PyObject* const* args, Py_ssize_t count) {
       tensors[found++] = item.ptr();
     }
     if (!borrow_batch(plan->inputs, args[2], args[3], args[4], &batch, &keep)) {
-      throw TypeMistake("the inputs must be tensors in host memory");
+      throw TypeMistake("the inputs must be tensors in memory that can be read as it lies");
     }
     if (!add_batch(*plan, batch, tensors, found, &keep)) {
       throw std::logic_error(
-          "the state is not made of contiguous arrays of its dtype in host memory");
+          "the state is not made of contiguous arrays of its dtype where the inputs are");
     }
     ++road_counts.pure;
     Py_RETURN_NONE;
@@ -137,8 +164,10 @@ PyObject* update_into(PyObject*, PyObject* const* args, Py_ssize_t count) {
 PyObject* result_of(const Plan& plan, PyObject* const* tensors, int count) {
   Keep keep;
   State state;
+  int place = kHost;
   // The low halves count: where sums cancel, they may be all that is left.
-  if (!borrow_state(plan, tensors, count, &state, &keep)) Py_RETURN_NONE;
+  if (!borrow_state(plan, tensors, count, &state, &keep, &place)) Py_RETURN_NONE;
+  if (place != kHost) return finished_on(place, plan, state, tensors[0]);
   const Finished results(plan, state);
   const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(tensors[0]));
   return results.as_tensor(api);
@@ -174,6 +203,19 @@ PyObject* result_from(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
+void clear_state_on(int device, const State& state, void* stream) {
+  for (int i = 0; i < state.count; ++i) {
+    const State::Variable& v = state.variables[i];
+    const auto bytes = static_cast<std::size_t>(v.size) * 8;
+    if (v.whole != nullptr) {
+      clear_on(device, stream, v.whole, bytes);
+    } else {
+      clear_on(device, stream, v.high, bytes);
+      clear_on(device, stream, v.low, bytes);
+    }
+  }
+}
+
 // reset(plan) -> bool: zeroes the variables in place.
 PyObject* reset(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return translated([&]() -> PyObject* {
@@ -185,9 +227,14 @@ PyObject* reset(PyObject*, PyObject* const* args, Py_ssize_t count) {
     const Values values(plan->fields);
     Keep keep;
     State state;
+    int place = kHost;
     if (!values.complete() ||
-        !borrow_state(*plan, values.tensors(), values.count(), &state, &keep)) {
+        !borrow_state(*plan, values.tensors(), values.count(), &state, &keep, &place)) {
       Py_RETURN_FALSE;
+    }
+    if (place != kHost) {
+      clear_state_on(place, state, current_stream(values.tensors()[0], place));
+      Py_RETURN_TRUE;
     }
     for (int i = 0; i < state.count; ++i) {
       const State::Variable& variable = state.variables[i];
@@ -212,6 +259,7 @@ PyObject* values(PyObject*, PyObject* const* args, Py_ssize_t count) {
     Keep keep;
     Batch batch;
     if (!borrow_batch(plan->inputs, args[1], args[2], Py_None, &batch, &keep)) Py_RETURN_NONE;
+    if (place_of(batch) != kHost) Py_RETURN_NONE;  // Python takes them to the host
     const ValuesJob job(plan->metric, batch);
     const DType dtype = batch.y_pred.dtype == DType::Float64 ? DType::Float64 : DType::Float32;
     const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(args[2]));

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../cuda/device_work.h"
 #include "../exec/metric.h"
 
 namespace kt {
@@ -30,6 +31,7 @@ struct Plan {
   bool numpy_results = false;  // scalars become numpy.float32 right here
   // Turns a float64 NumPy array into the backend's tensor of result_dtype.
   pybind11::object wrap_result;
+  mutable ConstantsOnDevices constants;
 };
 
 constexpr const char* kPlanCapsule = "keras_tally.plan";

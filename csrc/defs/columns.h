@@ -54,7 +54,7 @@ struct SquaredDeviations {
 struct PredictedCells {
   static constexpr int kSums = 4;
   static constexpr int kLow = 0;
-  static constexpr int kLowOf[1] = {};  // unused
+  static constexpr int kLowOf[3] = {};  // unused
   static constexpr bool kCountsHits = true;
   template <bool kPlainFloat32, class V>
   KT_HOST_DEVICE static void add(V y_true, V predicted, V weight, V* sums) {

@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <type_traits>
 
+// KT_SCALAR: one element at a time, with the logarithms of the platform.
 #if defined(__CUDACC__)
+#define KT_SCALAR
 #define KT_HOST_DEVICE __host__ __device__ __forceinline__
 #else
 #define KT_HOST_DEVICE inline __attribute__((always_inline))

@@ -6,13 +6,18 @@
 
 #include "common.h"
 
-#if defined(__CUDACC__)
+#if defined(KT_SCALAR)
 #include <cmath>
 #endif
 
 namespace kt::KT_LEVEL {
 
-#if defined(__CUDACC__)
+constexpr double kInfinity = __builtin_inf();
+// Adding and subtracting 1.5 * 2^52 rounds to an integer, whose bits then stand
+// in the low end of the sum.
+constexpr double kRoundMagic = 6755399441055744.0;
+
+#if defined(KT_SCALAR)
 
 KT_HOST_DEVICE double log_of(double x) { return ::log(x); }
 KT_HOST_DEVICE double exp_of(double x) { return ::exp(x); }
@@ -41,11 +46,6 @@ KT_HOST_DEVICE V from_bits(Bits<V> x) {
 }
 
 KT_HOST_DEVICE double root_of(double x) { return __builtin_sqrt(x); }
-
-constexpr double kInfinity = __builtin_inf();
-// Adding and subtracting 1.5 * 2^52 rounds to an integer, whose bits then stand
-// in the low end of the sum.
-constexpr double kRoundMagic = 6755399441055744.0;
 
 // Logarithm of normal numbers above 0, shift added to the exponent of 2.
 template <class V>

@@ -7,10 +7,13 @@
 #include <cmath>
 #include <cstdint>
 
+#include "common.h"
+
 namespace kt {
 
-inline double divide_no_nan(double a, double b) { return b == 0.0 ? 0.0 : a / b; }
+KT_HOST_DEVICE double divide_no_nan(double a, double b) { return b == 0.0 ? 0.0 : a / b; }
 
+enum class Result { Mean, Sum, RootMean, Counts, Ratio, Constrained, Auc, FScore, R2, Iou };
 enum class Curve { Roc, Pr, PrGain };
 enum class Summation { Interpolation, Minoring, Majoring };
 
@@ -21,7 +24,7 @@ struct CurvePoint {
 
 // Area of the slice between two neighbouring thresholds, a below b, of the
 // interpolated precision-recall curve: precision is not linear in recall.
-inline double interpolated_pr_slice(const CurvePoint& a, const CurvePoint& b) {
+KT_HOST_DEVICE double interpolated_pr_slice(const CurvePoint& a, const CurvePoint& b) {
   const double p_a = a.tp + a.fp, p_b = b.tp + b.fp;
   const double dtp = a.tp - b.tp, dp = p_a - p_b;
   const double slope = divide_no_nan(dtp, dp > 0.0 ? dp : 0.0);
@@ -36,7 +39,7 @@ struct Coordinates {
   double x, y;
 };
 
-inline Coordinates curve_coordinates(Curve curve, const CurvePoint& c) {
+KT_HOST_DEVICE Coordinates curve_coordinates(Curve curve, const CurvePoint& c) {
   const double recall = divide_no_nan(c.tp, c.tp + c.fn);
   if (curve == Curve::Roc) return {divide_no_nan(c.fp, c.fp + c.tn), recall};
   if (curve == Curve::Pr) return {recall, divide_no_nan(c.tp, c.tp + c.fp)};
@@ -47,7 +50,8 @@ inline Coordinates curve_coordinates(Curve curve, const CurvePoint& c) {
   return {recall_gain > 0.0 ? recall_gain : 0.0, precision_gain};
 }
 
-inline double summed_slice(Summation summation, const Coordinates& a, const Coordinates& b) {
+KT_HOST_DEVICE double summed_slice(Summation summation, const Coordinates& a,
+                                   const Coordinates& b) {
   double height = (a.y + b.y) / 2.0;
   if (summation == Summation::Minoring) height = a.y < b.y ? a.y : b.y;
   if (summation == Summation::Majoring) height = a.y > b.y ? a.y : b.y;
@@ -57,7 +61,7 @@ inline double summed_slice(Summation summation, const Coordinates& a, const Coor
 // Shares that one threshold trades against another; state TP, FP, TN, FN.
 enum class Rate { Precision, Recall, Specificity };
 
-inline double rate_at(Rate rate, const CurvePoint& c) {
+KT_HOST_DEVICE double rate_at(Rate rate, const CurvePoint& c) {
   if (rate == Rate::Precision) return divide_no_nan(c.tp, c.tp + c.fp);
   if (rate == Rate::Recall) return divide_no_nan(c.tp, c.tp + c.fn);
   return divide_no_nan(c.tn, c.tn + c.fp);
@@ -67,7 +71,7 @@ inline double rate_at(Rate rate, const CurvePoint& c) {
 enum class Average { None, Micro, Macro, Weighted };
 
 // (1 + beta^2) P R / (beta^2 P + R), each division with epsilon, as in Keras.
-inline double f_score(double tp, double fp, double fn, double beta, double epsilon) {
+KT_HOST_DEVICE double f_score(double tp, double fp, double fn, double beta, double epsilon) {
   const double precision = tp / (tp + fp + epsilon), recall = tp / (tp + fn + epsilon);
   const double square = beta * beta;
   return precision * recall / (square * precision + recall + epsilon) * (1.0 + square);
@@ -81,7 +85,7 @@ struct DoublePair {
 // sum(t^2) - sum(t)^2 / n, where a large mean cancels almost everything: with an
 // exact product and an exact remainder of the division. What is smaller than the
 // sums can tell (2^-80 of sum(t^2)) is 0: columns of equal values have no variance.
-inline double sum_of_squares(DoublePair squares, DoublePair sum, DoublePair count) {
+KT_HOST_DEVICE double sum_of_squares(DoublePair squares, DoublePair sum, DoublePair count) {
   const double mean = sum.high / count.high;
   const double remainder = std::fma(-mean, count.high, sum.high) + (sum.low - mean * count.low);
   const double mean_low = remainder / count.high;
@@ -93,13 +97,13 @@ inline double sum_of_squares(DoublePair squares, DoublePair sum, DoublePair coun
 }
 
 // 1 - sum((t - p)^2) / sum((t - mean(t))^2); -inf becomes 0, 0/0 is NaN.
-inline double r2_score(double error, double total) {
+KT_HOST_DEVICE double r2_score(double error, double total) {
   const double score = 1.0 - error / total;
   return std::isinf(score) ? 0.0 : score;
 }
 
 // R2 corrected for p regressors and n values; unchanged where that has no meaning.
-inline double adjusted_r2(double score, double n, double p) {
+KT_HOST_DEVICE double adjusted_r2(double score, double n, double p) {
   return p == 0.0 || p >= n - 1.0 ? score : 1.0 - (1.0 - score) * (n - 1.0) / (n - p - 1.0);
 }
 

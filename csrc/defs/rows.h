@@ -49,6 +49,20 @@ struct RowStats {
   double inside, outside;
 };
 
+// One term of kDenseLogLoss or, with kFocal, of kFocalLoss: what is subtracted for the
+// target t and the score v. `shift` is the row's normaliser, `sum` that of its scores.
+template <bool kFocal, class V>
+KT_HOST_DEVICE V log_loss_term(V t, V v, double sum, double shift, const Params& params) {
+  if constexpr (kFocal) {
+    const V p =
+        clamp(params.from_logits ? exp_of(v - shift) : v / sum, params.lowest, params.highest);
+    return t * log_of(p) * (params.alpha * power_of(1.0 - p, params.gamma));
+  } else {
+    return t *
+           (params.from_logits ? v - shift : log_of(clamp(v / sum, params.lowest, params.highest)));
+  }
+}
+
 struct CategoricalHit {
   static constexpr unsigned kNeeds = kTrueIsArgmax | kTrueArgmax;
   KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
@@ -173,5 +187,17 @@ struct CategoricalHinge {
     return loss < 0.0 ? 0.0 : loss;
   }
 };
+
+// Whether two definitions can look at the same statistics.
+KT_HOST_DEVICE bool share_stats(unsigned needs, const Params& params, unsigned other_needs,
+                                Params other) {
+  constexpr unsigned kSummedLosses = kDenseLogLoss | kFocalLoss;
+  if ((needs & kSummedLosses) != 0 && (other_needs & kSummedLosses) != 0 &&
+      (needs & kSummedLosses) != (other_needs & kSummedLosses)) {
+    return false;
+  }
+  if (((needs | other_needs) & kFoundInFirstK) == 0) other.k = params.k;
+  return params == other;
+}
 
 }  // namespace kt::KT_LEVEL

@@ -1,33 +1,10 @@
-// The running state: each accumulator is an unevaluated sum hi + lo of two
-// doubles. Adding is a two-sum, so counts stay exact far beyond 2^53 and sums
-// lose nothing that float64 could hold. From 2^48 on, hi is kept a multiple of
-// 4096 and lo takes the rest: then the plain sum of two states (what data
-// parallel training does to metric variables) is exact for counts as well.
+// The running state, several accumulators at a time.
 #pragma once
 
+#include "../defs/state.h"
 #include "vec.h"
 
 namespace kt::KT_LEVEL {
-
-constexpr double kExactIntegers = 281474976710656.0;  // 2^48
-
-template <class V>
-KT_HOST_DEVICE void add_exactly(V& hi, V& lo, V x) {
-  const V sum = hi + x;
-  const V low = lo + sum_error(hi, x, sum);
-  // What an infinite sum leaves out is NaN, which would hide that it is infinite.
-  V head = (sum - sum) == V{} ? sum + low : sum;
-  V tail = low - (head - sum);
-  const V scaled = head * (1.0 / 4096.0);
-  const V rounded = ((scaled + kRoundMagic) - kRoundMagic) * 4096.0;
-  // Above 2^63 the rounding trick ends, and hi is coarser than 4096 anyway.
-  const auto coarse = (absolute(head) >= kExactIntegers) & (absolute(head) < 4.0e18);
-  tail = coarse ? tail + (head - rounded) : tail;
-  head = coarse ? rounded : head;
-  hi = head;
-  // Infinity and NaN have no remainder.
-  lo = (head - head) == V{} ? tail : V{};
-}
 
 // Whether hi + x is exact and below 2^48 for all n: then lo need not be touched.
 inline bool adds_exactly(const double* hi, const double* x, std::int64_t n) {

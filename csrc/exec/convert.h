@@ -4,42 +4,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../defs/half.h"
 #include "../tensor/view.h"
 #include "vec.h"
 
 namespace kt::KT_LEVEL {
-
-struct Half {
-  std::uint16_t bits;
-};
-struct BrainHalf {
-  std::uint16_t bits;
-};
-
-KT_HOST_DEVICE float float_from_bits(std::uint32_t bits) {
-  float out;
-  std::memcpy(&out, &bits, sizeof(out));
-  return out;
-}
-
-template <class In>
-KT_HOST_DEVICE In widen(In x) {
-  return x;
-}
-KT_HOST_DEVICE float widen(BrainHalf x) {
-  return float_from_bits(static_cast<std::uint32_t>(x.bits) << 16);
-}
-KT_HOST_DEVICE float widen(Half x) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(x.bits & 0x8000u) << 16;
-  const std::uint32_t rest = x.bits & 0x7fffu;
-  // Scaling by 2^112 places the exponent and normalises subnormals.
-  const float scaled = float_from_bits(rest << 13) * 5.192296858534828e+33f;
-  const float special = float_from_bits((rest << 13) | 0x7f800000u);
-  const float magnitude = rest >= 0x7c00u ? special : scaled;
-  std::uint32_t bits;
-  std::memcpy(&bits, &magnitude, sizeof(bits));
-  return float_from_bits(bits | sign);
-}
 
 template <class In, class Out>
 void convert_as(const char* data, std::int64_t stride, std::int64_t n, Out* out) {

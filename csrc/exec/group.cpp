@@ -19,6 +19,8 @@ bool same_dtype(const DType* a, const DType* b) {
   return a == nullptr || b == nullptr ? a == b : *a == *b;
 }
 
+}  // namespace
+
 bool same_input(const ElementwiseJob& a, const ElementwiseJob& b) {
   return same_view(a.y_true, b.y_true) && same_view(a.y_pred, b.y_pred) &&
          same_view(a.weight, b.weight) && same_dtype(a.round_true, b.round_true) &&
@@ -30,6 +32,8 @@ bool same_input(const RowwiseJob& a, const RowwiseJob& b) {
          a.row_axes == b.row_axes && a.scores_are_ids == b.scores_are_ids &&
          (!a.has_truth || !b.has_truth || (a.dense == b.dense && same_view(a.truth, b.truth)));
 }
+
+namespace {
 
 // Whether jobs of this kind take a list of definitions.
 bool is_listed(const KernelRow& kernel) {

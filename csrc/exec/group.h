@@ -17,6 +17,10 @@ namespace kt {
 std::vector<int> find_leads(const std::vector<const Metric*>& metrics,
                             const std::vector<bool>& masked);
 
+// Whether jobs differ in their definitions only.
+bool same_input(const ElementwiseJob& a, const ElementwiseJob& b);
+bool same_input(const RowwiseJob& a, const RowwiseJob& b);
+
 class GroupWork {
  public:
   // Settles shapes; throws on bad input. `batches` has one for each metric. The arena

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "finish.h"
 #include "level.h"
 
 namespace kt {
@@ -111,131 +112,6 @@ void commit(const Addition& addition, const State& state) {
   }
 }
 
-namespace {
-
-double at(const State& state, int variable, std::int64_t i) {
-  const State::Variable& v = state.variables[variable];
-  if (v.whole != nullptr) return static_cast<double>(v.whole[i]);
-  return v.high[i] + v.low[i];
-}
-
-CurvePoint point_at(const State& state, std::int64_t i) {
-  return {at(state, 0, i), at(state, 1, i), at(state, 2, i), at(state, 3, i)};
-}
-
-// State order: TP, FP, TN, FN, each (thresholds, labels).
-double area_under_curve(const Metric& metric, const State& state) {
-  const std::int64_t labels = metric.labels, count = state.variables[0].size / labels;
-  const bool interpolated_pr =
-      metric.curve == Curve::Pr && metric.summation == Summation::Interpolation;
-  double weighted = 0, weights = 0;
-  for (std::int64_t column = 0; column < labels; ++column) {
-    const auto point = [&](std::int64_t t) { return point_at(state, t * labels + column); };
-    CurvePoint low = point(0);
-    if (std::isnan(low.tp + low.fp + low.tn + low.fn)) return low.tp + low.fp + low.tn + low.fn;
-    Coordinates low_at = curve_coordinates(metric.curve, low);
-    double area = 0;
-    for (std::int64_t t = 1; t < count; ++t) {
-      const CurvePoint high = point(t);
-      if (interpolated_pr) {
-        area += interpolated_pr_slice(low, high);
-      } else {
-        const Coordinates high_at = curve_coordinates(metric.curve, high);
-        area += summed_slice(metric.summation, low_at, high_at);
-        low_at = high_at;
-      }
-      low = high;
-    }
-    const bool own_weight = metric.multi_label && !metric.label_weights.empty();
-    const double weight = own_weight ? metric.label_weights[static_cast<std::size_t>(column)] : 1.0;
-    weighted += area * weight;
-    weights += weight;
-  }
-  return divide_no_nan(weighted, weights);
-}
-
-// The best of one rate where the other is at least `required`; 0 where it never is.
-double best_under_constraint(const Metric& metric, const State& state) {
-  double best = 0.0;
-  for (std::int64_t t = 0; t < state.variables[0].size; ++t) {
-    const CurvePoint point = point_at(state, t);
-    const double sum = point.tp + point.fp + point.tn + point.fn;
-    if (std::isnan(sum)) return sum;
-    const double rate = rate_at(metric.dependent, point);
-    if (rate_at(metric.constrained, point) >= metric.required && rate > best) best = rate;
-  }
-  return best;
-}
-
-// State: TP, FP, FN and the weight of each column.
-void f_scores(const Metric& metric, const State& state, double* results) {
-  const std::int64_t columns = state.variables[0].size;
-  double sum = 0.0, weighted = 0.0, weights = 0.0;
-  for (std::int64_t c = 0; c < columns; ++c) {
-    const double score =
-        f_score(at(state, 0, c), at(state, 1, c), at(state, 2, c), metric.beta, metric.epsilon);
-    if (metric.average == Average::None) results[c] = score;
-    sum += score;
-    weights += at(state, 3, c);
-    weighted += score * at(state, 3, c);
-  }
-  if (metric.average == Average::Weighted) {
-    results[0] = weighted / (weights + metric.epsilon);
-  } else if (metric.average != Average::None) {
-    results[0] = sum / static_cast<double>(columns);
-  }
-}
-
-DoublePair pair_at(const State& state, int variable, std::int64_t i) {
-  return {state.variables[variable].high[i], state.variables[variable].low[i]};
-}
-
-// State: number of values, then sum(t^2), sum(t), sum((t - p)^2), weight by column.
-void r2_scores(const Metric& metric, const State& state, double* results) {
-  const std::int64_t columns = state.variables[1].size;
-  const double n = at(state, 0, 0);
-  double sum = 0.0, weighted = 0.0, weights = 0.0;
-  for (std::int64_t c = 0; c < columns; ++c) {
-    const double total =
-        sum_of_squares(pair_at(state, 1, c), pair_at(state, 2, c), pair_at(state, 4, c));
-    const double score = r2_score(at(state, 3, c), total);
-    if (metric.average == Average::None) results[c] = adjusted_r2(score, n, metric.regressors);
-    sum += score;
-    weighted += score * total;
-    weights += total;
-  }
-  if (metric.average == Average::None) return;
-  const double mean =
-      metric.average == Average::Weighted ? weighted / weights : sum / static_cast<double>(columns);
-  results[0] = adjusted_r2(mean, n, metric.regressors);
-}
-
-// The mean over target classes that occur, of TP / (TP + FP + FN).
-double mean_iou(const Metric& metric, const State& state) {
-  const std::int64_t classes = metric.pairs.classes;
-  double sum = 0.0, occurring = 0.0;
-  for (const std::int64_t target : metric.target_class_ids) {
-    const std::int64_t id = target < 0 ? target + classes : target;
-    double hits = 0.0, all = 0.0;
-    if (metric.pairs.by_class) {
-      hits = at(state, 0, id);
-      all = hits + at(state, 1, id) + at(state, 2, id);
-    } else {
-      hits = at(state, 0, id * classes + id);
-      for (std::int64_t other = 0; other < classes; ++other) {
-        all += at(state, 0, id * classes + other) + at(state, 0, other * classes + id);
-      }
-      all -= hits;
-    }
-    const bool occurs = all > 1e-9;
-    occurring += occurs ? 1.0 : 0.0;
-    sum += occurs ? hits / (all + metric.epsilon) : 0.0;
-  }
-  return sum / (occurring + metric.epsilon);
-}
-
-}  // namespace
-
 bool scalar_result(const Metric& metric, const State& state) {
   switch (metric.result) {
     case Result::Counts:
@@ -249,38 +125,32 @@ bool scalar_result(const Metric& metric, const State& state) {
   }
 }
 
-void finish(const Metric& metric, const State& state, double* results) {
-  const std::int64_t size = state.variables[0].size;
-  switch (metric.result) {
-    case Result::Mean:
-      results[0] = divide_no_nan(at(state, 0, 0), at(state, 1, 0));
-      return;
-    case Result::RootMean:
-      results[0] = std::sqrt(divide_no_nan(at(state, 0, 0), at(state, 1, 0)));
-      return;
-    case Result::Sum:
-    case Result::Counts:
-      for (std::int64_t i = 0; i < size; ++i) results[i] = at(state, 0, i);
-      return;
-    case Result::Ratio:
-      for (std::int64_t i = 0; i < size; ++i) {
-        results[i] = divide_no_nan(at(state, 0, i), at(state, 0, i) + at(state, 1, i));
-      }
-      return;
-    case Result::Auc:
-      results[0] = area_under_curve(metric, state);
-      return;
-    case Result::Constrained:
-      results[0] = best_under_constraint(metric, state);
-      return;
-    case Result::FScore:
-      return f_scores(metric, state, results);
-    case Result::R2:
-      return r2_scores(metric, state, results);
-    case Result::Iou:
-      results[0] = mean_iou(metric, state);
-      return;
+ResultSpec result_spec(const Metric& metric) {
+  ResultSpec spec;
+  spec.result = metric.result;
+  spec.curve = metric.curve;
+  spec.summation = metric.summation;
+  spec.constrained = metric.constrained;
+  spec.dependent = metric.dependent;
+  spec.average = metric.average;
+  spec.by_class = metric.pairs.by_class;
+  spec.required = metric.required;
+  spec.beta = metric.beta;
+  spec.regressors = metric.regressors;
+  spec.epsilon = metric.epsilon;
+  spec.labels = metric.labels;
+  spec.classes = metric.pairs.classes;
+  if (metric.multi_label && !metric.label_weights.empty()) {
+    spec.label_weights = metric.label_weights.data();
   }
+  spec.targets = metric.target_class_ids.data();
+  spec.target_count = static_cast<std::int64_t>(metric.target_class_ids.size());
+  return spec;
+}
+
+void finish(const Metric& metric, const State& state, double* results) {
+  shared::finish(shared::Serial(), result_spec(metric), state,
+                 [=](std::int64_t i, double x) { results[i] = x; });
 }
 
 }  // namespace kt

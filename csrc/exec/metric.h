@@ -9,6 +9,7 @@
 #include "../defs/results.h"
 #include "../tensor/view.h"
 #include "run.h"
+#include "state.h"
 
 namespace kt {
 
@@ -17,7 +18,6 @@ enum class Operands { Unary, Binary };
 enum class Shapes { Broadcast, Plain, Rows, Same };
 enum class Labels { None, Sparse, Dense, Pair };
 enum class Cell : int { TruePositives, FalsePositives, FalseNegatives, TrueNegatives };
-enum class Result { Mean, Sum, RootMean, Counts, Ratio, Constrained, Auc, FScore, R2, Iou };
 enum class LastAxis { Kept, Mean, Sum };
 
 // A row of the table.
@@ -89,26 +89,10 @@ struct Metric : Statistics {
   std::vector<std::int64_t> target_class_ids;
 };
 
-constexpr int kMaxState = 5;
-
-// The state: Keras's variables in order, and the low halves of all of them.
-// Variables of integers need no low halves.
-struct State {
-  struct Variable {
-    double* high = nullptr;
-    double* low = nullptr;  // null while nobody needs it
-    std::int64_t* whole = nullptr;
-    std::int64_t size = 0;
-  };
-  Variable variables[kMaxState];
-  int count = 0;
-
-  bool whole() const { return variables[0].whole != nullptr; }
-};
-
 struct Batch {
   View y_true, y_pred, sample_weight;
   bool has_weight = false;
+  bool has_true = true;
 };
 
 // What a batch adds to the state: to each variable as many numbers as it has or,
@@ -134,6 +118,7 @@ void commit(const Addition& addition, const State& state);
 
 // Whether there is one result or one for each entry of the variables.
 bool scalar_result(const Metric& metric, const State& state);
+ResultSpec result_spec(const Metric& metric);
 void finish(const Metric& metric, const State& state, double* results);
 
 }  // namespace kt

@@ -1,63 +1,11 @@
-#include <cmath>
+#include "../defs/round.h"
 
 #include "run.h"
 
 namespace kt {
-namespace {
-
-// Nearest value with `digits` significant bits and exponents down to `lowest`,
-// ties to even; beyond `largest` it is infinite.
-double round_float(double x, int digits, int lowest, double largest) {
-  if (!std::isfinite(x) || x == 0.0) return x;
-  int exponent;
-  std::frexp(x, &exponent);
-  const int unit = std::max(exponent - digits, lowest);
-  const double rounded = std::ldexp(std::nearbyint(std::ldexp(x, -unit)), unit);
-  return std::fabs(rounded) > largest ? std::copysign(INFINITY, x) : rounded;
-}
-
-template <class I>
-double round_integer(double x) {
-  const bool fits = x > -9.2e18 && x < 9.2e18;
-  return fits ? static_cast<double>(static_cast<I>(static_cast<std::int64_t>(x))) : 0.0;
-}
-
-double round_one(double x, DType dtype) {
-  switch (dtype) {
-    case DType::Bool:
-      return x != 0.0 ? 1.0 : 0.0;
-    case DType::UInt8:
-      return round_integer<std::uint8_t>(x);
-    case DType::UInt16:
-      return round_integer<std::uint16_t>(x);
-    case DType::UInt32:
-      return round_integer<std::uint32_t>(x);
-    case DType::UInt64:
-      return round_integer<std::uint64_t>(x);
-    case DType::Int8:
-      return round_integer<std::int8_t>(x);
-    case DType::Int16:
-      return round_integer<std::int16_t>(x);
-    case DType::Int32:
-      return round_integer<std::int32_t>(x);
-    case DType::Int64:
-      return round_integer<std::int64_t>(x);
-    case DType::Float16:
-      return round_float(x, 11, -24, 65504.0);
-    case DType::BFloat16:
-      return round_float(x, 8, -133, 3.3895313892515355e38);
-    case DType::Float32:
-      return static_cast<double>(static_cast<float>(x));
-    case DType::Float64:
-      return x;
-  }
-  return x;
-}
-
-}  // namespace
 
 void round_to(double* x, std::int64_t n, DType dtype) {
-  for (std::int64_t i = 0; i < n; ++i) x[i] = round_one(x[i], dtype);
+  for (std::int64_t i = 0; i < n; ++i) x[i] = shared::round_one(x[i], dtype);
 }
 
 }  // namespace kt

@@ -318,15 +318,7 @@ double dense_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params
     const F64 t = wanted * (1.0 - smoothing) + floor;
     // Of a one-hot row one vector counts; the others would add zeros.
     if (!params.from_logits && finite && !any_lane(in & (t != 0.0))) return;
-    F64 term;
-    if constexpr (kFocal) {
-      const F64 p =
-          clamp(params.from_logits ? exp_of(v - shift) : v / sum, params.lowest, params.highest);
-      term = t * log_of(p) * (params.alpha * power_of(1.0 - p, params.gamma));
-    } else {
-      term = t * (params.from_logits ? v - shift
-                                     : log_of(clamp(v / sum, params.lowest, params.highest)));
-    }
+    const F64 term = log_loss_term<kFocal>(t, v, sum, shift, params);
     acc += in ? term : F64{};
   });
   return -sum_lanes(acc);
@@ -515,17 +507,6 @@ struct RowDefinition {
   unsigned needs;
   double (*value)(const RowStats& row, const Params& params);
 };
-
-// Whether two definitions can look at the same statistics.
-inline bool share_stats(unsigned needs, const Params& params, unsigned other_needs, Params other) {
-  constexpr unsigned kSummedLosses = kDenseLogLoss | kFocalLoss;
-  if ((needs & kSummedLosses) != 0 && (other_needs & kSummedLosses) != 0 &&
-      (needs & kSummedLosses) != (other_needs & kSummedLosses)) {
-    return false;
-  }
-  if (((needs | other_needs) & kFoundInFirstK) == 0) other.k = params.k;
-  return params == other;
-}
 
 template <class T>
 void rows_of_members(const Rows& rows, const RowDefinition* definitions, RowMember* members,

@@ -11,38 +11,11 @@
 #include "../defs/common.h"
 #include "../tensor/view.h"
 #include "buffer.h"
+#include "kernel_ids.h"
 #include "level.h"
 #include "pass.h"
 
 namespace kt {
-
-#define KT_ROWWISE(name, definition, labels, shapes)
-#define KT_COLUMNWISE(name, definition)
-#define KT_BINNED(name)
-#define KT_TABULATED(name)
-#define KT_ELEMENTWISE(name, definition, operands, shapes) name,
-enum class ElementwiseId : int {
-#include "../kernels.def"
-};
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#define KT_ELEMENTWISE(name, definition, operands, shapes)
-#define KT_ROWWISE(name, definition, labels, shapes) name,
-enum class RowwiseId : int {
-#include "../kernels.def"
-};
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#define KT_ROWWISE(name, definition, labels, shapes)
-#define KT_COLUMNWISE(name, definition) name,
-enum class ColumnwiseId : int {
-#include "../kernels.def"
-};
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#undef KT_BINNED
-#undef KT_TABULATED
 
 template <class Id>
 struct Op {
@@ -69,6 +42,10 @@ struct ElementwiseJob {
   const DType* round_true = nullptr;
   const DType* round_pred = nullptr;
 };
+// Whether float32 is what it is computed in; else it is float64.
+bool single_precision(const ElementwiseJob& job);
+// Whether 64-bit integers, which do not fit a double, are compared as such.
+bool compares_integers(const ElementwiseJob& job);
 // Every run_... returns whether several threads worked; make_pass leaves the work
 // to run_passes(), and the job and what is to be filled in must stay until then.
 bool run_elementwise(const ElementwiseJob& job, Sums* sums);
@@ -108,6 +85,8 @@ struct RowwiseJob {
   const Op<RowwiseId>* ops;
   int op_count = 1;
 };
+bool single_precision(const RowwiseJob& job);
+bool compares_integers(const RowwiseJob& job);
 struct BadLabel {
   std::int64_t row = -1;
   double label = 0;
@@ -124,6 +103,8 @@ struct ColumnwiseJob {
   // What values are rounded to before they are compared; null: nothing is.
   const DType* precision = nullptr;
 };
+
+bool single_precision(const ColumnwiseJob& job);
 
 // Configuration of threshold counts.
 struct Thresholds {

@@ -151,15 +151,19 @@ class ColumnwisePass final : public Pass {
 // Calls make(T{}) with the type that a job is computed in.
 template <class Make>
 auto as_its_type(const ColumnwiseJob& job, Make&& make) {
-  // Float32 pairs are read where they lie; where float32 decides, everything is
-  // brought to it; the rest meets in float64.
-  const bool as_they_are = job.precision == nullptr && job.y_true.dtype == DType::Float32 &&
-                           job.y_pred.dtype == DType::Float32;
-  const bool compared = job.precision != nullptr && *job.precision == DType::Float32;
-  return as_they_are || compared ? make(float{}) : make(double{});
+  return single_precision(job) ? make(float{}) : make(double{});
 }
 
 }  // namespace
+
+// Float32 pairs are read where they lie; where float32 decides, everything is
+// brought to it; the rest meets in float64.
+bool single_precision(const ColumnwiseJob& job) {
+  const bool as_they_are = job.precision == nullptr && job.y_true.dtype == DType::Float32 &&
+                           job.y_pred.dtype == DType::Float32;
+  const bool compared = job.precision != nullptr && *job.precision == DType::Float32;
+  return as_they_are || compared;
+}
 
 bool run_columnwise(const ColumnwiseJob& job, Cells* sums) {
   return as_its_type(job, [&](auto type) {

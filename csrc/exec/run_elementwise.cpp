@@ -5,6 +5,18 @@
 #include "walk.h"
 
 namespace kt {
+
+// Float32 pairs are read where they lie; everything else meets in float64.
+bool single_precision(const ElementwiseJob& job) {
+  return job.y_true.dtype == DType::Float32 && job.y_pred.dtype == DType::Float32 &&
+         (job.round_pred == nullptr || *job.round_pred == DType::Float32);
+}
+
+bool compares_integers(const ElementwiseJob& job) {
+  return job.round_true != nullptr && wide_integer(job.y_true.dtype) &&
+         wide_integer(job.y_pred.dtype);
+}
+
 namespace {
 
 // 64-bit integers do not fit a double: equal ones become 0 and 0, others 0 and 1.
@@ -23,8 +35,7 @@ class PairReader {
  public:
   PairReader(const Level& level, const ElementwiseJob& job, const Walk<3>& walk)
       : level_(level), job_(job), walk_(walk) {
-    integers_ = job.round_true != nullptr && wide_integer(job.y_true.dtype) &&
-                wide_integer(job.y_pred.dtype);
+    integers_ = compares_integers(job);
   }
 
   void read(std::int64_t start, std::int64_t n) {
@@ -68,12 +79,6 @@ class PairReader {
 Walk<3> walk_of(const ElementwiseJob& job) {
   const View* const views[3] = {&job.y_true, &job.y_pred, job.weight};
   return Walk<3>(views, job.y_pred.shape, job.y_pred.rank);
-}
-
-// Float32 pairs are read where they lie; everything else meets in float64.
-bool single_precision(const ElementwiseJob& job) {
-  return job.y_true.dtype == DType::Float32 && job.y_pred.dtype == DType::Float32 &&
-         (job.round_pred == nullptr || *job.round_pred == DType::Float32);
 }
 
 template <class T>

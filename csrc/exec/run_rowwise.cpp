@@ -5,6 +5,23 @@
 #include "row_reader.h"
 
 namespace kt {
+
+namespace {
+
+bool exact_in_float32(DType dtype) {
+  return dtype != DType::Float64 && (!is_integer(dtype) || item_size(dtype) <= 2);
+}
+
+}  // namespace
+
+bool single_precision(const RowwiseJob& job) {
+  return job.scores.dtype == DType::Float32 && (!job.dense || exact_in_float32(job.truth.dtype));
+}
+
+bool compares_integers(const RowwiseJob& job) {
+  return job.scores_are_ids && wide_integer(job.scores.dtype) && wide_integer(job.truth.dtype);
+}
+
 namespace {
 
 // Rows are evaluated in groups, whose values are then summed like elements.
@@ -65,7 +82,7 @@ void evaluate_rows(const Level& level, const RowwiseJob& job, const LeadWalk& wa
   std::optional<RowReader<T>> targets;
   std::optional<WideIds> wide_ids;
   if (job.dense) targets.emplace(level, job.truth, job.row_axes);
-  if (job.scores_are_ids && wide_integer(job.scores.dtype) && wide_integer(job.truth.dtype)) {
+  if (compares_integers(job)) {
     wide_ids.emplace(job, walk);
   }
   std::int64_t group = scores.group(kRowGroup);
@@ -112,10 +129,6 @@ void evaluate_rows(const Level& level, const RowwiseJob& job, const LeadWalk& wa
   }
 }
 
-bool exact_in_float32(DType dtype) {
-  return dtype != DType::Float64 && (!is_integer(dtype) || item_size(dtype) <= 2);
-}
-
 // A job's rows, and the first of them whose label cannot be used.
 class RowPass : public Pass {
  public:
@@ -126,8 +139,7 @@ class RowPass : public Pass {
     for (int d = 0; d < lead; ++d) units *= job.scores.shape[d];
     for (int d = lead; d < job.scores.rank; ++d) width *= job.scores.shape[d];
     width = std::max<std::int64_t>(1, width);
-    single_ =
-        job.scores.dtype == DType::Float32 && (!job.dense || exact_in_float32(job.truth.dtype));
+    single_ = single_precision(job);
     step = single_ ? group_of<float>() : group_of<double>();
     chunks = cut(units, std::max<std::int64_t>(1, kMinChunk / width), kMaxChunks, 1);
     worth_threads = units * width >= kParallelThreshold;

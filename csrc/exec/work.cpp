@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "../defs/mean.h"
 #include "../tensor/shapes.h"
 #include "level.h"
 
@@ -41,33 +42,21 @@ Params params_for(const Metric& metric, DType scores) {
   return params;
 }
 
-// Sums over a batch -> what Keras's Mean adds to `total` and `count`. Every
-// sample counts once, however many values it has; a scalar weight, or values
-// of rank 0, make the batch one sample. A value may be the sum of `summed`
-// elements, where others are the mean.
-void add_mean(const Metric& metric, const Sums& sums, const Weighting* weighting,
-              const std::int64_t* shape, int values_rank, std::int64_t elements, double summed,
-              double* few) {
-  if (elements == 0) {
-    few[0] = few[1] = 0.0;
-    return;
-  }
-  const bool scalar = weighting != nullptr && weighting->scalar;
-  const double scale = scalar ? read_scalar(weighting->view) : 1.0;
-  if (metric.result == Result::Sum) {
-    few[0] = sums.value * scale;
-    return;
-  }
-  const double n = static_cast<double>(elements);
-  const double samples = values_rank == 0 ? 1.0 : static_cast<double>(shape[0]);
-  if (scalar) {
-    few[0] = sums.value / n * scale * summed;
-    few[1] = scale;
-  } else {
-    const double per_sample = n / samples;
-    few[0] = sums.value / per_sample * summed;
-    few[1] = weighting == nullptr ? samples : sums.weight / per_sample;
-  }
+MeanShape mean_shape_of(const Metric& metric, const Weighting* weighting, const std::int64_t* shape,
+                        int values_rank, std::int64_t elements, double summed) {
+  MeanShape out;
+  out.elements = static_cast<double>(elements);
+  out.samples = values_rank == 0 ? 1.0 : static_cast<double>(shape[0]);
+  out.summed = summed;
+  out.weighted = weighting != nullptr;
+  out.scalar = weighting != nullptr && weighting->scalar;
+  out.sum = metric.result == Result::Sum;
+  return out;
+}
+
+void add_mean(const MeanShape& shape, const Sums& sums, const Weighting& weighting, double* few) {
+  const double scale = shape.scalar ? read_scalar(weighting.view) : 1.0;
+  shared::mean_parts(shape, sums.value, sums.weight, scale, few, few + 1);
 }
 
 int values_rank_of(const Metric& metric, const ElementwiseJob& job) {
@@ -106,7 +95,9 @@ void settle_elementwise(const Metric& metric, const Batch& batch, Op<Elementwise
 }
 
 void find_zero_one_labels(const Metric& metric, const Batch& batch, Params* params) {
-  if (metric.find_zero_one_labels) params->zero_one_labels = all_zero_or_one(batch.y_true);
+  // On a device, the kernel finds out.
+  if (!metric.find_zero_one_labels || batch.y_true.device != kHost) return;
+  params->zero_one_labels = all_zero_or_one(batch.y_true);
 }
 
 int axis_of(std::int64_t axis, int rank, const View& scores) {
@@ -323,10 +314,14 @@ bool ElementwiseWork::run() { return run_elementwise(job, &sums); }
 InArena<Pass> ElementwiseWork::pass(Arena& arena) { return make_pass(job, &sums, arena); }
 
 void ElementwiseWork::collect(const Metric& metric, Addition* addition) {
+  add_mean(mean_shape(metric), sums, weighting_, addition->few);
+}
+
+MeanShape ElementwiseWork::mean_shape(const Metric& metric) const {
   const bool summed = metric.last_axis == LastAxis::Sum;
-  add_mean(metric, sums, batch_.has_weight ? &weighting_ : nullptr, job.y_pred.shape, values_rank_,
-           job.y_pred.size(), summed ? static_cast<double>(last_axis_of(metric, job)) : 1.0,
-           addition->few);
+  return mean_shape_of(metric, batch_.has_weight ? &weighting_ : nullptr, job.y_pred.shape,
+                       values_rank_, job.y_pred.size(),
+                       summed ? static_cast<double>(last_axis_of(metric, job)) : 1.0);
 }
 
 RowwiseWork::RowwiseWork(const Metric& metric, const Batch& batch) : batch_(batch) {
@@ -348,8 +343,12 @@ InArena<Pass> RowwiseWork::pass(Arena& arena) { return make_pass(job, &sums, &ba
 
 void RowwiseWork::collect(const Metric& metric, Addition* addition) {
   refuse_label(bad, job, batch_.y_pred);
-  add_mean(metric, sums, batch_.has_weight ? &weighting_ : nullptr, job.scores.shape,
-           job.scores.rank - job.row_axes, rows_of(job), 1.0, addition->few);
+  add_mean(mean_shape(metric), sums, weighting_, addition->few);
+}
+
+MeanShape RowwiseWork::mean_shape(const Metric& metric) const {
+  return mean_shape_of(metric, batch_.has_weight ? &weighting_ : nullptr, job.scores.shape,
+                       job.scores.rank - job.row_axes, rows_of(job), 1.0);
 }
 
 ColumnwiseWork::ColumnwiseWork(const Metric& metric, const Batch& batch) : batch_(batch) {

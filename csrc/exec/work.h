@@ -5,6 +5,7 @@
 
 #include <variant>
 
+#include "../defs/mean.h"
 #include "../tensor/shapes.h"
 #include "metric.h"
 #include "run.h"
@@ -33,6 +34,10 @@ class ElementwiseWork final : public Work {
   InArena<Pass> pass(Arena& arena) override;
   void collect(const Metric& metric, Addition* addition) override;
 
+  // What the sums of such a batch mean, and the one weight it may have.
+  MeanShape mean_shape(const Metric& metric) const;
+  const View& scalar_weight() const { return weighting_.view; }
+
   ElementwiseJob job;
   Op<ElementwiseId> op;
   Sums sums;
@@ -49,6 +54,9 @@ class RowwiseWork final : public Work {
   bool run() override;
   InArena<Pass> pass(Arena& arena) override;
   void collect(const Metric& metric, Addition* addition) override;
+
+  MeanShape mean_shape(const Metric& metric) const;
+  const View& scalar_weight() const { return weighting_.view; }
 
   RowwiseJob job;
   Op<RowwiseId> op;

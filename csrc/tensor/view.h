@@ -45,8 +45,11 @@ constexpr std::int64_t item_size(DType dtype) {
 
 constexpr int kMaxRank = 16;
 
+constexpr int kHost = -1;
+
 struct View {
   const char* data = nullptr;
+  int device = kHost;  // or the number of a GPU
   DType dtype = DType::Float32;
   int rank = 0;
   std::int64_t shape[kMaxRank];

@@ -10,6 +10,7 @@
 from keras.metrics import Metric
 
 from keras_tally import callbacks
+from keras_tally._device import cuda_status
 from keras_tally._fuse import fuse
 from keras_tally._identifiers import deserialize, get, serialize
 from keras_tally._install import install, uninstall
@@ -172,6 +173,7 @@ __all__ = [
     "categorical_focal_crossentropy",
     "categorical_hinge",
     "concordance_correlation",
+    "cuda_status",
     "deserialize",
     "fuse",
     "get",

@@ -286,13 +286,13 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
         if traced(y_true, y_pred, sample_weight):
             return
-        y_true = prepare(y_true, self._input_names[0])
-        y_pred = prepare(y_pred, self._input_names[1])
-        if sample_weight is not None:
-            sample_weight = prepare(sample_weight, "sample_weight")
-        _native.count_converted()
         variables = self._plan_variables
-        state = [backend.host_copy(variable.value) for variable in variables]
+        state = [backend.copy_for_update(variable.value) for variable in variables]
+        y_true = prepare(y_true, self._input_names[0], state[0])
+        y_pred = prepare(y_pred, self._input_names[1], state[0])
+        if sample_weight is not None:
+            sample_weight = prepare(sample_weight, "sample_weight", state[0])
+        _native.count_converted()
         _native.update_into(self._plan, state, y_true, y_pred, sample_weight)
         for variable, value in zip(variables, state, strict=True):
             variable.assign(value)
@@ -302,8 +302,10 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         state = [variable.value for variable in self._plan_variables]
         if any(backend.is_symbolic(value) for value in state):
             return backend.symbolic_result(self._result_shape(), self._result_dtype)
-        value = _native.result_from(self._plan, [backend.host_copy(x) for x in state])
-        return backend.place_like(value, state[0])
+        readable = [backend.copy_for_update(x) for x in state]
+        return backend.place_like(
+            _native.result_from(self._plan, readable), state[0]
+        )
 
     def _warn_of_result(self) -> None:
         """Say what is wrong with the result, where something may be."""
@@ -465,11 +467,12 @@ def _describe(x: Any) -> str:
     return kind if shape is None else f"{kind} of shape {tuple(shape)}"
 
 
-def prepare(x: Any, argument: str) -> Any:
-    """Return `x` as a tensor that native code can borrow.
+def prepare(x: Any, argument: str, like: Any = None) -> Any:
+    """Return `x` as a tensor that native code can borrow, where `like` is.
 
     Raises:
         TypeError: there is no such tensor.
+        WrongDeviceError: it is on another GPU.
     """
     if x is None:
         raise TypeError(
@@ -477,7 +480,9 @@ def prepare(x: Any, argument: str) -> Any:
             "Received: None"
         )
     try:
-        return _backends.active().prepare(x, argument)
+        return _backends.active().prepare(x, argument, like)
+    except _backends.WrongDeviceError:
+        raise
     except Exception as error:
         raise TypeError(
             f"`{argument}` must be a tensor, an array, a list or a number of a bool, "

@@ -252,14 +252,15 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
             masked_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
         if traced(y_true, y_pred, sample_weight):
             return
-        y_true, y_pred = prepare(y_true, "y_true"), prepare(y_pred, "y_pred")
+        (variable,) = self._state.variables
+        state = backend.copy_for_update(variable.value)
+        y_true = prepare(y_true, "y_true", state)
+        y_pred = prepare(y_pred, "y_pred", state)
         weights = [
-            None if weight is None else prepare(weight, "sample_weight")
+            None if weight is None else prepare(weight, "sample_weight", state)
             for weight in (sample_weight, masked_weight)
         ]
         _native.count_converted()
-        (variable,) = self._state.variables
-        state = backend.host_copy(variable.value)
         _native.update_group_into(self._plan, state, y_true, y_pred, *weights)
         variable.assign(state)
 

@@ -19,6 +19,10 @@ PORTABLE = ("jax", "tensorflow")
 SUPPORTED = NATIVE + PORTABLE
 
 
+class WrongDeviceError(ValueError):
+    """A tensor is on another GPU than the state."""
+
+
 @cache
 def active() -> ModuleType:
     """Return the adapter of the backend that Keras runs on.

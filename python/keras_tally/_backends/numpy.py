@@ -34,9 +34,9 @@ def symbolic_result(shape: tuple[int, ...], dtype: str) -> Any:
     return np.empty(shape, dtype=dtype)
 
 
-def prepare(x: Any, argument: str) -> Any:
+def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as an aligned array in native byte order."""
-    del argument
+    del argument, like
     if not isinstance(x, np.ndarray):
         x = keras.ops.convert_to_tensor(x)
     return np.require(x, dtype=x.dtype.newbyteorder("="), requirements=["A"])
@@ -48,8 +48,8 @@ def settle(variable: Any) -> None:
         variable._value = variable._value.astype(variable.dtype)
 
 
-def host_copy(x: Any) -> Any:
-    """Return a copy of a state array."""
+def copy_for_update(x: Any) -> Any:
+    """Return a copy of a state array that native code can add to."""
     whole = np.issubdtype(x.dtype, np.integer)
     return np.array(x, dtype="int64" if whole else "float64")
 

@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from keras_tally._backends import WrongDeviceError
+from keras_tally._device import cuda_status
+
 # torch.topk refuses k beyond the classes; comparisons with a Python float
 # happen in a 16-bit tensor's own precision.
 K_WITHIN_CLASSES = True
@@ -39,8 +42,11 @@ def symbolic_result(shape: tuple[int, ...], dtype: str) -> torch.Tensor:
     return torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
 
 
-def prepare(x: Any, argument: str) -> Any:
-    """Return `x` as a plain tensor in host memory, copied only if need be."""
+def prepare(x: Any, argument: str, like: Any = None) -> Any:
+    """Return `x` as a plain tensor where `like` is (default: in host memory).
+
+    It is copied only if need be.
+    """
     if not isinstance(x, torch.Tensor):
         x = keras.ops.convert_to_tensor(x)
     if torch._C._functorch.is_functorch_wrapped_tensor(x):
@@ -56,16 +62,30 @@ def prepare(x: Any, argument: str) -> Any:
         )
     if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
         x = x.as_subclass(torch.Tensor)
-    return x.detach().resolve_conj().resolve_neg().cpu()
+    device = "cpu" if like is None else like.device
+    if x.device.type == "cuda" and device != x.device and like is not None:
+        raise WrongDeviceError(
+            f"`{argument}` must be on the device of the metric's state, {device}. "
+            f"Received: a tensor on {x.device}. Use `.to()`, or make the metric on that "
+            "device."
+        )
+    return x.detach().resolve_conj().resolve_neg().to(device)
 
 
 def settle(variable: Any) -> None:
-    """Do what a new variable needs: here nothing."""
+    """Load the kernels of the device that a new variable is on."""
+    value = variable._value
+    if value is not None and value.device.type == "cuda":
+        cuda_status()
 
 
-def host_copy(x: torch.Tensor) -> torch.Tensor:
-    """Return a copy of a state tensor in host memory."""
-    return x.detach().to("cpu", copy=True)
+def copy_for_update(x: torch.Tensor) -> torch.Tensor:
+    """Return a copy of a state tensor that native code can add to.
+
+    It stays on its GPU, unless the kernels for it cannot be used.
+    """
+    stays = x.device.type == "cuda" and cuda_status().enabled
+    return x.detach().to(x.device if stays else "cpu", copy=True)
 
 
 def place_like(result: torch.Tensor, state: torch.Tensor) -> torch.Tensor:

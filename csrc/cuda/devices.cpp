@@ -1,0 +1,120 @@
+#include "devices.h"
+
+#include <algorithm>
+#include <string>
+
+#include "../tensor/error.h"
+
+namespace kt {
+
+DeviceCounts device_counts;
+bool devices_are_emulated = false;
+
+namespace {
+
+const DeviceApi* api = nullptr;
+std::vector<DeviceInfo> infos;
+
+struct StreamMemory {
+  int device;
+  void* stream;
+  Needed size;
+  Workspace workspace;
+};
+std::vector<StreamMemory> memories;
+
+constexpr std::int64_t kControlBytes = 256;  // ticket and flags, in lines of their own
+constexpr std::int64_t kFirstPartials = 128 * 1024;
+constexpr std::int64_t kFirstBins = 64 * 1024;
+
+void check(const char* error, const char* what) {
+  if (error != nullptr) throw DeviceFailure(std::string(what) + ": " + error);
+}
+
+StreamMemory& memory_of(int device, void* stream) {
+  for (StreamMemory& memory : memories) {
+    if (memory.device == device && memory.stream == stream) return memory;
+  }
+  memories.push_back({device, stream, {}, {}});
+  return memories.back();
+}
+
+// What is needed, and some more, so that it seldom grows.
+std::int64_t grown(std::int64_t needed, std::int64_t size, std::int64_t first) {
+  return std::max({first, 2 * size, needed});
+}
+
+}  // namespace
+
+void set_device_api(const DeviceApi* next, bool emulated) {
+  if (next != nullptr && next->layout != kDeviceApiLayout) {
+    throw std::logic_error("the device module is of another build");
+  }
+  devices_are_emulated = emulated;
+  infos.clear();
+  memories.clear();
+  api = nullptr;
+  if (next == nullptr) return;
+  int devices = 0;
+  check(next->count(&devices), "the devices cannot be counted");
+  infos.resize(static_cast<std::size_t>(devices));
+  for (int d = 0; d < devices; ++d) {
+    check(next->describe(d, &infos[static_cast<std::size_t>(d)]), "a device cannot be described");
+  }
+  if (devices > 0) api = next;
+}
+
+bool has_devices() { return api != nullptr; }
+
+int device_count() { return static_cast<int>(infos.size()); }
+
+const DeviceInfo& device_info(int device) { return infos.at(static_cast<std::size_t>(device)); }
+
+void* allocate_on(int device, std::size_t bytes) {
+  void* memory = nullptr;
+  check(api->allocate(device, bytes, &memory), "no memory on the device");
+  ++device_counts.allocations;
+  return memory;
+}
+
+void release_on(int device, void* memory) {
+  if (api != nullptr) api->release(device, memory);
+}
+
+void upload_to(int device, void* to, const void* from, std::size_t bytes) {
+  check(api->upload(device, to, from, bytes), "copying to the device failed");
+}
+
+void clear_on(int device, void* stream, void* memory, std::size_t bytes) {
+  check(api->clear(device, stream, memory, bytes), "clearing device memory failed");
+}
+
+Workspace workspace_of(int device, void* stream, const Needed& needed) {
+  StreamMemory& memory = memory_of(device, stream);
+  Workspace& workspace = memory.workspace;
+  if (workspace.ticket == nullptr) {
+    char* control = static_cast<char*>(allocate_on(device, kControlBytes));
+    workspace.ticket = reinterpret_cast<unsigned*>(control);
+    workspace.flags = reinterpret_cast<unsigned*>(control + kControlBytes / 2);
+  }
+  if (workspace.partials == nullptr || memory.size.partials < needed.partials) {
+    const std::int64_t size = grown(needed.partials, memory.size.partials, kFirstPartials);
+    workspace.partials =
+        static_cast<double*>(allocate_on(device, static_cast<std::size_t>(size) * sizeof(double)));
+    memory.size.partials = size;
+  }
+  if (workspace.bins == nullptr || memory.size.bins < needed.bins) {
+    const std::int64_t size = grown(needed.bins, memory.size.bins, kFirstBins);
+    workspace.bins = static_cast<std::uint64_t*>(
+        allocate_on(device, static_cast<std::size_t>(size) * sizeof(std::uint64_t)));
+    memory.size.bins = size;
+  }
+  return workspace;
+}
+
+void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch) {
+  check(api->launch(device, stream, kernel, grid, launch), "a kernel could not be launched");
+  ++device_counts.launches;
+}
+
+}  // namespace kt

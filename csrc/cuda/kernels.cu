@@ -1,0 +1,155 @@
+// The kernels on NVIDIA's GPUs, and how they are launched. See device.h for the
+// promises: nothing here waits for a stream that is not our own.
+#define KT_LEVEL cuda
+#include "kernels.h"
+
+#include <cuda_runtime.h>
+
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+
+#include "device.h"
+#include "module.h"
+#include "thread.h"
+
+namespace kt {
+namespace {
+
+#define KT_CUDA_KERNEL(name, launch_type, ...)                                                   \
+  __global__ void __launch_bounds__(kThreads) name(const __grid_constant__ launch_type launch) { \
+    cuda::__VA_ARGS__(cuda::CudaThread(), launch);                                               \
+  }
+KT_CUDA_KERNELS
+#undef KT_CUDA_KERNEL
+
+const void* const kKernels[] = {
+#define KT_CUDA_KERNEL(name, launch_type, ...) reinterpret_cast<const void*>(&name),
+    KT_CUDA_KERNELS
+#undef KT_CUDA_KERNEL
+};
+static_assert(sizeof(kKernels) / sizeof(kKernels[0]) == kCudaKernels);
+
+const char* text_of(cudaError_t error) {
+  if (error == cudaSuccess) return nullptr;
+  cudaGetLastError();  // it is ours to report, and nobody else's to find
+  return cudaGetErrorString(error);
+}
+
+// Makes a device the current one, for as long as it lives.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) {
+    error = cudaGetDevice(&before_);
+    if (error != cudaSuccess || before_ == device) return;
+    error = cudaSetDevice(device);
+    changed_ = error == cudaSuccess;
+  }
+  ~OnDevice() {
+    if (changed_) cudaSetDevice(before_);
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+  cudaError_t error;
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
+// Allocations and copies that belong to no capture that may be under way.
+class Uncaptured {
+ public:
+  Uncaptured() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~Uncaptured() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  Uncaptured(const Uncaptured&) = delete;
+  Uncaptured& operator=(const Uncaptured&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+// Runs work(stream) on a stream of our own and waits for that one alone.
+template <class Work>
+cudaError_t on_own_stream(Work&& work) {
+  const Uncaptured uncaptured;
+  cudaStream_t stream;
+  cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  if (error != cudaSuccess) return error;
+  error = work(stream);
+  if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+  cudaStreamDestroy(stream);
+  return error;
+}
+
+const char* count(int* devices) {
+  *devices = 0;
+  return text_of(cudaGetDeviceCount(devices));
+}
+
+const char* describe(int device, DeviceInfo* info) {
+  const OnDevice on(device);
+  if (on.error != cudaSuccess) return text_of(on.error);
+  cudaDeviceProp properties;
+  cudaError_t error = cudaGetDeviceProperties(&properties, device);
+  if (error != cudaSuccess) return text_of(error);
+  std::snprintf(info->name, sizeof(info->name), "%s", properties.name);
+  info->processors = properties.multiProcessorCount;
+  info->shared_memory = static_cast<std::int64_t>(properties.sharedMemPerMultiprocessor);
+  for (int k = 0; k < kCudaKernels; ++k) {
+    error =
+        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&info->blocks[k], kKernels[k], kThreads, 0);
+    if (error != cudaSuccess) return text_of(error);
+  }
+  return nullptr;
+}
+
+const char* allocate(int device, std::size_t bytes, void** memory) {
+  const OnDevice on(device);
+  if (on.error != cudaSuccess) return text_of(on.error);
+  return text_of(on_own_stream([&](cudaStream_t stream) {
+    const cudaError_t error = cudaMalloc(memory, bytes);
+    return error == cudaSuccess ? cudaMemsetAsync(*memory, 0, bytes, stream) : error;
+  }));
+}
+
+void release(int device, void* memory) {
+  const OnDevice on(device);
+  const Uncaptured uncaptured;
+  if (on.error == cudaSuccess) text_of(cudaFree(memory));
+}
+
+const char* upload(int device, void* to, const void* from, std::size_t bytes) {
+  const OnDevice on(device);
+  if (on.error != cudaSuccess) return text_of(on.error);
+  return text_of(on_own_stream([&](cudaStream_t stream) {
+    return cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream);
+  }));
+}
+
+const char* clear(int device, void* stream, void* memory, std::size_t bytes) {
+  const OnDevice on(device);
+  if (on.error != cudaSuccess) return text_of(on.error);
+  return text_of(cudaMemsetAsync(memory, 0, bytes, static_cast<cudaStream_t>(stream)));
+}
+
+const char* launch(int device, void* stream, CudaKernel kernel, const Grid& grid,
+                   const void* launch) {
+  const OnDevice on(device);
+  if (on.error != cudaSuccess) return text_of(on.error);
+  void* arguments[] = {const_cast<void*>(launch)};
+  return text_of(cudaLaunchKernel(
+      kKernels[static_cast<int>(kernel)], dim3(static_cast<unsigned>(grid.blocks)), dim3(kThreads),
+      arguments, static_cast<std::size_t>(grid.shared_bytes), static_cast<cudaStream_t>(stream)));
+}
+
+}  // namespace
+
+const DeviceApi& cuda_api() {
+  static const DeviceApi api = {kDeviceApiLayout, count,  describe, allocate,
+                                release,          upload, clear,    launch};
+  return api;
+}
+
+}  // namespace kt

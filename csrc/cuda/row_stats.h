@@ -1,0 +1,248 @@
+// Row statistics, each computed by a team of threads that goes over the row together.
+#pragma once
+
+#include "../defs/rows.h"
+#include "load.h"
+#include "team.h"
+
+namespace kt::KT_LEVEL {
+
+// Calls each(i, x) for the team's elements of a row of n.
+template <class T, class Thread, class Each>
+KT_HOST_DEVICE void for_row(const Team<Thread>& team, const Row<T>& row, std::int64_t n,
+                            Each&& each) {
+  const std::int64_t step = std::int64_t{4} * team.size();
+  for (std::int64_t i = std::int64_t{4} * team.lane(); i < n; i += step) {
+    const int count = n - i >= 4 ? 4 : static_cast<int>(n - i);
+    T x[4];
+    row.four(i, count, x);
+    for (int j = 0; j < 4; ++j) {
+      if (j < count) each(i + j, x[j]);
+    }
+  }
+}
+
+template <class T, class Thread, class Each>
+KT_HOST_DEVICE void for_row_pairs(const Team<Thread>& team, const Row<T>& a, const Row<T>& b,
+                                  std::int64_t n, Each&& each) {
+  const std::int64_t step = std::int64_t{4} * team.size();
+  for (std::int64_t i = std::int64_t{4} * team.lane(); i < n; i += step) {
+    const int count = n - i >= 4 ? 4 : static_cast<int>(n - i);
+    T x[4], y[4];
+    a.four(i, count, x);
+    b.four(i, count, y);
+    for (int j = 0; j < 4; ++j) {
+      if (j < count) each(static_cast<double>(x[j]), static_cast<double>(y[j]));
+    }
+  }
+}
+
+// The first index of the largest score; NaN is the largest.
+template <class T, class Thread>
+KT_HOST_DEVICE std::int64_t row_argmax(const Team<Thread>& team, const Row<T>& row,
+                                       std::int64_t n) {
+  constexpr std::int64_t kNone = 0x7fffffffffffffff;
+  T best{};
+  bool nan = false;
+  std::int64_t at = kNone;
+  for_row(team, row, n, [&](std::int64_t i, T x) {
+    const bool better = at == kNone || (!nan && (x != x || x > best));
+    if (!better) return;
+    best = x;
+    nan = x != x;
+    at = i;
+  });
+  const bool any_nan = team.any(nan);
+  if (any_nan) return team.smallest(nan ? at : kNone);
+  const T lowest = static_cast<T>(-kInfinity);
+  const T top = team.largest(at == kNone ? lowest : best);
+  return team.smallest(at != kNone && best == top ? at : kNone);
+}
+
+// What must be subtracted from a logit to get its log-probability: in one pass, with
+// the sum scaled down whenever a larger score comes along. NaN where a score is NaN or
+// the largest is infinite.
+template <class T, class Thread>
+KT_HOST_DEVICE double log_normaliser(const Team<Thread>& team, const Row<T>& row, std::int64_t n) {
+  double top = -kInfinity, sum = 0.0;
+  bool nan = false;
+  for_row(team, row, n, [&](std::int64_t, T score) {
+    const double x = static_cast<double>(score);
+    nan |= x != x;
+    if (!(x > -kInfinity)) return;
+    if (x > top) {
+      sum *= exp_of(top - x);
+      top = x;
+    }
+    sum += exp_of(x - top);
+  });
+  const double highest = team.largest(top);
+  const double total = team.sum(nan ? kInfinity - kInfinity : sum * exp_of(top - highest));
+  return highest - highest == 0.0 ? highest + log_of(total) : kInfinity - kInfinity;
+}
+
+template <class T, class Thread>
+KT_HOST_DEVICE double row_sum(const Team<Thread>& team, const Row<T>& row, std::int64_t n) {
+  double sum = 0.0;
+  for_row(team, row, n, [&](std::int64_t, T x) { sum += static_cast<double>(x); });
+  return team.sum(sum);
+}
+
+template <class T, class Thread>
+KT_HOST_DEVICE double max_probability(const Team<Thread>& team, const Row<T>& row, std::int64_t n,
+                                      const Params& params, double normaliser) {
+  double top = -kInfinity;
+  bool nan = false;
+  for_row(team, row, n, [&](std::int64_t, T score) {
+    const double x = static_cast<double>(score);
+    nan |= x != x;
+    top = x > top ? x : top;
+  });
+  top = team.largest(top);
+  if (team.any(nan)) return kInfinity - kInfinity;
+  return params.from_logits ? exp_of(top - normaliser) : top;
+}
+
+// With kFocal each term is scaled by alpha (1 - p)^gamma.
+template <bool kFocal, class T, class Thread>
+KT_HOST_DEVICE double dense_log_loss(const Team<Thread>& team, const Row<T>& scores,
+                                     const Row<T>& targets, std::int64_t n, const Params& params,
+                                     double shift) {
+  const double smoothing = params.label_smoothing;
+  const double floor = smoothing / static_cast<double>(n);
+  const double sum = params.from_logits ? 1.0 : row_sum(team, scores, n);
+  const bool finite = sum - sum == 0.0;
+  double acc = 0.0;
+  for_row_pairs(team, targets, scores, n, [&](double wanted, double v) {
+    const double t = wanted * (1.0 - smoothing) + floor;
+    // Of a one-hot row one term counts; the others would add zeros.
+    if (!params.from_logits && finite && t == 0.0) return;
+    acc += log_loss_term<kFocal>(t, v, sum, shift, params);
+  });
+  return -team.sum(acc);
+}
+
+template <class T, class Thread>
+KT_HOST_DEVICE void compare_rows(const Team<Thread>& team, unsigned needs, const Row<T>& truth,
+                                 const Row<T>& scores, std::int64_t n, RowStats* stats) {
+  if ((needs & kDots) != 0) {
+    double tt = 0.0, pp = 0.0, tp = 0.0;
+    for_row_pairs(team, truth, scores, n, [&](double a, double b) {
+      tt += a * a;
+      pp += b * b;
+      tp += a * b;
+    });
+    stats->true_square = team.sum(tt);
+    stats->pred_square = team.sum(pp);
+    stats->product = team.sum(tp);
+  }
+  if ((needs & kMoments) != 0) {
+    // Distances from the first element: rows of equal values have no variance,
+    // and a large mean costs no digits.
+    const double share = 1.0 / static_cast<double>(n);
+    const double t0 = static_cast<double>(truth.at(0)), p0 = static_cast<double>(scores.at(0));
+    double t_sum = 0.0, p_sum = 0.0;
+    for_row_pairs(team, truth, scores, n, [&](double a, double b) {
+      t_sum += a - t0;
+      p_sum += b - p0;
+    });
+    const double t_mean = team.sum(t_sum) * share, p_mean = team.sum(p_sum) * share;
+    double tt = 0.0, pp = 0.0, tp = 0.0;
+    for_row_pairs(team, truth, scores, n, [&](double a, double b) {
+      const double u = (a - t0) - t_mean, v = (b - p0) - p_mean;
+      tt += u * u;
+      pp += v * v;
+      tp += u * v;
+    });
+    stats->mean_difference = (t0 - p0) + (t_mean - p_mean);
+    stats->true_variance = team.sum(tt) * share;
+    stats->pred_variance = team.sum(pp) * share;
+    stats->covariance = team.sum(tp) * share;
+  }
+  if ((needs & kHingeTerms) != 0) {
+    double inside = 0.0, outside = -kInfinity;
+    for_row_pairs(team, truth, scores, n, [&](double a, double b) {
+      inside += a * b;
+      const double x = (1.0 - a) * b;
+      outside = x > outside ? x : outside;
+    });
+    stats->inside = team.sum(inside);
+    stats->outside = team.largest(outside);
+  }
+}
+
+// Truncation towards zero; NaN and what int64 cannot hold become -1.
+KT_HOST_DEVICE std::int64_t to_index(double label) {
+  return label > -9.2e18 && label < 9.2e18 ? static_cast<std::int64_t>(label) : -1;
+}
+
+// The statistics of one row that `needs` names. `label` is the row's, where it has one.
+template <class T, class Thread>
+KT_HOST_DEVICE void row_stats(const Team<Thread>& team, const RowwiseLaunch& launch,
+                              std::int64_t row, double label, unsigned needs, const Params& params,
+                              RowStats* stats) {
+  const std::int64_t n = launch.classes;
+  const Row<T> scores(launch.scores, launch.lead, launch.scores_axes, row);
+  const Row<T> truth(launch.truth, launch.lead, launch.truth_axes, row);
+  stats->label = label;
+  if ((needs & kTrueArgmax) != 0) {
+    stats->label = static_cast<double>(row_argmax(team, truth, launch.targets_size));
+  }
+  const std::int64_t index = to_index(stats->label);
+  stats->usable_label = index >= 0 && index < n;
+  const std::int64_t inside = stats->usable_label ? index : 0;
+  if ((needs & kTrueIsArgmax) != 0) {
+    // Nothing before the index may reach its score, nothing behind it exceed it; if it
+    // is NaN, it must be the first.
+    const T score = scores.at(inside);
+    const bool nan = score != score;
+    bool beaten = static_cast<double>(index) != stats->label || !stats->usable_label;
+    for_row(team, scores, n, [&](std::int64_t i, T x) {
+      const bool before = i < inside;
+      beaten |= nan ? before && x != x : before ? !(x < score) : !(x <= score);
+    });
+    stats->true_is_argmax = !team.any(beaten);
+  }
+  if ((needs & kRankOfTrue) != 0) {
+    const T score = scores.at(inside);
+    stats->true_is_nan = score != score;
+    double above = 0.0;
+    for_row(team, scores, n, [&](std::int64_t, T x) { above += x <= score ? 0.0 : 1.0; });
+    stats->rank = team.sum(above);
+  }
+  if ((needs & kFoundInFirstK) != 0) {
+    const std::int64_t limit = params.k < n ? params.k : n;
+    const std::int64_t wide_label = launch.integers ? truth.integer(0) : 0;
+    bool found = false;
+    for (std::int64_t i = team.lane(); i < limit; i += team.size()) {
+      found |= launch.integers ? scores.integer(i) == wide_label
+                               : static_cast<double>(scores.at(i)) == stats->label;
+    }
+    stats->found = team.any(found);
+  }
+  stats->normaliser = 0.0;
+  if ((needs & kNormalised) != 0 && params.from_logits) {
+    stats->normaliser = log_normaliser(team, scores, n);
+  }
+  if ((needs & kSparseLogLoss) != 0) {
+    const double score = static_cast<double>(scores.at(inside));
+    if (params.from_logits) {
+      stats->log_loss = stats->normaliser - score;
+    } else {
+      const double p = score / row_sum(team, scores, n);
+      stats->log_loss = -log_of(clamp(p, params.lowest, params.highest));
+    }
+  }
+  if ((needs & kDenseLogLoss) != 0) {
+    stats->log_loss = dense_log_loss<false>(team, scores, truth, n, params, stats->normaliser);
+  }
+  if ((needs & kFocalLoss) != 0) {
+    stats->log_loss = dense_log_loss<true>(team, scores, truth, n, params, stats->normaliser);
+  }
+  if ((needs & kMaxProbability) != 0) {
+    stats->max_probability = max_probability(team, scores, n, params, stats->normaliser);
+  }
+  compare_rows(team, needs, truth, scores, n, stats);
+}
+
+}  // namespace kt::KT_LEVEL

@@ -1,0 +1,96 @@
+// The rowwise loop: a team of threads takes a row at a time, computes the statistics
+// that the definitions ask for, and one of its threads gives them to the definitions.
+#pragma once
+
+#include "../exec/kernel_ids.h"
+#include "commit.h"
+#include "row_stats.h"
+
+namespace kt::KT_LEVEL {
+
+KT_HOST_DEVICE double row_value(const ElementwiseOp& op, const RowStats& stats) {
+  switch (static_cast<RowwiseId>(op.kernel)) {
+#define KT_ELEMENTWISE(name, definition, operands, shapes)
+#define KT_ROWWISE(name, definition, labels, shapes) \
+  case RowwiseId::name:                              \
+    return definition::value(stats, op.params);
+#define KT_COLUMNWISE(name, definition)
+#define KT_BINNED(name)
+#define KT_TABULATED(name)
+#include "../kernels.def"
+#undef KT_ELEMENTWISE
+#undef KT_ROWWISE
+#undef KT_COLUMNWISE
+#undef KT_BINNED
+#undef KT_TABULATED
+  }
+  return 0.0;
+}
+
+// Whether the definition cannot do without a label that is a class.
+KT_HOST_DEVICE bool needs_label(const ElementwiseOp& op) {
+  switch (static_cast<RowwiseId>(op.kernel)) {
+#define KT_ELEMENTWISE(name, definition, operands, shapes)
+#define KT_ROWWISE(name, definition, labels, shapes) \
+  case RowwiseId::name:                              \
+    return (definition::kNeeds & kUsableLabel) != 0;
+#define KT_COLUMNWISE(name, definition)
+#define KT_BINNED(name)
+#define KT_TABULATED(name)
+#include "../kernels.def"
+#undef KT_ELEMENTWISE
+#undef KT_ROWWISE
+#undef KT_COLUMNWISE
+#undef KT_BINNED
+#undef KT_TABULATED
+  }
+  return false;
+}
+
+// In shared memory: sums of values and of weights for each op, then a number a warp.
+template <class T, class Thread>
+KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
+  double* columns = reinterpret_cast<double*>(thread.shared());
+  const int count = 2 * launch.op_count, own = thread.index();
+  for (int i = 0; i < count; ++i) columns[i * kThreads + own] = 0.0;
+  const Team<Thread> team(thread, launch.team, columns + count * kThreads);
+  const std::int64_t step = std::int64_t{team.per_block()} * thread.blocks();
+  // All teams of a block go round equally often; those without a row look at the last.
+  for (std::int64_t first = std::int64_t{team.per_block()} * thread.block(); first < launch.rows;
+       first += step) {
+    const std::int64_t wanted = first + team.number();
+    const bool own_row = wanted < launch.rows;
+    const std::int64_t row = own_row ? wanted : launch.rows - 1;
+    double label = 0.0;
+    if (launch.has_truth && !launch.dense) {
+      label = Row<double>(launch.truth, launch.lead, launch.truth_axes, row).at(0);
+    }
+    const double weight = launch.weighted ? load_at<double>(launch.weight, launch.lead, row) : 1.0;
+    for (int g = 0; g < launch.group_count; ++g) {
+      const RowGroup& group = launch.groups[g];
+      RowStats stats = {};
+      row_stats<T>(team, launch, row, label, group.needs, launch.ops[group.first].params, &stats);
+      if (!own_row || team.lane() != 0) continue;
+      for (int i = group.first; i < group.first + group.count; ++i) {
+        const ElementwiseOp& op = launch.ops[i];
+        if (op.params.has_ignore_class && label == op.params.ignore_class) continue;
+        // Nobody may wait for the data to refuse a label: the sum says so instead.
+        const bool bad = needs_label(op) && !stats.usable_label;
+        const double value = bad ? kInfinity - kInfinity : row_value(op, stats);
+        columns[2 * i * kThreads + own] += launch.weighted ? weight * value : value;
+        columns[(2 * i + 1) * kThreads + own] += weight;
+      }
+    }
+  }
+  double* partials = launch.workspace.partials;
+  block_sums(thread, columns, count,
+             [&](int i, double x) { partials[thread.block() * count + i] = x; });
+  if (!is_last_block(thread, launch.workspace.ticket, columns)) return;
+  grid_sums(thread, partials, count, columns);
+  for (int i = own; i < launch.targets.count; i += kThreads) {
+    const Target& target = launch.targets.all[i];
+    add_to_target(target, columns[2 * target.op], columns[2 * target.op + 1]);
+  }
+}
+
+}  // namespace kt::KT_LEVEL
