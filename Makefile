@@ -30,8 +30,12 @@ PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 PORTABLE_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable fit table group fuse bench))
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
-NATIVE_SOURCES := $(shell find csrc -type f 2>/dev/null) CMakeLists.txt pyproject.toml
-CPP_SOURCES := $(shell find csrc -name '*.h' -o -name '*.hpp' -o -name '*.cpp' -o -name '*.cc' -o -name '*.cu' 2>/dev/null)
+NATIVE_SOURCES := $(shell find csrc cmake tests/native -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
+CPP_SOURCES := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+# Where nvcc is found, the CUDA kernels are built for the GPU of this machine, or for the oldest one we support, with PTX
+# that newer ones run; wheels, and the test of the kernels, take all architectures. make CUDA=OFF does without.
+CUDA ?= AUTO
+CUDA_ARCHITECTURES ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo native || echo 75)
 
 define check_python
 $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"keras-tally needs Python 3.11 or newer, and $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.12 ...")'
@@ -144,5 +148,8 @@ $(VENV)/.built: $(VENV)/.deps $(NATIVE_SOURCES)
 	@echo "== building the extension"
 	@$(BIN)/python $(PIP_INSTALL) --no-build-isolation --no-deps --verbose \
 	  --config-settings=build-dir=build/dev \
-	  --config-settings=cmake.define.KERAS_TALLY_WERROR=ON --editable .
+	  --config-settings=cmake.define.KERAS_TALLY_WERROR=ON \
+	  --config-settings=cmake.define.KERAS_TALLY_CUDA=$(CUDA) \
+	  --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES) \
+	  --config-settings=cmake.define.KERAS_TALLY_EMULATED_CUDA=ON --editable .
 	@touch $@

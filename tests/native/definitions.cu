@@ -42,8 +42,8 @@ __global__ void tabulated(const double* labels, const double* predicted, std::in
   const int i = static_cast<int>(threadIdx.x);
   const std::int64_t t = ClassIndex::value(labels[i], -1.0, true, 21);
   const std::int64_t p = ClassIndex::value(predicted[i], 0.0, false, 21);
-  cells[i] = MatrixCell::value(t, p, 21) + ClassCells::first(t, p, 21) +
-             ClassCells::second(t, p, 21, 63);
+  cells[i] =
+      MatrixCell::value(t, p, 21) + ClassCells::first(t, p, 21) + ClassCells::second(t, p, 21, 63);
 }
 
 #define KT_ELEMENTWISE(name, definition, operands, shapes) \
