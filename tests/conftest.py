@@ -8,7 +8,7 @@ import pytest
 
 import keras_tally as kt
 from keras_tally import _native
-from support import IS_TORCH
+from support import IS_TORCH, find_nvcc
 
 if IS_TORCH:
     # Small tensors everywhere: threads of torch would only wait for each other.
@@ -107,3 +107,9 @@ def roads():
 @pytest.fixture
 def two_threads():
     kt.set_num_threads(2)
+
+
+@pytest.fixture
+def nvcc():
+    """CUDA's compiler, for the tests that need it (KERAS_TALLY_REQUIRE_NVCC=1: all)."""
+    return find_nvcc()

@@ -1,5 +1,8 @@
 """What the tests share: the active backend, conversions and comparisons."""
 
+import os
+import shutil
+
 import keras
 import ml_dtypes
 import numpy as np
@@ -16,6 +19,22 @@ if IS_TORCH:
     import torch
 
 torch_only = pytest.mark.torch_only
+
+
+def skip_or_fail(reason, variable):
+    """Skip the test; fail where the environment says that nothing is missing here."""
+    if os.environ.get(variable) == "1":
+        pytest.fail(f"{reason}, although {variable}=1 says that there is one")
+    pytest.skip(reason)
+
+
+def find_nvcc():
+    """CUDA's compiler; where there is none the test is skipped, or fails."""
+    return os.environ.get("CUDACXX") or (
+        shutil.which("nvcc")
+        or skip_or_fail("no nvcc on this machine", "KERAS_TALLY_REQUIRE_NVCC")
+    )
+
 
 LABEL_DTYPES = (
     "bool",
