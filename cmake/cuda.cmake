@@ -66,8 +66,13 @@ macro(keras_tally_find_cuda)
       keras_tally_default_architectures()
     endif()
     enable_language(CUDA)
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+      # CMake before 3.26 does not know it of nvcc.
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    endif()
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    set(CMAKE_CUDA_EXTENSIONS OFF)
     set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
     set(KERAS_TALLY_HAVE_CUDA TRUE)
     message(STATUS "keras_tally._cuda is built by ${CMAKE_CUDA_COMPILER} (CUDA ${kt_cuda_version}) "
