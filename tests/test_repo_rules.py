@@ -20,7 +20,8 @@ DEFINITIONS = sorted((ROOT / "csrc" / "defs").glob("*.h"))
 ROW = re.compile(r"^KT_(?P<shape>\w+)\((?P<name>\w+)(?:,\s*(?P<definition>\w+))?", re.M)
 ROWS = list(ROW.finditer((ROOT / "csrc" / "kernels.def").read_text()))
 MADE = {".git", ".venv", ".bootstrap", "build", "dist", "results"}
-TEXT = {".py", ".pyi", ".md", ".toml", ".txt", ".h", ".cpp", ".def", ".cu"}
+TEXT = {".py", ".pyi", ".md", ".toml", ".txt", ".h", ".cpp", ".def", ".cu", ".cuh"}
+TEXT |= {".cmake", ".sh", ".json"}
 PLAIN = {"Makefile", "run", "CMakeLists.txt"}
 FRAMEWORKS = ("torch", "jax", "tensorflow", "matplotlib", "sklearn")
 
