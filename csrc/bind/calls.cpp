@@ -217,9 +217,6 @@ void* current_stream(PyObject* tensor, int device) {
   return stream;
 }
 
-namespace {
-
-// A new tensor of the framework's own memory on a device.
 PyObject* new_tensor_on(int device, const DLPackExchangeAPI* api, View shape, DType dtype,
                         void** data) {
   if (devices_are_emulated) return new_tensor(api, shape, dtype, data);
@@ -238,6 +235,8 @@ PyObject* new_tensor_on(int device, const DLPackExchangeAPI* api, View shape, DT
   if (api->managed_tensor_to_py_object_no_sync(made, &object) != 0) return nullptr;
   return static_cast<PyObject*>(object);
 }
+
+namespace {
 
 View result_shape(bool scalar, std::int64_t size) {
   View shape;

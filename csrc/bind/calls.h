@@ -94,6 +94,11 @@ void unlocked(const Batch& batch, Body&& body) {
 // its numbers go.
 PyObject* new_tensor(const DLPackExchangeAPI* api, const View& shape, DType dtype, void** data);
 
+// One of the framework's own memory on a device; where the host plays the device's
+// part, as above.
+PyObject* new_tensor_on(int device, const DLPackExchangeAPI* api, View shape, DType dtype,
+                        void** data);
+
 // The results of a metric whose state is on a device, as a tensor there; nobody waits.
 PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject* tensor);
 

@@ -259,14 +259,16 @@ PyObject* values(PyObject*, PyObject* const* args, Py_ssize_t count) {
     Keep keep;
     Batch batch;
     if (!borrow_batch(plan->inputs, args[1], args[2], Py_None, &batch, &keep)) Py_RETURN_NONE;
-    if (place_of(batch) != kHost) Py_RETURN_NONE;  // Python takes them to the host
+    const int place = place_of(batch);
+    if (place == kSeveralPlaces) Py_RETURN_NONE;
     const ValuesJob job(plan->metric, batch);
     const DType dtype = batch.y_pred.dtype == DType::Float64 ? DType::Float64 : DType::Float32;
     const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(args[2]));
     void* data = nullptr;
     py::object out;
     if (api != nullptr) {
-      PyObject* tensor = new_tensor(api, job.shape(), dtype, &data);
+      PyObject* tensor = place == kHost ? new_tensor(api, job.shape(), dtype, &data)
+                                        : new_tensor_on(place, api, job.shape(), dtype, &data);
       if (tensor == nullptr) return nullptr;
       out = py::reinterpret_steal<py::object>(tensor);
     } else {
@@ -275,7 +277,11 @@ PyObject* values(PyObject*, PyObject* const* args, Py_ssize_t count) {
       data = array.mutable_data();
       out = array;
     }
-    unlocked(batch, [&] { job.run({data, dtype}); });
+    if (place == kHost) {
+      unlocked(batch, [&] { job.run({data, dtype}); });
+    } else {
+      values_on(place, current_stream(args[2], place), job, {data, dtype});
+    }
     return out.release().ptr();
   });
 }

@@ -45,23 +45,24 @@ KT_HOST_DEVICE void read_samples(const BinnedLaunch& launch, std::int64_t i, Sam
   T labels[4];
   load_four(launch.y_true, launch.axes, i, n, labels);
   load_four(launch.y_pred, launch.axes, i, n, out->score);
+  KT_UNROLL
   for (int j = 0; j < 4; ++j) out->label[j] = labels[j] != T{0};
   if (launch.weight_count > 0) load_four(launch.weights[0], launch.axes, i, n, out->weight);
   if (launch.weight_count > 1) {
     double other[4];
     load_four(launch.weights[1], launch.axes, i, n, other);
+    KT_UNROLL
     for (int j = 0; j < 4; ++j) out->weight[j] *= other[j];
   }
   if (launch.top_k > 0) {
     // By the scores as they came: logits keep their order.
-    bool kept[4];
-    for (int j = 0; j < n; ++j) kept[j] = among_best(launch, i + j, out->score[j]);
-    for (int j = 0; j < n; ++j) {
-      if (!kept[j]) out->score[j] = static_cast<T>(kBelowAll);
-    }
+    replace_one_by_one(n, out->score, [&](int j, T x) {
+      return among_best(launch, i + j, x) ? x : static_cast<T>(kBelowAll);
+    });
   }
   if (launch.from_logits) {
-    for (int j = 0; j < n; ++j) {
+    KT_UNROLL
+    for (int j = 0; j < 4; ++j) {
       out->score[j] = static_cast<T>(sigmoid_of(static_cast<double>(out->score[j])));
     }
   }
@@ -78,6 +79,7 @@ KT_HOST_DEVICE void cells(const Thread& thread, const BinnedLaunch& launch) {
        i < launch.n; i += step) {
     Samples<T> x;
     read_samples(launch, i, &x);
+    KT_UNROLL
     for (int j = 0; j < 4; ++j) {
       const bool above = x.score[j] > threshold;
       const double w = j >= x.count ? 0.0 : launch.weight_count > 0 ? x.weight[j] : 1.0;
@@ -87,6 +89,7 @@ KT_HOST_DEVICE void cells(const Thread& thread, const BinnedLaunch& launch) {
       sums[3] += !above & !x.label[j] ? w : 0.0;
     }
   }
+  KT_UNROLL
   for (int c = 0; c < 4; ++c) columns[c * kThreads + thread.index()] = sums[c];
   double* partials = launch.workspace.partials;
   block_sums(thread, columns, 4, [&](int c, double x) { partials[thread.block() * 4 + c] = x; });
@@ -176,7 +179,9 @@ KT_HOST_DEVICE void binned(const Thread& thread, const BinnedLaunch& launch) {
        i < launch.n; i += step) {
     Samples<T> x;
     read_samples(launch, i, &x);
-    for (int j = 0; j < x.count; ++j) {
+    KT_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      if (j >= x.count) continue;
       const std::int64_t column = launch.labels == 1 ? 0 : (i + j) % launch.labels;
       const std::int64_t bin =
           (2 * bin_of(launch, x.score[j]) + (x.label[j] ? 1 : 0)) * launch.labels + column;

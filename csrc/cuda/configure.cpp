@@ -54,11 +54,15 @@ int team_for(std::int64_t classes, std::int64_t rows, const DeviceInfo& info) {
   return team;
 }
 
-Configuration configure(CudaKernel kernel, const ElementwiseLaunch& launch,
-                        const DeviceInfo& info) {
-  const std::int64_t columns = launch.op_count + 2;
+Configuration configure(CudaKernel kernel, ElementwiseLaunch* launch, const DeviceInfo& info) {
   Configuration out;
-  out.grid = grid_for(kernel, ceil_div(launch.n, kElementsOfBlock), columns * kColumnBytes, info);
+  if (launch->values.data != nullptr) {
+    launch->team = team_for(launch->width, launch->n, info);
+    out.grid = grid_for(kernel, ceil_div(launch->n, kThreads / launch->team), kScratchBytes, info);
+    return out;
+  }
+  const std::int64_t columns = launch->op_count + 2;
+  out.grid = grid_for(kernel, ceil_div(launch->n, kElementsOfBlock), columns * kColumnBytes, info);
   out.needed.partials = out.grid.blocks * columns;
   return out;
 }

@@ -21,8 +21,8 @@ struct Configuration {
 // Threads for one row: a power of two up to a warp, or all of a block.
 int team_for(std::int64_t classes, std::int64_t rows, const DeviceInfo& info);
 
-Configuration configure(CudaKernel kernel, const ElementwiseLaunch& launch, const DeviceInfo& info);
 // These settle fields of the launch as well.
+Configuration configure(CudaKernel kernel, ElementwiseLaunch* launch, const DeviceInfo& info);
 Configuration configure(CudaKernel kernel, RowwiseLaunch* launch, const DeviceInfo& info);
 Configuration configure(CudaKernel kernel, ColumnwiseLaunch* launch, int kinds, int sums,
                         const DeviceInfo& info);

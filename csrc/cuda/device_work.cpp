@@ -159,6 +159,61 @@ Bins bins_of(const TabulatedJob& job) {
                    job.count);
 }
 
+void settle(const ElementwiseJob& job, ElementwiseLaunch* launch) {
+  const View* const views[3] = {&job.y_true, &job.y_pred, job.weight};
+  const Walk<3> walk(views, job.y_pred.shape, job.y_pred.rank);
+  launch->n = job.y_pred.size();
+  launch->axes = axes_of(walk);
+  launch->y_true = operand_of(walk, 0, job.y_true);
+  launch->y_pred = operand_of(walk, 1, job.y_pred);
+  launch->weighted = job.weight != nullptr;
+  if (launch->weighted) launch->weight = operand_of(walk, 2, *job.weight);
+  launch->integers = compares_integers(job);
+  launch->rounds_true = job.round_true != nullptr && *job.round_true != job.y_true.dtype;
+  launch->rounds_pred = job.round_pred != nullptr && *job.round_pred != job.y_pred.dtype;
+  if (launch->rounds_true) launch->round_true = *job.round_true;
+  if (launch->rounds_pred) launch->round_pred = *job.round_pred;
+}
+
+void add_op(int kernel, const Params& params, ElementwiseLaunch* launch) {
+  ElementwiseOp& op = launch->ops[launch->op_count++] = {kernel, params};
+  if (!launch->finds_zero_one) return;
+  ElementwiseOp& other = launch->ops[launch->op_count++] = op;
+  other.params.zero_one_labels = true;
+}
+
+std::int64_t count_rows(const RowwiseJob& job) {
+  std::int64_t rows = 1;
+  for (int d = 0; d < job.scores.rank - job.row_axes; ++d) rows *= job.scores.shape[d];
+  return rows;
+}
+
+CudaKernel kernel_for(const RowwiseJob& job, unsigned needs) {
+  const bool single = single_precision(job);
+  if ((needs & shared::kOfPairs) != 0) {
+    return single ? CudaKernel::pairs_float32 : CudaKernel::pairs_float64;
+  }
+  return single ? CudaKernel::scores_float32 : CudaKernel::scores_float64;
+}
+
+void settle(const RowwiseJob& job, RowwiseLaunch* launch) {
+  const View* const views[3] = {&job.scores, job.has_truth ? &job.truth : nullptr, job.weight};
+  const Walk<3> walk(views, job.scores.shape, job.scores.rank - job.row_axes);
+  launch->rows = count_rows(job);
+  launch->lead = axes_of(walk);
+  launch->scores = rows_of(walk, 0, job.scores, job.row_axes, &launch->scores_axes);
+  launch->classes = inner_of(job.scores, job.row_axes).size();
+  launch->has_truth = job.has_truth;
+  launch->dense = job.dense;
+  if (job.has_truth) {
+    launch->truth = rows_of(walk, 1, job.truth, job.row_axes, &launch->truth_axes);
+    launch->targets_size = inner_of(job.truth, job.row_axes).size();
+  }
+  launch->weighted = job.weight != nullptr;
+  if (launch->weighted) launch->weight = operand_of(walk, 2, *job.weight);
+  launch->integers = compares_integers(job);
+}
+
 }  // namespace
 
 ConstantsOnDevices::~ConstantsOnDevices() {
@@ -204,10 +259,20 @@ const DeviceConstants& ConstantsOnDevices::on(int device, const Metric& metric) 
   return all_.back();
 }
 
+namespace {
+
+template <class Launch>
+void launch_with_workspace(int device, void* stream, CudaKernel kernel,
+                           const Configuration& configuration, Launch* launch) {
+  launch->workspace = workspace_of(device, stream, configuration.needed);
+  launch_on(device, stream, kernel, configuration.grid, launch);
+}
+
+}  // namespace
+
 template <class Launch>
 void DeviceUpdate::launch(CudaKernel kernel, const Configuration& configuration, Launch* launch) {
-  launch->workspace = workspace_of(device_, stream_, configuration.needed);
-  launch_on(device_, stream_, kernel, configuration.grid, launch);
+  launch_with_workspace(device_, stream_, kernel, configuration, launch);
 }
 
 void DeviceUpdate::add(const Metric& metric, Work& work, const DeviceConstants& constants,
@@ -255,28 +320,12 @@ void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State&
     made.job = &job;
     made.kernel = single ? CudaKernel::elementwise_float32 : CudaKernel::elementwise_float64;
     launch = &made.launch;
-    const View* const views[3] = {&job.y_true, &job.y_pred, job.weight};
-    const Walk<3> walk(views, job.y_pred.shape, job.y_pred.rank);
-    launch->n = n;
-    launch->axes = axes_of(walk);
-    launch->y_true = operand_of(walk, 0, job.y_true);
-    launch->y_pred = operand_of(walk, 1, job.y_pred);
-    launch->weighted = job.weight != nullptr;
-    if (launch->weighted) launch->weight = operand_of(walk, 2, *job.weight);
-    launch->integers = compares_integers(job);
+    settle(job, launch);
     launch->finds_zero_one = pairs;
-    launch->rounds_true = job.round_true != nullptr && *job.round_true != job.y_true.dtype;
-    launch->rounds_pred = job.round_pred != nullptr && *job.round_pred != job.y_pred.dtype;
-    if (launch->rounds_true) launch->round_true = *job.round_true;
-    if (launch->rounds_pred) launch->round_pred = *job.round_pred;
   }
   if (op < 0) {
     op = launch->op_count;
-    launch->ops[launch->op_count++] = {kernel, work.op.params};
-    if (pairs) {
-      launch->ops[launch->op_count] = launch->ops[op];
-      launch->ops[launch->op_count++].params.zero_one_labels = true;
-    }
+    add_op(kernel, work.op.params, launch);
   }
   launch->targets.all[launch->targets.count++] =
       target_of(work.mean_shape(metric), work.scalar_weight(), op, state);
@@ -284,17 +333,16 @@ void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State&
 
 void DeviceUpdate::add(const Metric& metric, RowwiseWork& work, const State& state) {
   const RowwiseJob& job = work.job;
-  const int lead_rank = job.scores.rank - job.row_axes;
-  std::int64_t rows = 1;
-  for (int d = 0; d < lead_rank; ++d) rows *= job.scores.shape[d];
-  if (rows == 0) return;
+  if (count_rows(job) == 0) return;
   const int kernel = static_cast<int>(work.op.kernel);
   const unsigned needs = kRowNeeds[kernel];
+  const CudaKernel rows_kernel = kernel_for(job, needs);
   RowwiseLaunch* launch = nullptr;
   int op = -1;
   for (auto& known : rowwise_) {
     RowwiseLaunch& candidate = known->launch;
     if (!same_input(*known->job, job) || known->job->has_truth != job.has_truth) continue;
+    if (known->kernel != rows_kernel) continue;
     if (candidate.targets.count == kMaxTargets) continue;
     for (int i = 0; i < candidate.op_count && op < 0; ++i) {
       if (same_op(candidate.ops[i], kernel, work.op.params)) op = i;
@@ -307,23 +355,9 @@ void DeviceUpdate::add(const Metric& metric, RowwiseWork& work, const State& sta
     rowwise_.push_back(std::make_unique<Rowwise>());
     Rowwise& made = *rowwise_.back();
     made.job = &job;
-    made.kernel = single_precision(job) ? CudaKernel::rowwise_float32 : CudaKernel::rowwise_float64;
+    made.kernel = rows_kernel;
     launch = &made.launch;
-    const View* const views[3] = {&job.scores, job.has_truth ? &job.truth : nullptr, job.weight};
-    const Walk<3> walk(views, job.scores.shape, lead_rank);
-    launch->rows = rows;
-    launch->lead = axes_of(walk);
-    launch->scores = rows_of(walk, 0, job.scores, job.row_axes, &launch->scores_axes);
-    launch->classes = inner_of(job.scores, job.row_axes).size();
-    launch->has_truth = job.has_truth;
-    launch->dense = job.dense;
-    if (job.has_truth) {
-      launch->truth = rows_of(walk, 1, job.truth, job.row_axes, &launch->truth_axes);
-      launch->targets_size = inner_of(job.truth, job.row_axes).size();
-    }
-    launch->weighted = job.weight != nullptr;
-    if (launch->weighted) launch->weight = operand_of(walk, 2, *job.weight);
-    launch->integers = compares_integers(job);
+    settle(job, launch);
   }
   if (op < 0) {
     // Behind the last of those that it shares its statistics with.
@@ -495,7 +529,7 @@ void DeviceUpdate::run(const Metric&, TabulatedWork& work, const State& state) {
 void DeviceUpdate::run() {
   const DeviceInfo& info = device_info(device_);
   for (auto& made : elementwise_) {
-    launch(made->kernel, configure(made->kernel, made->launch, info), &made->launch);
+    launch(made->kernel, configure(made->kernel, &made->launch, info), &made->launch);
   }
   for (auto& made : rowwise_) {
     launch(made->kernel, configure(made->kernel, &made->launch, info), &made->launch);
@@ -511,6 +545,54 @@ void DeviceUpdate::run() {
     }
   }
   ++device_counts.updates;
+}
+
+namespace {
+
+void values_on(int device, void* stream, const ElementwiseJob& job, const ValuesJob& values,
+               const Destination& to) {
+  const DeviceInfo& info = device_info(device);
+  const bool single = single_precision(job);
+  ElementwiseLaunch launch;
+  settle(job, &launch);
+  launch.finds_zero_one = values.metric().find_zero_one_labels;
+  add_op(static_cast<int>(job.ops->kernel), job.ops->params, &launch);
+  const auto run = [&](CudaKernel kernel) {
+    launch_with_workspace(device, stream, kernel, configure(kernel, &launch, info), &launch);
+  };
+  // Whether all labels are 0 or 1 decides every value: it must be known first.
+  if (launch.finds_zero_one && launch.n > 0) {
+    run(single ? CudaKernel::elementwise_float32 : CudaKernel::elementwise_float64);
+  }
+  launch.values = to;
+  launch.width = values.width();
+  launch.scale = values.scale();
+  launch.n = values.shape().size();
+  run(single ? CudaKernel::values_float32 : CudaKernel::values_float64);
+}
+
+void values_on(int device, void* stream, const RowwiseJob& job, const Destination& to) {
+  RowwiseLaunch launch;
+  settle(job, &launch);
+  const int kernel = static_cast<int>(job.ops->kernel);
+  const unsigned needs = kRowNeeds[kernel];
+  launch.ops[launch.op_count++] = {kernel, job.ops->params};
+  launch.groups[launch.group_count++] = {needs, 0, 1};
+  launch.values = to;
+  const CudaKernel rows_kernel = kernel_for(job, needs);
+  launch_with_workspace(device, stream, rows_kernel,
+                        configure(rows_kernel, &launch, device_info(device)), &launch);
+}
+
+}  // namespace
+
+void values_on(int device, void* stream, const ValuesJob& job, const Destination& values) {
+  if (job.shape().size() == 0) return;
+  if (job.metric().kernel.executor == Executor::Rowwise) {
+    values_on(device, stream, job.rowwise(), values);
+  } else {
+    values_on(device, stream, job.elementwise(), job, values);
+  }
 }
 
 void finish_on(int device, void* stream, const Metric& metric, const DeviceConstants& constants,

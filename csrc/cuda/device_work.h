@@ -79,6 +79,9 @@ class DeviceUpdate {
   std::vector<Other> others_;
 };
 
+// The values of a batch, into memory of the device.
+void values_on(int device, void* stream, const ValuesJob& job, const Destination& values);
+
 // The results, into memory of the device.
 void finish_on(int device, void* stream, const Metric& metric, const DeviceConstants& constants,
                const State& state, void* out, DType dtype);

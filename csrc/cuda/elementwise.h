@@ -12,19 +12,21 @@
 
 namespace kt::KT_LEVEL {
 
-constexpr int kQuads = 2;  // of each operand in flight
+template <class T>
+constexpr int kQuads = sizeof(T) == 4 ? 2 : 1;  // of each operand in flight
 
 template <class T>
 struct Elements {
-  T y_true[kQuads][4], y_pred[kQuads][4];
-  double weight[kQuads][4];
-  int count[kQuads];
+  T y_true[kQuads<T>][4], y_pred[kQuads<T>][4];
+  double weight[kQuads<T>][4];
+  int count[kQuads<T>];
 };
 
 template <class T>
 KT_HOST_DEVICE void read_elements(const ElementwiseLaunch& launch, std::int64_t start,
                                   std::int64_t step, Elements<T>* out) {
-  for (int q = 0; q < kQuads; ++q) {
+  KT_UNROLL
+  for (int q = 0; q < kQuads<T>; ++q) {
     const std::int64_t i = start + q * step, left = launch.n - i;
     const int n = out->count[q] = left >= 4 ? 4 : left > 0 ? static_cast<int>(left) : 0;
     load_four(launch.y_true, launch.axes, i, n, out->y_true[q]);
@@ -32,41 +34,62 @@ KT_HOST_DEVICE void read_elements(const ElementwiseLaunch& launch, std::int64_t 
     if (launch.weighted) load_four(launch.weight, launch.axes, i, n, out->weight[q]);
   }
   if constexpr (sizeof(T) == sizeof(double)) {
-    for (int q = 0; q < kQuads; ++q) {
-      for (int j = 0; j < out->count[q]; ++j) {
-        T& t = out->y_true[q][j];
-        T& p = out->y_pred[q][j];
-        if (launch.integers) {
-          const std::int64_t i = start + q * step + j;
-          const bool equal =
-              load_int64(launch.y_true.data, offset_of(launch.axes, launch.y_true.strides, i)) ==
-              load_int64(launch.y_pred.data, offset_of(launch.axes, launch.y_pred.strides, i));
-          t = equal ? 0.0 : 1.0;
-          p = 0.0;
-          continue;
-        }
-        if (launch.rounds_true) t = round_one(t, launch.round_true);
-        if (launch.rounds_pred) p = round_one(p, launch.round_pred);
+    KT_UNROLL
+    for (int q = 0; q < kQuads<T>; ++q) {
+      const int n = out->count[q];
+      if (launch.integers) {
+        // 64-bit integers do not fit a double: equal ones become 0 and 0, others 1 and 0.
+        const std::int64_t i = start + q * step;
+        one_by_one(n, out->y_true[q], [&](int j) {
+          const auto read = [&](const Operand& from) {
+            return load_int64(from.data, offset_of(launch.axes, from.strides, i + j));
+          };
+          return read(launch.y_true) == read(launch.y_pred) ? 0.0 : 1.0;
+        });
+        KT_UNROLL
+        for (int j = 0; j < 4; ++j) out->y_pred[q][j] = 0.0;
+        continue;
       }
+      const auto round = [&](DType dtype, T* x) {
+        replace_one_by_one(n, x, [&](int, T value) { return round_one(value, dtype); });
+      };
+      if (launch.rounds_true) round(launch.round_true, out->y_true[q]);
+      if (launch.rounds_pred) round(launch.round_pred, out->y_pred[q]);
     }
   }
 }
 
-// The definition's values, summed.
+template <class Def, class T>
+KT_HOST_DEVICE double value_of(T y_true, T y_pred, const Params& params) {
+  if constexpr (Def::kCounts) {
+    return static_cast<double>(Def::template value<T>(y_true, y_pred, params));
+  } else {
+    return Def::template value<double>(static_cast<double>(y_true), static_cast<double>(y_pred),
+                                       params);
+  }
+}
+
+// The definition's values, summed. Four of them at once are enough to keep the
+// arithmetic busy; more would need more registers than there are.
 template <class Def, class T>
 KT_HOST_DEVICE double sum_of_values(const Elements<T>& x, bool weighted, const Params& params) {
   double sum = 0.0;
-  for (int q = 0; q < kQuads; ++q) {
+  KT_NO_UNROLL
+  for (int q = 0; q < kQuads<T>; ++q) {
+    KT_UNROLL
     for (int j = 0; j < 4; ++j) {
-      double v;
-      if constexpr (Def::kCounts) {
-        v = static_cast<double>(Def::template value<T>(x.y_true[q][j], x.y_pred[q][j], params));
-      } else {
-        v = Def::template value<double>(static_cast<double>(x.y_true[q][j]),
-                                        static_cast<double>(x.y_pred[q][j]), params);
+      T t{}, p{};
+      double w = 1.0;
+      bool given = false;
+      KT_UNROLL
+      for (int k = 0; k < kQuads<T>; ++k) {
+        t = k == q ? x.y_true[k][j] : t;
+        p = k == q ? x.y_pred[k][j] : p;
+        if (weighted) w = k == q ? x.weight[k][j] : w;
+        given = k == q ? j < x.count[k] : given;
       }
-      if (weighted) v *= x.weight[q][j];
-      sum += j < x.count[q] ? v : 0.0;
+      const double v = value_of<Def>(t, p, params);
+      sum += given ? (weighted ? v * w : v) : 0.0;
     }
   }
   return sum;
@@ -95,7 +118,9 @@ KT_HOST_DEVICE double sum_of_op(const ElementwiseOp& op, const Elements<T>& x, b
 template <class T>
 KT_HOST_DEVICE bool other_than_zero_one(const Elements<T>& x) {
   bool other = false;
-  for (int q = 0; q < kQuads; ++q) {
+  KT_UNROLL
+  for (int q = 0; q < kQuads<T>; ++q) {
+    KT_UNROLL
     for (int j = 0; j < 4; ++j) {
       const T t = x.y_true[q][j];
       other |= (j < x.count[q]) & (t != T{0}) & (t != T{1});
@@ -114,14 +139,16 @@ KT_HOST_DEVICE void elementwise(const Thread& thread, const ElementwiseLaunch& l
   bool other = false;
   double weights = 0.0;
   for (std::int64_t start = 4 * (std::int64_t{kThreads} * thread.block() + own); start < launch.n;
-       start += kQuads * step) {
+       start += kQuads<T> * step) {
     Elements<T> x;
     read_elements(launch, start, step, &x);
     for (int op = 0; op < launch.op_count; ++op) {
       columns[op * kThreads + own] += sum_of_op(launch.ops[op], x, launch.weighted);
     }
     if (launch.weighted) {
-      for (int q = 0; q < kQuads; ++q) {
+      KT_UNROLL
+      for (int q = 0; q < kQuads<T>; ++q) {
+        KT_UNROLL
         for (int j = 0; j < 4; ++j) weights += j < x.count[q] ? x.weight[q][j] : 0.0;
       }
     }
@@ -134,10 +161,56 @@ KT_HOST_DEVICE void elementwise(const Thread& thread, const ElementwiseLaunch& l
              [&](int i, double x) { partials[thread.block() * count + i] = x; });
   if (!is_last_block(thread, launch.workspace.ticket, columns)) return;
   grid_sums(thread, partials, count, columns);
+  // For a launch of values that may follow.
+  if (own == 0) launch.workspace.flags[1] = columns[launch.op_count + 1] == 0.0 ? 1u : 0u;
   for (int i = own; i < launch.targets.count; i += kThreads) {
     const Target& target = launch.targets.all[i];
     const bool zero_one = launch.finds_zero_one && columns[launch.op_count + 1] == 0.0;
     add_to_target(target, columns[target.op + (zero_one ? 1 : 0)], columns[launch.op_count]);
+  }
+}
+
+template <class T>
+KT_HOST_DEVICE double value_of_op(const ElementwiseOp& op, T y_true, T y_pred) {
+  switch (static_cast<ElementwiseId>(op.kernel)) {
+#define KT_ELEMENTWISE(name, definition, operands, shapes) \
+  case ElementwiseId::name:                                \
+    return value_of<definition>(y_true, y_pred, op.params);
+#define KT_ROWWISE(name, definition, labels, shapes)
+#define KT_COLUMNWISE(name, definition)
+#define KT_BINNED(name)
+#define KT_TABULATED(name)
+#include "../kernels.def"
+#undef KT_ELEMENTWISE
+#undef KT_ROWWISE
+#undef KT_COLUMNWISE
+#undef KT_BINNED
+#undef KT_TABULATED
+  }
+  return 0.0;
+}
+
+// A team for each value. In shared memory: a number a warp.
+template <class T, class Thread>
+KT_HOST_DEVICE void elementwise_values(const Thread& thread, const ElementwiseLaunch& launch) {
+  const Team<Thread> team(thread, launch.team, reinterpret_cast<double*>(thread.shared()));
+  const bool zero_one = launch.finds_zero_one && launch.workspace.flags[1] != 0;
+  const ElementwiseOp& op = launch.ops[zero_one ? 1 : 0];
+  const std::int64_t step = std::int64_t{team.per_block()} * thread.blocks();
+  const std::int64_t count = launch.n;
+  for (std::int64_t first = std::int64_t{team.per_block()} * thread.block(); first < count;
+       first += step) {
+    const std::int64_t row = first + team.number();
+    double sum = 0.0;
+    for (std::int64_t j = team.lane(); j < launch.width && row < count; j += team.size()) {
+      const std::int64_t i = row * launch.width + j;
+      sum += value_of_op<T>(op, load_at<T>(launch.y_true, launch.axes, i),
+                            load_at<T>(launch.y_pred, launch.axes, i));
+    }
+    sum = team.sum(sum) * launch.scale;
+    if (team.lane() == 0 && row < count) {
+      store_one(launch.values.data, launch.values.dtype, row, sum);
+    }
   }
 }
 

@@ -16,9 +16,11 @@
 namespace kt {
 namespace {
 
-#define KT_CUDA_KERNEL(name, launch_type, ...)                                                   \
-  __global__ void __launch_bounds__(kThreads) name(const __grid_constant__ launch_type launch) { \
-    cuda::__VA_ARGS__(cuda::CudaThread(), launch);                                               \
+#define KT_CUDA_KERNEL(name, launch_type, ...)           \
+  __global__ void __launch_bounds__(kThreads, 2)         \
+      name(const __grid_constant__ launch_type launch) { \
+    using namespace cuda;                                \
+    __VA_ARGS__(CudaThread(), launch);                   \
   }
 KT_CUDA_KERNELS
 #undef KT_CUDA_KERNEL

@@ -35,7 +35,7 @@ struct Operand {
 // the last block of a launch leaves it so.
 struct Workspace {
   unsigned* ticket = nullptr;  // counts blocks that are done
-  unsigned* flags = nullptr;   // what some block has seen
+  unsigned* flags = nullptr;   // what some block has seen; behind it, what the last one found
   double* partials = nullptr;
   std::uint64_t* bins = nullptr;
 };
@@ -53,6 +53,12 @@ struct Target {
 struct Targets {
   int count = 0;
   Target all[kMaxTargets];
+};
+
+// Where values that are not summed go.
+struct Destination {
+  void* data = nullptr;
+  DType dtype = DType::Float32;
 };
 
 struct ElementwiseOp {
@@ -74,6 +80,11 @@ struct ElementwiseLaunch {
   int op_count = 0;
   ElementwiseOp ops[kMaxOps];
   Targets targets;
+  // Or the values themselves: each the sum of `width` elements, scaled.
+  std::int64_t width = 1;
+  double scale = 1.0;
+  int team = 1;  // threads for one of them
+  Destination values;
   Workspace workspace;
 };
 
@@ -105,6 +116,7 @@ struct RowwiseLaunch {
   int op_count = 0;
   ElementwiseOp ops[kMaxOps];
   Targets targets;
+  Destination values;  // instead of sums, where there is a place for them
   Workspace workspace;
 };
 
@@ -207,8 +219,12 @@ struct FinishLaunch {
 enum class CudaKernel : int {
   elementwise_float32,
   elementwise_float64,
-  rowwise_float32,
-  rowwise_float64,
+  values_float32,
+  values_float64,
+  scores_float32,
+  scores_float64,
+  pairs_float32,
+  pairs_float64,
   columnwise_float32,
   columnwise_float64,
   cells_float32,
@@ -219,7 +235,7 @@ enum class CudaKernel : int {
   commit,
   finish,
 };
-constexpr int kCudaKernels = 13;
+constexpr int kCudaKernels = 17;
 
 // What a kernel can be given at most.
 constexpr std::size_t kLaunchBytes = 4096;

@@ -59,7 +59,7 @@ struct alignas(sizeof(T) * 4 < 16 ? sizeof(T) * 4 : 16) Quad {
 };
 
 template <class T>
-KT_HOST_DEVICE T load_one(const char* data, DType dtype, std::int64_t at) {
+KT_HOST_DEVICE T load_any(const char* data, DType dtype, std::int64_t at) {
   T out{};
   with_type(dtype, [&](auto type) {
     out = static_cast<T>(widen(reinterpret_cast<const decltype(type)*>(data)[at]));
@@ -67,21 +67,74 @@ KT_HOST_DEVICE T load_one(const char* data, DType dtype, std::int64_t at) {
   return out;
 }
 
+template <class T>
+KT_HOST_DEVICE T load_one(const char* data, DType dtype, std::int64_t at) {
+  if (dtype == kDTypeOf<T>) return reinterpret_cast<const T*>(data)[at];
+  return load_any<T>(data, dtype, at);
+}
+
+// out[i] = load(i) for i below n, and 0 behind. The seldom way: there is one copy of
+// load(), and no index that is known only at run time, for which `out` would have to be
+// in memory.
+template <class T, class Load>
+KT_HOST_DEVICE void one_by_one(int n, T* out, Load&& load) {
+  KT_UNROLL
+  for (int i = 0; i < 4; ++i) out[i] = T{};
+  KT_NO_UNROLL
+  for (int i = 0; i < n; ++i) {
+    const T x = load(i);
+    KT_UNROLL
+    for (int j = 0; j < 4; ++j) out[j] = j == i ? x : out[j];
+  }
+}
+
+// x[i] = make(i, x[i]) for i below n, in the same way.
+template <class T, class Make>
+KT_HOST_DEVICE void replace_one_by_one(int n, T* x, Make&& make) {
+  KT_NO_UNROLL
+  for (int i = 0; i < n; ++i) {
+    T old = x[0];
+    KT_UNROLL
+    for (int j = 1; j < 4; ++j) old = j == i ? x[j] : old;
+    const T made = make(i, old);
+    KT_UNROLL
+    for (int j = 0; j < 4; ++j) x[j] = j == i ? made : x[j];
+  }
+}
+
+template <class In, class T>
+KT_HOST_DEVICE void load_quad_as(const char* data, std::int64_t at, T* out) {
+  const Quad<In> quad = *reinterpret_cast<const Quad<In>*>(reinterpret_cast<const In*>(data) + at);
+  KT_UNROLL
+  for (int i = 0; i < 4; ++i) out[i] = static_cast<T>(widen(quad.at[i]));
+}
+
 // Four consecutive ones, whose address is a multiple of their size (or of 16 bytes).
 template <class T>
 KT_HOST_DEVICE void load_quad(const char* data, DType dtype, std::int64_t at, T* out) {
-  with_type(dtype, [&](auto type) {
-    using In = decltype(type);
-    const Quad<In> quad =
-        *reinterpret_cast<const Quad<In>*>(reinterpret_cast<const In*>(data) + at);
-    for (int i = 0; i < 4; ++i) out[i] = static_cast<T>(widen(quad.at[i]));
-  });
+  if (dtype == kDTypeOf<T>) return load_quad_as<T>(data, at, out);
+  switch (dtype) {
+    case DType::Bool:
+      return load_quad_as<Truth>(data, at, out);
+    case DType::UInt8:
+      return load_quad_as<std::uint8_t>(data, at, out);
+    case DType::Int32:
+      return load_quad_as<std::int32_t>(data, at, out);
+    case DType::Int64:
+      return load_quad_as<std::int64_t>(data, at, out);
+    case DType::Float16:
+      return load_quad_as<Half>(data, at, out);
+    case DType::BFloat16:
+      return load_quad_as<BrainHalf>(data, at, out);
+    case DType::Float32:
+      return load_quad_as<float>(data, at, out);
+    default:
+      return one_by_one(4, out, [&](int i) { return load_any<T>(data, dtype, at + i); });
+  }
 }
 
-// How far element i lies from the first.
-KT_HOST_DEVICE std::int64_t offset_of(const Axes& axes, const std::int64_t* strides,
-                                      std::int64_t i) {
-  if (axes.rank == 1) return i * strides[0];
+KT_HOST_DEVICE std::int64_t offset_along(const Axes& axes, const std::int64_t* strides,
+                                         std::int64_t i) {
   std::int64_t offset = 0;
   for (int d = axes.rank - 1; d >= 0; --d) {
     const std::int64_t rest = i / axes.sizes[d];
@@ -89,6 +142,13 @@ KT_HOST_DEVICE std::int64_t offset_of(const Axes& axes, const std::int64_t* stri
     i = rest;
   }
   return offset;
+}
+
+// How far element i lies from the first.
+KT_HOST_DEVICE std::int64_t offset_of(const Axes& axes, const std::int64_t* strides,
+                                      std::int64_t i) {
+  if (axes.rank <= 1) return axes.rank == 0 ? 0 : i * strides[0];
+  return offset_along(axes, strides, i);
 }
 
 template <class T>
@@ -101,7 +161,15 @@ template <class T>
 KT_HOST_DEVICE void load_four(const Operand& from, const Axes& axes, std::int64_t i, int n,
                               T* out) {
   if (n == 4 && from.quads) return load_quad(from.data, from.dtype, i, out);
-  for (int j = 0; j < 4; ++j) out[j] = j < n ? load_at<T>(from, axes, i + j) : T{};
+  one_by_one(n, out, [&](int j) { return load_at<T>(from, axes, i + j); });
+}
+
+KT_HOST_DEVICE void store_one(void* out, DType dtype, std::int64_t i, double x) {
+  x = round_one(x, dtype);
+  with_type(dtype, [&](auto type) {
+    using Out = decltype(type);
+    static_cast<Out*>(out)[i] = narrow<Out>(x);
+  });
 }
 
 KT_HOST_DEVICE std::int64_t load_int64(const char* data, std::int64_t at) {
@@ -127,9 +195,18 @@ struct Row {
   KT_HOST_DEVICE std::int64_t integer(std::int64_t i) const {
     return load_int64(data, offset_of(*axes, strides, i));
   }
+  // Whether elements can be read four at a time without a look at what they are.
+  KT_HOST_DEVICE bool fast() const { return quads && dtype == kDTypeOf<T>; }
+  KT_HOST_DEVICE void four_fast(std::int64_t i, std::int64_t n, T* out) const {
+    if (i + 4 <= n) return load_quad_as<T>(data, i, out);
+    KT_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      out[j] = i + j < n ? reinterpret_cast<const T*>(data)[i + j] : T{};
+    }
+  }
   KT_HOST_DEVICE void four(std::int64_t i, int n, T* out) const {
     if (n == 4 && quads) return load_quad(data, dtype, i, out);
-    for (int j = 0; j < 4; ++j) out[j] = j < n ? at(i + j) : T{};
+    one_by_one(n, out, [&](int j) { return at(i + j); });
   }
 };
 

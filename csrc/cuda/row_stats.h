@@ -7,34 +7,80 @@
 
 namespace kt::KT_LEVEL {
 
-// Calls each(i, x) for the team's elements of a row of n.
-template <class T, class Thread, class Each>
-KT_HOST_DEVICE void for_row(const Team<Thread>& team, const Row<T>& row, std::int64_t n,
-                            Each&& each) {
+// Four neighbouring elements of a row for each thread of the team, several times: so
+// many reads are under way at once.
+template <class T, int kQuadsOfRow>
+struct RowQuads {
+  T x[kQuadsOfRow][4];
+
+  // From element i on, `step` apart.
+  KT_HOST_DEVICE void read(const Row<T>& row, std::int64_t i, std::int64_t step, std::int64_t n,
+                           bool fast) {
+    if (!fast) return row.four(i, n - i >= 4 ? 4 : static_cast<int>(n - i), x[0]);
+    KT_UNROLL
+    for (int q = 0; q < kQuadsOfRow; ++q) row.four_fast(i + q * step, n, x[q]);
+  }
+  // One of them; there is one copy of what is done with it.
+  KT_HOST_DEVICE T at(int wanted, int j) const {
+    T out = x[0][j];
+    KT_UNROLL
+    for (int q = 1; q < kQuadsOfRow; ++q) out = q == wanted ? x[q][j] : out;
+    return out;
+  }
+};
+
+// Calls each(quad's number, its first element) for the team's elements of rows of n,
+// after read(first element, distance to the next quad).
+template <class Thread, class Read, class Each>
+KT_HOST_DEVICE void for_quads(const Team<Thread>& team, std::int64_t n, int quads, Read&& read,
+                              Each&& each) {
   const std::int64_t step = std::int64_t{4} * team.size();
-  for (std::int64_t i = std::int64_t{4} * team.lane(); i < n; i += step) {
-    const int count = n - i >= 4 ? 4 : static_cast<int>(n - i);
-    T x[4];
-    row.four(i, count, x);
-    for (int j = 0; j < 4; ++j) {
-      if (j < count) each(i + j, x[j]);
+  for (std::int64_t i = std::int64_t{4} * team.lane(); i < n; i += quads * step) {
+    read(i, step);
+    KT_NO_UNROLL
+    for (int q = 0; q < quads; ++q) {
+      if (i + q * step < n) each(q, i + q * step);
     }
   }
 }
 
+// Calls each(i, x) for the team's elements of a row of n.
+template <class T, class Thread, class Each>
+KT_HOST_DEVICE void for_row(const Team<Thread>& team, const Row<T>& row, std::int64_t n,
+                            Each&& each) {
+  constexpr int kQuadsOfRow = sizeof(T) == 4 ? 2 : 1;
+  const bool fast = row.fast();
+  RowQuads<T, kQuadsOfRow> quads;
+  for_quads(
+      team, n, fast ? kQuadsOfRow : 1,
+      [&](std::int64_t i, std::int64_t step) { quads.read(row, i, step, n, fast); },
+      [&](int q, std::int64_t i) {
+        KT_UNROLL
+        for (int j = 0; j < 4; ++j) {
+          if (i + j < n) each(i + j, quads.at(q, j));
+        }
+      });
+}
+
+// Calls each(x, y) for those of two rows.
 template <class T, class Thread, class Each>
 KT_HOST_DEVICE void for_row_pairs(const Team<Thread>& team, const Row<T>& a, const Row<T>& b,
                                   std::int64_t n, Each&& each) {
-  const std::int64_t step = std::int64_t{4} * team.size();
-  for (std::int64_t i = std::int64_t{4} * team.lane(); i < n; i += step) {
-    const int count = n - i >= 4 ? 4 : static_cast<int>(n - i);
-    T x[4], y[4];
-    a.four(i, count, x);
-    b.four(i, count, y);
-    for (int j = 0; j < 4; ++j) {
-      if (j < count) each(static_cast<double>(x[j]), static_cast<double>(y[j]));
-    }
-  }
+  constexpr int kQuadsOfRow = 1;
+  const bool fast = a.fast() && b.fast();
+  RowQuads<T, kQuadsOfRow> x, y;
+  for_quads(
+      team, n, fast ? kQuadsOfRow : 1,
+      [&](std::int64_t i, std::int64_t step) {
+        x.read(a, i, step, n, fast);
+        y.read(b, i, step, n, fast);
+      },
+      [&](int q, std::int64_t i) {
+        KT_UNROLL
+        for (int j = 0; j < 4; ++j) {
+          if (i + j < n) each(static_cast<double>(x.at(q, j)), static_cast<double>(y.at(q, j)));
+        }
+      });
 }
 
 // The first index of the largest score; NaN is the largest.
@@ -176,11 +222,14 @@ KT_HOST_DEVICE std::int64_t to_index(double label) {
   return label > -9.2e18 && label < 9.2e18 ? static_cast<std::int64_t>(label) : -1;
 }
 
-// The statistics of one row that `needs` names. `label` is the row's, where it has one.
-template <class T, class Thread>
+// The statistics of one row that `needs` names, which is part of kFamily. `label` is the
+// row's, where it has one.
+template <unsigned kFamily, class T, class Thread>
 KT_HOST_DEVICE void row_stats(const Team<Thread>& team, const RowwiseLaunch& launch,
-                              std::int64_t row, double label, unsigned needs, const Params& params,
+                              std::int64_t row, double label, unsigned wanted, const Params& params,
                               RowStats* stats) {
+  // What the family has not is not compiled, and needs no registers.
+  const unsigned needs = wanted & kFamily;
   const std::int64_t n = launch.classes;
   const Row<T> scores(launch.scores, launch.lead, launch.scores_axes, row);
   const Row<T> truth(launch.truth, launch.lead, launch.truth_axes, row);

@@ -48,7 +48,7 @@ KT_HOST_DEVICE bool needs_label(const ElementwiseOp& op) {
 }
 
 // In shared memory: sums of values and of weights for each op, then a number a warp.
-template <class T, class Thread>
+template <unsigned kFamily, class T, class Thread>
 KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
   double* columns = reinterpret_cast<double*>(thread.shared());
   const int count = 2 * launch.op_count, own = thread.index();
@@ -69,19 +69,26 @@ KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
     for (int g = 0; g < launch.group_count; ++g) {
       const RowGroup& group = launch.groups[g];
       RowStats stats = {};
-      row_stats<T>(team, launch, row, label, group.needs, launch.ops[group.first].params, &stats);
+      row_stats<kFamily, T>(team, launch, row, label, group.needs, launch.ops[group.first].params,
+                            &stats);
       if (!own_row || team.lane() != 0) continue;
       for (int i = group.first; i < group.first + group.count; ++i) {
         const ElementwiseOp& op = launch.ops[i];
-        if (op.params.has_ignore_class && label == op.params.ignore_class) continue;
+        const bool ignored = op.params.has_ignore_class && label == op.params.ignore_class;
         // Nobody may wait for the data to refuse a label: the sum says so instead.
         const bool bad = needs_label(op) && !stats.usable_label;
-        const double value = bad ? kInfinity - kInfinity : row_value(op, stats);
+        const double value = ignored ? 0.0 : bad ? kInfinity - kInfinity : row_value(op, stats);
+        if (launch.values.data != nullptr) {
+          store_one(launch.values.data, launch.values.dtype, row, value);
+          continue;
+        }
+        if (ignored) continue;
         columns[2 * i * kThreads + own] += launch.weighted ? weight * value : value;
         columns[(2 * i + 1) * kThreads + own] += weight;
       }
     }
   }
+  if (launch.values.data != nullptr) return;
   double* partials = launch.workspace.partials;
   block_sums(thread, columns, count,
              [&](int i, double x) { partials[thread.block() * count + i] = x; });

@@ -31,6 +31,11 @@ constexpr unsigned kUsableLabel = kLabelInRange | kRankOfTrue;
 // With from_logits, these need log(sum(e^x)).
 constexpr unsigned kNormalised = kSparseLogLoss | kDenseLogLoss | kFocalLoss | kMaxProbability;
 
+// Statistics of two rows together; a definition names these or those of scores (and the
+// label), so that either can be compiled without the other.
+constexpr unsigned kOfPairs = kDenseLogLoss | kFocalLoss | kDots | kMoments | kHingeTerms;
+constexpr unsigned kOfScores = ~kOfPairs;
+
 // Only what a definition needs is filled in.
 struct RowStats {
   double label;  // as given, or the argmax of y_true's row

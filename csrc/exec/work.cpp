@@ -617,6 +617,12 @@ ValuesJob::ValuesJob(const Metric& metric, const Batch& batch) : metric_(metric)
   }
 }
 
+std::int64_t ValuesJob::width() const { return last_axis_of(metric_, elementwise_); }
+
+double ValuesJob::scale() const {
+  return metric_.last_axis == LastAxis::Mean ? 1.0 / static_cast<double>(width()) : 1.0;
+}
+
 void ValuesJob::run(const Output& output) const {
   if (metric_.kernel.executor == Executor::Rowwise) {
     BadLabel bad;
@@ -624,9 +630,8 @@ void ValuesJob::run(const Output& output) const {
     refuse_label(bad, rowwise_, batch_.y_pred);
     return;
   }
-  const std::int64_t width = last_axis_of(metric_, elementwise_);
-  const bool mean = metric_.last_axis == LastAxis::Mean;
-  if (width == 0) {
+  if (width() == 0) {
+    const bool mean = metric_.last_axis == LastAxis::Mean;
     const double none = mean ? std::numeric_limits<double>::quiet_NaN() : 0.0;
     for (std::int64_t i = 0; i < shape_.size(); ++i) output.write(i, &none, 1);
     return;
@@ -635,7 +640,7 @@ void ValuesJob::run(const Output& output) const {
   Op<ElementwiseId> op = elementwise_op_;
   find_zero_one_labels(metric_, batch_, &op.params);
   job.ops = &op;
-  run_elementwise_values(job, width, mean ? 1.0 / static_cast<double>(width) : 1.0, output);
+  run_elementwise_values(job, width(), scale(), output);
 }
 
 }  // namespace kt

@@ -132,6 +132,14 @@ class ValuesJob {
   const View& shape() const { return shape_; }  // no data
   void run(const Output& output) const;
 
+  const Metric& metric() const { return metric_; }
+  // Of the two, the one that the metric's kernel is for.
+  const ElementwiseJob& elementwise() const { return elementwise_; }
+  const RowwiseJob& rowwise() const { return rowwise_; }
+  // How many elements make a value, and what their sum is multiplied by.
+  std::int64_t width() const;
+  double scale() const;
+
  private:
   const Metric& metric_;
   const Batch& batch_;

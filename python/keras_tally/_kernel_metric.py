@@ -303,9 +303,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         if any(backend.is_symbolic(value) for value in state):
             return backend.symbolic_result(self._result_shape(), self._result_dtype)
         readable = [backend.copy_for_update(x) for x in state]
-        return backend.place_like(
-            _native.result_from(self._plan, readable), state[0]
-        )
+        return backend.place_like(_native.result_from(self._plan, readable), state[0])
 
     def _warn_of_result(self) -> None:
         """Say what is wrong with the result, where something may be."""

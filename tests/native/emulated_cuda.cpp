@@ -245,7 +245,8 @@ const char* launch(int, void*, CudaKernel kernel, const Grid& grid, const void* 
 #define KT_CUDA_KERNEL(name, launch_type, ...)                                           \
   case CudaKernel::name:                                                                 \
     return run<launch_type>(grid, from, [](const FiberThread& t, const launch_type& l) { \
-      emulated::__VA_ARGS__(t, l);                                                       \
+      using namespace emulated;                                                          \
+      __VA_ARGS__(t, l);                                                                 \
     });
     KT_CUDA_KERNELS
 #undef KT_CUDA_KERNEL

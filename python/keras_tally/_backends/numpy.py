@@ -54,6 +54,11 @@ def copy_for_update(x: Any) -> Any:
     return np.array(x, dtype="int64" if whole else "float64")
 
 
+def on_device(*tensors: Any) -> None:
+    """Return nothing: NumPy knows no devices."""
+    del tensors
+
+
 def place_like(result: Any, state: Any) -> Any:
     """Return the result where the state is: there is one place only."""
     del state

@@ -88,6 +88,14 @@ def copy_for_update(x: torch.Tensor) -> torch.Tensor:
     return x.detach().to(x.device if stays else "cpu", copy=True)
 
 
+def on_device(*tensors: Any) -> torch.Tensor | None:
+    """Return the first that is on a GPU whose kernels can be used, or None."""
+    for x in tensors:
+        if isinstance(x, torch.Tensor) and x.is_cuda and cuda_status().enabled:
+            return x
+    return None
+
+
 def place_like(result: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
     """Return the result on the device of the state."""
     return result.to(state.device)

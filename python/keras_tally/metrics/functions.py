@@ -109,9 +109,11 @@ def _values(
     if values is None:
         # What cannot be borrowed: lists, numbers, other devices.
         place = y_pred
-        y_true, y_pred = prepare(y_true, "y_true"), prepare(y_pred, "y_pred")
-        values = _native.values(plan, y_true, y_pred)
         backend = _backends.active()
+        like = backend.on_device(y_pred, y_true)
+        y_true = prepare(y_true, "y_true", like)
+        y_pred = prepare(y_pred, "y_pred", like)
+        values = _native.values(plan, y_true, y_pred)
         values = backend.place_like(
             values, place if hasattr(place, "device") else y_pred
         )
