@@ -18,15 +18,17 @@ class Batch(NamedTuple):
     weight: object = None
     mask: object = None
 
-    def feed(self, metric):
-        *others, last = (to_backend(a) for a in self.args)
+    def feed(self, metric, lay=None):
+        """Update the metric; `lay` makes of each tensor the one that is passed."""
+        tensor = to_backend if lay is None else lambda array: lay(to_backend(array))
+        *others, last = (tensor(a) for a in self.args)
         last = attach_mask(last, self.mask)
         if self.weight is None:
             metric.update_state(*others, last)
             return
         weight = self.weight
         if not np.isscalar(weight):
-            weight = to_backend(weight)
+            weight = tensor(weight)
         metric.update_state(*others, last, sample_weight=weight)
 
     def split(self, sizes):

@@ -1,5 +1,6 @@
 """Profiles of hypothesis, markers, and what every test starts from."""
 
+import functools
 import os
 
 import hypothesis
@@ -8,7 +9,7 @@ import pytest
 
 import keras_tally as kt
 from keras_tally import _native
-from support import IS_TORCH, find_nvcc
+from support import IS_TORCH, ON_GPU, find_nvcc
 
 if IS_TORCH:
     # Small tensors everywhere: threads of torch would only wait for each other.
@@ -78,6 +79,33 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "torch_only" in item.keywords:
             item.add_marker(skip)
+
+
+CUDA_REQUIRED = os.environ.get("KERAS_TALLY_REQUIRE_CUDA") == "1"
+
+
+@functools.cache
+def missing_for_cuda():
+    """Why the tests marked `cuda` cannot run here, or None."""
+    if not IS_TORCH:
+        return "CUDA is tested under KERAS_BACKEND=torch only"
+    if not ON_GPU:
+        variable = "KERAS_TALLY_TEST_DEVICE"
+        return f"{variable} keeps the tests off the GPU" if CUDA_REQUIRED else None
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    return kt.cuda_status().reason or None
+
+
+def pytest_runtest_setup(item):
+    """Skip tests of CUDA without a GPU, or fail where the run was told it has one."""
+    if item.get_closest_marker("cuda") is None or missing_for_cuda() is None:
+        return
+    if CUDA_REQUIRED:
+        pytest.fail(
+            f"KERAS_TALLY_REQUIRE_CUDA=1, but {missing_for_cuda()}", pytrace=False
+        )
+    pytest.skip(missing_for_cuda())
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,11 @@ def find_nvcc():
         or skip_or_fail("no nvcc on this machine", "KERAS_TALLY_REQUIRE_NVCC")
     )
 
+# Where the tests marked `cuda` have their tensors. KERAS_TALLY_TEST_DEVICE=cpu runs
+# on the host what makes sense there, for whoever writes such tests without a GPU.
+ON_GPU = os.environ.get("KERAS_TALLY_TEST_DEVICE", "cuda") == "cuda"
+DEVICE = "cuda" if ON_GPU else "cpu"
+gpu_only = pytest.mark.skipif(not ON_GPU, reason="needs the GPU itself")
 
 LABEL_DTYPES = (
     "bool",
@@ -71,6 +76,11 @@ def to_backend(array, dtype=None):
     return torch.from_numpy(array.copy() if backwards else array)
 
 
+def to_device(tensor):
+    """The torch tensor in the memory of `DEVICE`."""
+    return tensor.to(DEVICE)
+
+
 def to_numpy(tensor):
     """The values as NumPy float64 (or the integer dtype they have)."""
     if IS_TORCH and isinstance(tensor, torch.Tensor):
@@ -89,7 +99,9 @@ def attach_mask(tensor, mask):
         # Keras keeps the masks of NumPy arrays in a table by identity, and a view
         # is a fresh object: no other test's array can be meant.
         tensor = tensor.view() if IS_NUMPY else tensor
-        keras.src.backend.set_keras_mask(tensor, to_backend(mask))
+        mask = to_backend(mask)
+        mask = mask.to(tensor.device) if IS_TORCH else mask
+        keras.src.backend.set_keras_mask(tensor, mask)
     return tensor
 
 
@@ -121,10 +133,10 @@ def state_bits(metric):
     return [(v.name, tuple(v.shape), to_numpy(v).tobytes()) for v in metric.variables]
 
 
-def updated(metric, batches):
+def updated(metric, batches, **options):
     """The metric after all batches, each a `cases.Batch` of NumPy arrays."""
     for batch in batches:
-        batch.feed(metric)
+        batch.feed(metric, **options)
     return metric
 
 
