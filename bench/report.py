@@ -47,10 +47,20 @@ class Report:
     and ``results/<name>.md``.
     """
 
-    def __init__(self, name: str, title: str, columns: dict[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        columns: dict[str, str],
+        script: str | None = None,
+    ) -> None:
         """``columns`` maps a row's keys to the headings of the table."""
         self.name, self.title, self.columns = name, title, columns
+        self.script = script or f"{name}.py"
+        self.machine = machine()
         self.rows: list[dict[str, Any]] = []
+        # Further tables: title, columns and rows of each.
+        self.tables: list[dict[str, Any]] = []
         self.targets: list[dict[str, Any]] = []
         self.notes: list[str] = []
         self.started = time.perf_counter()
@@ -68,6 +78,11 @@ class Report:
             )
         )
 
+    def table(self, title: str, columns: dict[str, str]) -> None:
+        """Let the rows that follow go into a table of their own."""
+        self.columns, self.rows = columns, []
+        self.tables.append({"title": title, "columns": columns, "rows": self.rows})
+
     def target(
         self, what: str, goal: str, measured: float, met: bool, unit: str = ""
     ) -> None:
@@ -82,33 +97,37 @@ class Report:
             }
         )
 
-    def write(self) -> None:
+    def write(self, folder: Path = RESULTS) -> None:
         """Write both files and show the targets."""
-        RESULTS.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         stored = {
             "name": self.name,
             "title": self.title,
-            "command": f"KERAS_BACKEND=torch python bench/{self.name}.py",
+            "command": f"KERAS_BACKEND=torch python bench/{self.script}",
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-            "machine": machine(),
+            "machine": self.machine,
             "load_average_at_start": round(self.load, 2),
             "versions": versions(),
             "seconds": round(time.perf_counter() - self.started),
-            "columns": self.columns,
-            "rows": self.rows,
+            **(
+                {"tables": self.tables}
+                if self.tables
+                else {"columns": self.columns, "rows": self.rows}
+            ),
             "targets": self.targets,
             "notes": self.notes,
         }
-        (RESULTS / f"{self.name}.json").write_text(
+        (folder / f"{self.name}.json").write_text(
             json.dumps(clean(stored), indent=1) + "\n"
         )
-        (RESULTS / f"{self.name}.md").write_text(markdown(stored))
+        (folder / f"{self.name}.md").write_text(markdown(stored))
         for t in self.targets:
             say(
                 f"  {'met   ' if t['met'] else 'MISSED'}  {t['what']}: "
                 f"{shown(t['measured'])}{t['unit']} ({t['goal']})"
             )
-        say(f"  written: bench/results/{self.name}.json and .md")
+        where = "bench/results" if folder == RESULTS else folder.name
+        say(f"  written: {where}/{self.name}.json and .md")
 
 
 def target_table(targets: Sequence[dict[str, Any]]) -> str:
@@ -131,8 +150,14 @@ def provenance(stored: dict[str, Any]) -> str:
     """Where a result comes from, in two lines."""
     m, v = stored["machine"], stored["versions"]
     memory = f", {m['memory_gib']} GiB" if "memory_gib" in m else ""
+    gpu = (
+        f"{m['gpu']} ({m['gpu_memory_gib']} GiB, driver {m['driver']}, CUDA "
+        f"{m['cuda']}) beside "
+        if "gpu" in m
+        else ""
+    )
     return (
-        f"{m['cpu']}, {m['cores']} cores{memory}, {m['system']}, SIMD level "
+        f"{gpu}{m['cpu']}, {m['cores']} cores{memory}, {m['system']}, SIMD level "
         f"{m['simd']}, Python {m['python']}; "
         + ", ".join(f"{k} {x}" for k, x in v.items())
         + f".\nMeasured on {stored['date']} "
@@ -143,11 +168,12 @@ def provenance(stored: dict[str, Any]) -> str:
 
 def markdown(stored: dict[str, Any]) -> str:
     """The readable form of a stored result."""
-    parts = [
-        f"# {stored['title']}",
-        provenance(stored),
-        table(stored["columns"], stored["rows"]),
-    ]
+    parts = [f"# {stored['title']}", provenance(stored)]
+    if "columns" in stored:
+        parts.append(table(stored["columns"], stored["rows"]))
+    for one in stored.get("tables", []):
+        if one["rows"]:
+            parts += [f"## {one['title']}", table(one["columns"], one["rows"])]
     if stored["targets"]:
         parts += ["## Targets", target_table(stored["targets"])]
     if stored["notes"]:
