@@ -183,3 +183,38 @@ def test_other_dtypes(name, dtype):
         BY_NAME[name], dtype, "cpu", ["ours", "keras", *libraries]
     )
     assert usable[:2] == ["ours", "keras"]
+
+
+# --------------------------------------------------------------------------------------
+# bench/gpu.py
+
+
+def gpu_script(*arguments):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT.with_name("gpu.py")), "--device=cpu", *arguments],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.torch_only
+def test_the_gpu_benchmark_on_the_host(tmp_path):
+    """The script itself, before it meets a GPU; the host's numbers are not stored."""
+    arguments = ("--quick", "--out", str(tmp_path), "rates", "host")
+    done = gpu_script(*arguments)
+    assert done.returncode == 0, done.stderr
+    for name in ("AUC(65536)", "SparseCategoricalCrossentropy", "MetricGroup(8)"):
+        assert f"metric: {name} " in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.torch_only
+def test_small_updates_of_every_class_on_the_host():
+    done = gpu_script("--short")
+    assert done.returncode == 0, done.stderr
+    assert "answers are right" in done.stdout
+    classes = {n for n, c in vars(keras.metrics).items() if isinstance(c, type)}
+    lines = {
+        line.split("(")[0].split(":")[0].strip() for line in done.stdout.split("\n")
+    }
+    assert classes - {"Metric"} <= lines
