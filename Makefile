@@ -29,6 +29,10 @@ PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 # What runs on JAX and TensorFlow, where Keras's own operations do the work of the extension.
 PORTABLE_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable fit table group fuse bench))
 
+# What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
+EMULATED_TESTS := $(addprefix tests/test_,$(addsuffix .py,lifecycle errors exactness auc segmentation stateless \
+                    copying functions group))
+
 # What the extension is made of; a change rebuilds it (only the objects that need it).
 NATIVE_SOURCES := $(shell find csrc cmake tests/native -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
 CPP_SOURCES := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
@@ -67,6 +71,8 @@ demo: $(VENV)/.built ## Train two small models, our metrics beside Keras's own
 test: $(VENV)/.built ## Run the tests and doctests, on every backend
 	@echo "== tests, torch backend"
 	@KERAS_BACKEND=torch $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
+	@echo "== tests of the CUDA kernels, run on the CPU, torch backend"
+	@KERAS_BACKEND=torch KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) $(EMULATED_TESTS) $(PYTEST_ARGS)
 	@echo "== tests, NumPy backend"
 	@KERAS_BACKEND=numpy $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
 	@echo "== tests of the portable road, JAX backend"

@@ -9,7 +9,7 @@ import pytest
 
 import keras_tally as kt
 from keras_tally import _native
-from support import IS_TORCH, ON_GPU, find_nvcc
+from support import EMULATED, IS_TORCH, ON_GPU, find_nvcc
 
 if IS_TORCH:
     # Small tensors everywhere: threads of torch would only wait for each other.
@@ -40,9 +40,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-# With KERAS_TALLY_TEST_DEVICE=emulated the tests take host memory for that of a GPU,
-# whose kernels run on the CPU: everything but the hardware and its compiler is tested.
-EMULATED = os.environ.get("KERAS_TALLY_TEST_DEVICE") == "emulated"
 if EMULATED:
     from keras_tally import _cuda_emulated
 
@@ -73,6 +70,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    for item in items if EMULATED else ():
+        if "host_only" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="what a GPU does otherwise"))
     if IS_TORCH:
         return
     skip = pytest.mark.skip(reason="runs under KERAS_BACKEND=torch only")

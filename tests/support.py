@@ -35,8 +35,12 @@ def find_nvcc():
         or skip_or_fail("no nvcc on this machine", "KERAS_TALLY_REQUIRE_NVCC")
     )
 
+
 # Where the tests marked `cuda` have their tensors. KERAS_TALLY_TEST_DEVICE=cpu runs
-# on the host what makes sense there, for whoever writes such tests without a GPU.
+# on the host what makes sense there, for whoever writes such tests without a GPU. With
+# KERAS_TALLY_TEST_DEVICE=emulated all tests take host memory for that of a GPU, whose
+# kernels run on the CPU: everything but the hardware and its compiler is tested.
+EMULATED = os.environ.get("KERAS_TALLY_TEST_DEVICE") == "emulated"
 ON_GPU = os.environ.get("KERAS_TALLY_TEST_DEVICE", "cuda") == "cuda"
 DEVICE = "cuda" if ON_GPU else "cpu"
 gpu_only = pytest.mark.skipif(not ON_GPU, reason="needs the GPU itself")

@@ -166,6 +166,7 @@ def test_things_that_are_no_tensors(case, bad):
         assert_refused(metric, args, "sample_weight", bad)
 
 
+@pytest.mark.host_only
 @pytest.mark.parametrize("label", [-1, 7, 1000, -(2**31), 2**31 - 1, 2**40])
 @pytest.mark.parametrize(
     "name", ["SparseTopKCategoricalAccuracy", "SparseCategoricalCrossentropy"]
@@ -178,6 +179,7 @@ def test_labels_out_of_range(name, label):
     assert_refused(metric, (to_backend(labels.astype(np.float64)), y_pred), "y_true")
 
 
+@pytest.mark.host_only
 @pytest.mark.parametrize("label", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
     "name", ["SparseTopKCategoricalAccuracy", "SparseCategoricalCrossentropy"]
@@ -188,6 +190,7 @@ def test_labels_that_are_no_numbers(name, label):
     assert_refused(metric, (to_backend(labels), y_pred), "y_true", error=ValueError)
 
 
+@pytest.mark.host_only
 def test_bad_label_deep_in_a_large_batch():
     """The state is untouched even if most of the batch was read already."""
     rng = np.random.default_rng(0)

@@ -319,6 +319,7 @@ def large_batch(case, weighted):
     return Batch(args, None if small.weight is None else tile(small.weight))
 
 
+@pytest.mark.host_only
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
 def test_same_bits_with_one_and_two_threads(case, weighted, roads):

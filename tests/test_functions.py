@@ -193,6 +193,7 @@ def test_ignored_rows_are_masked():
     assert np.all(to_numpy(values)[labels == labels[0]] == 0)
 
 
+@pytest.mark.host_only
 @pytest.mark.parametrize(
     ("name", "args", "argument"),
     [

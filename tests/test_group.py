@@ -362,6 +362,7 @@ def spread_out(members, count):
 LARGE = int(_native.parallel_threshold() * 2.2) + 77
 
 
+@pytest.mark.host_only
 @native_only
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -1300,6 +1301,7 @@ def test_any_member_that_refuses_a_batch(case):
         refused(group, bad, "sample_weight|weight")
 
 
+@pytest.mark.host_only
 @native_only
 @pytest.mark.parametrize("label", [-1, CLASSES, 2**40])
 def test_labels_that_one_member_refuses(label):
@@ -1353,6 +1355,7 @@ def test_a_group_refuses_what_a_member_refuses(data):
     assert_same(group, feed_both(group, make_members(members), batch))
 
 
+@pytest.mark.host_only
 @native_only
 def test_bad_label_deep_in_a_large_batch():
     rng = seeded(0)

@@ -69,24 +69,27 @@ KT_HOST_DEVICE double value_of(T y_true, T y_pred, const Params& params) {
   }
 }
 
-// The definition's values, summed. Four of them at once are enough to keep the
-// arithmetic busy; more would need more registers than there are.
+// The definition's values, summed. A few at once are enough to keep the arithmetic
+// busy; more would need more registers than there are.
 template <class Def, class T>
 KT_HOST_DEVICE double sum_of_values(const Elements<T>& x, bool weighted, const Params& params) {
+  constexpr int kAtOnce = sizeof(T) == 4 ? 4 : 2;
+  constexpr int kSteps = 4 * kQuads<T> / kAtOnce;
   double sum = 0.0;
   KT_NO_UNROLL
-  for (int q = 0; q < kQuads<T>; ++q) {
+  for (int step = 0; step < kSteps; ++step) {
     KT_UNROLL
-    for (int j = 0; j < 4; ++j) {
+    for (int j = 0; j < kAtOnce; ++j) {
       T t{}, p{};
       double w = 1.0;
       bool given = false;
       KT_UNROLL
-      for (int k = 0; k < kQuads<T>; ++k) {
-        t = k == q ? x.y_true[k][j] : t;
-        p = k == q ? x.y_pred[k][j] : p;
-        if (weighted) w = k == q ? x.weight[k][j] : w;
-        given = k == q ? j < x.count[k] : given;
+      for (int k = 0; k < kSteps; ++k) {
+        const int q = (k * kAtOnce + j) / 4, i = (k * kAtOnce + j) % 4;
+        t = k == step ? x.y_true[q][i] : t;
+        p = k == step ? x.y_pred[q][i] : p;
+        if (weighted) w = k == step ? x.weight[q][i] : w;
+        given = k == step ? i < x.count[q] : given;
       }
       const double v = value_of<Def>(t, p, params);
       sum += given ? (weighted ? v * w : v) : 0.0;

@@ -14,7 +14,6 @@
 #include <cstring>
 #include <memory>
 #include <new>
-#include <string>
 #include <vector>
 
 #include "../../csrc/cuda/device.h"
@@ -179,8 +178,14 @@ class FiberThread {
   int index_;
 };
 
+// What the tests choose, and what they look at.
 int processors = 2;
-std::string failure;
+bool backwards = false;  // the last block runs first
+struct Launched {
+  CudaKernel kernel;
+  Grid grid;
+};
+std::vector<Launched> launched;
 
 const char* count(int* devices) {
   *devices = 1;
@@ -221,7 +226,8 @@ const char* run(const Grid& grid, const void* from, Body&& body) {
     return "more shared memory than a block has";
   }
   const Launch launch = *static_cast<const Launch*>(from);
-  for (int b = 0; b < grid.blocks; ++b) {
+  for (int i = 0; i < grid.blocks; ++i) {
+    const int b = backwards ? grid.blocks - 1 - i : i;
     block.run(b, grid.blocks, static_cast<std::size_t>(grid.shared_bytes),
               [&](int index) { body(FiberThread(block, index), launch); });
     if (block.failed()) return "threads of a block wait for threads that have ended";
@@ -241,6 +247,7 @@ const char* run(const Grid& grid, const void* from, Body&& body) {
 }
 
 const char* launch(int, void*, CudaKernel kernel, const Grid& grid, const void* from) {
+  launched.push_back({kernel, grid});
   switch (kernel) {
 #define KT_CUDA_KERNEL(name, launch_type, ...)                                           \
   case CudaKernel::name:                                                                 \
@@ -264,9 +271,26 @@ PYBIND11_MODULE(_cuda_emulated, m) {
   m.doc() = "The CUDA kernels of keras-tally on the CPU, for tests.";
   m.def(
       "api",
-      [](int processors) {
+      [](int processors, bool backwards) {
         kt::processors = processors;
+        kt::backwards = backwards;
         return py::capsule(static_cast<const void*>(&kt::kApi), kt::kDeviceApiCapsule);
       },
-      py::arg("processors") = 2);
+      py::arg("processors") = 2, py::arg("backwards") = false);
+  // (name of the kernel, blocks, bytes of shared memory) of each launch since the last
+  // call.
+  m.def("launches", [] {
+    static const char* const names[] = {
+#define KT_CUDA_KERNEL(name, launch_type, ...) #name,
+        KT_CUDA_KERNELS
+#undef KT_CUDA_KERNEL
+    };
+    py::list out;
+    for (const kt::Launched& one : kt::launched) {
+      out.append(py::make_tuple(names[static_cast<int>(one.kernel)], one.grid.blocks,
+                                one.grid.shared_bytes));
+    }
+    kt::launched.clear();
+    return out;
+  });
 }

@@ -66,8 +66,8 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
     if x.device.type == "cuda" and device != x.device and like is not None:
         raise WrongDeviceError(
             f"`{argument}` must be on the device of the metric's state, {device}. "
-            f"Received: a tensor on {x.device}. Use `.to()`, or make the metric on that "
-            "device."
+            f"Received: a tensor on {x.device}. Use `.to()`, or make the metric on "
+            "that device."
         )
     return x.detach().resolve_conj().resolve_neg().to(device)
 
