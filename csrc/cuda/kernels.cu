@@ -96,7 +96,7 @@ const char* describe(int device, DeviceInfo* info) {
   cudaDeviceProp properties;
   cudaError_t error = cudaGetDeviceProperties(&properties, device);
   if (error != cudaSuccess) return text_of(error);
-  std::snprintf(info->name, sizeof(info->name), "%s", properties.name);
+  std::snprintf(info->name, sizeof(info->name), "%.63s", properties.name);
   info->processors = properties.multiProcessorCount;
   info->shared_memory = static_cast<std::int64_t>(properties.sharedMemPerMultiprocessor);
   for (int k = 0; k < kCudaKernels; ++k) {

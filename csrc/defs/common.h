@@ -7,16 +7,17 @@
 #include <cstdint>
 #include <type_traits>
 
-// KT_SCALAR: one element at a time, with the logarithms of the platform.
-// Loops over arrays that are to stay in registers, and loops of which one copy is enough.
-#if defined(__CUDACC__)
+// On a GPU: loops over arrays that are to stay in registers, and loops of which one copy
+// is enough.
+#if defined(__CUDA_ARCH__)
 #define KT_UNROLL _Pragma("unroll")
 #define KT_NO_UNROLL _Pragma("unroll 1")
 #else
-#define KT_UNROLL _Pragma("GCC unroll 8")
-#define KT_NO_UNROLL _Pragma("GCC unroll 1")
+#define KT_UNROLL
+#define KT_NO_UNROLL
 #endif
 
+// KT_SCALAR: one element at a time, with the logarithms of the platform.
 #if defined(__CUDACC__)
 #define KT_SCALAR
 #define KT_HOST_DEVICE __host__ __device__ __forceinline__
