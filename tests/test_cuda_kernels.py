@@ -154,6 +154,34 @@ def test_rows_of_targets(make, classes):
         assert_same(make, [Batch((axes, scores))])
 
 
+@pytest.mark.parametrize("classes", [3, 5, 33, 2500])
+@pytest.mark.parametrize(
+    ("make", "targets"),
+    [
+        (lambda _: kt.SparseCategoricalAccuracy(), "labels"),
+        (lambda _: kt.CategoricalAccuracy(), "rows"),
+        (lambda _: kt.SparseMeanRank(), "labels"),
+        (lambda _: kt.MeanMaxProbability(), "labels"),
+        (lambda _: kt.SparseCategoricalCrossentropy(), "labels"),
+        (lambda _: kt.SparseCategoricalCrossentropy(from_logits=True), "labels"),
+        (lambda _: kt.CategoricalCrossentropy(from_logits=True), "rows"),
+        (lambda c: kt.OneHotMeanIoU(num_classes=c, per_class_counts=True), "rows"),
+    ],
+)
+def test_rows_with_nan_and_infinities(make, targets, classes):
+    """Rows of one warp, some of which go other ways than the rest."""
+    rng = np.random.default_rng(classes)
+    for special in (math.nan, math.inf, -math.inf):
+        scores = rng.normal(size=(40, classes)).astype("float32")
+        scores[rng.random(scores.shape) < 0.1] = special
+        labels = rng.integers(0, classes, 40)
+        if targets == "rows":
+            labels = np.eye(classes, dtype="float32")[labels]
+        rows = [Batch((labels[i : i + 1], scores[i : i + 1])) for i in range(40)]
+        for batch in (*rows[: 40 if classes < 100 else 4], Batch((labels, scores))):
+            assert_same(lambda: make(classes), [batch])
+
+
 def wide(array):
     out = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
     out[..., ::2] = array

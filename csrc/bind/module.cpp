@@ -76,12 +76,6 @@ void set_device_api(const py::object& capsule, bool emulated) {
   kt::set_device_api(api, emulated);
 }
 
-std::vector<std::string> devices() {
-  std::vector<std::string> names;
-  for (int d = 0; d < kt::device_count(); ++d) names.emplace_back(kt::device_info(d).name);
-  return names;
-}
-
 double read_bandwidth(const py::object& tensors) {
   double sum = 0;
   for (const py::handle tensor : tensors) {
@@ -112,7 +106,7 @@ PYBIND11_MODULE(_native, m) {
   m.def("road_counts", &road_counts);
   m.def("count_converted", [] { ++kt::road_counts.converted; });
   m.def("set_device_api", &set_device_api, py::arg("capsule"), py::arg("emulated") = false);
-  m.def("devices", &devices);
+  m.def("devices", &kt::device_names);
   m.def("read_bandwidth", &read_bandwidth, py::arg("tensors"));
   m.def("make_plan", &kt::make_plan, py::arg("kernel"), py::arg("result"), py::arg("variables"),
         py::arg("options"));

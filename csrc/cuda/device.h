@@ -11,10 +11,9 @@
 namespace kt {
 
 struct DeviceInfo {
-  char name[64] = {};
   int processors = 1;              // streaming multiprocessors
   std::int64_t shared_memory = 0;  // bytes that the blocks of one have
-  int blocks[kCudaKernels] = {};   // of a kernel on one processor, without dynamic shared memory
+  int blocks[kCudaKernels] = {};   // of a kernel on one, without dynamic shared memory
 };
 
 struct Grid {
@@ -27,9 +26,10 @@ struct Grid {
 struct DeviceApi {
   int layout = 0;  // kDeviceApiLayout of the build
   const char* (*count)(int* devices);
+  const char* (*name)(int device, char* text, std::size_t size);
+  // Loads the kernels; a device that nobody uses is never asked.
   const char* (*describe)(int device, DeviceInfo* info);
   const char* (*allocate)(int device, std::size_t bytes, void** memory);  // filled with zeros
-  void (*release)(int device, void* memory);
   const char* (*upload)(int device, void* to, const void* from, std::size_t bytes);
   const char* (*clear)(int device, void* stream, void* memory, std::size_t bytes);
   const char* (*launch)(int device, void* stream, CudaKernel kernel, const Grid& grid,

@@ -1,7 +1,7 @@
 #include "device_work.h"
 
 #include <algorithm>
-#include <cstring>
+#include <string>
 
 #include "../defs/columns.h"
 #include "../defs/rows.h"
@@ -216,19 +216,15 @@ void settle(const RowwiseJob& job, RowwiseLaunch* launch) {
 
 }  // namespace
 
-ConstantsOnDevices::~ConstantsOnDevices() {
-  for (const DeviceConstants& constants : all_) release_on(constants.device, constants.memory);
-}
-
 const DeviceConstants& ConstantsOnDevices::on(int device, const Metric& metric) {
   for (const DeviceConstants& constants : all_) {
     if (constants.device == device) return constants;
   }
-  std::vector<char> host;
+  std::string host;
   const auto put = [&](const void* data, std::size_t bytes) {
     const std::size_t at = host.size();
-    host.resize((at + bytes + 15) / 16 * 16);
-    if (bytes > 0) std::memcpy(host.data() + at, data, bytes);
+    if (bytes > 0) host.append(static_cast<const char*>(data), bytes);
+    host.resize((host.size() + 15) / 16 * 16);
     return at;
   };
   const Thresholds& thresholds = metric.thresholds;
@@ -247,13 +243,11 @@ const DeviceConstants& ConstantsOnDevices::on(int device, const Metric& metric) 
   DeviceConstants out;
   out.device = device;
   if (!host.empty()) {
-    char* memory = static_cast<char*>(allocate_on(device, host.size()));
-    upload_to(device, memory, host.data(), host.size());
-    out.memory = memory;
+    const char* memory = constants_on(device, host);
     out.thresholds = memory + listed;
-    if (!thresholds.in_order) out.order = reinterpret_cast<std::int64_t*>(memory + order);
-    out.label_weights = reinterpret_cast<double*>(memory + weights);
-    out.targets = reinterpret_cast<std::int64_t*>(memory + targets);
+    if (!thresholds.in_order) out.order = reinterpret_cast<const std::int64_t*>(memory + order);
+    out.label_weights = reinterpret_cast<const double*>(memory + weights);
+    out.targets = reinterpret_cast<const std::int64_t*>(memory + targets);
   }
   all_.push_back(out);
   return all_.back();

@@ -13,7 +13,6 @@ namespace kt {
 // What a metric's kernels read besides the batch, in the memory of one device.
 struct DeviceConstants {
   int device = kHost;
-  void* memory = nullptr;
   const void* thresholds = nullptr;     // padded, of the type that scores are compared in
   const std::int64_t* order = nullptr;  // place in the given order, by rank; null: the same
   const double* label_weights = nullptr;
@@ -23,11 +22,6 @@ struct DeviceConstants {
 // A metric's constants on all the devices it has been used on.
 class ConstantsOnDevices {
  public:
-  ConstantsOnDevices() = default;
-  ~ConstantsOnDevices();
-  ConstantsOnDevices(const ConstantsOnDevices&) = delete;
-  ConstantsOnDevices& operator=(const ConstantsOnDevices&) = delete;
-
   const DeviceConstants& on(int device, const Metric& metric);
 
  private:

@@ -1,7 +1,9 @@
 #include "devices.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
+#include <utility>
 
 #include "../tensor/error.h"
 
@@ -13,7 +15,12 @@ bool devices_are_emulated = false;
 namespace {
 
 const DeviceApi* api = nullptr;
-std::vector<DeviceInfo> infos;
+struct Device {
+  bool described = false;
+  DeviceInfo info;
+};
+std::vector<Device> devices;
+std::map<std::pair<int, std::string>, const char*> constants;
 
 struct StreamMemory {
   int device;
@@ -51,24 +58,37 @@ void set_device_api(const DeviceApi* next, bool emulated) {
     throw std::logic_error("the device module is of another build");
   }
   devices_are_emulated = emulated;
-  infos.clear();
+  devices.clear();
   memories.clear();
+  constants.clear();
   api = nullptr;
   if (next == nullptr) return;
-  int devices = 0;
-  check(next->count(&devices), "the devices cannot be counted");
-  infos.resize(static_cast<std::size_t>(devices));
-  for (int d = 0; d < devices; ++d) {
-    check(next->describe(d, &infos[static_cast<std::size_t>(d)]), "a device cannot be described");
-  }
-  if (devices > 0) api = next;
+  int count = 0;
+  check(next->count(&count), "the devices cannot be counted");
+  devices.resize(static_cast<std::size_t>(count));
+  if (count > 0) api = next;
 }
 
 bool has_devices() { return api != nullptr; }
 
-int device_count() { return static_cast<int>(infos.size()); }
+std::vector<std::string> device_names() {
+  std::vector<std::string> names;
+  for (std::size_t d = 0; d < devices.size(); ++d) {
+    char name[256] = {};
+    check(api->name(static_cast<int>(d), name, sizeof(name)), "a device cannot be asked");
+    names.emplace_back(name);
+  }
+  return names;
+}
 
-const DeviceInfo& device_info(int device) { return infos.at(static_cast<std::size_t>(device)); }
+const DeviceInfo& device_info(int device) {
+  Device& known = devices.at(static_cast<std::size_t>(device));
+  if (!known.described) {
+    check(api->describe(device, &known.info), "the kernels cannot be loaded on the device");
+    known.described = true;
+  }
+  return known.info;
+}
 
 void* allocate_on(int device, std::size_t bytes) {
   void* memory = nullptr;
@@ -77,12 +97,15 @@ void* allocate_on(int device, std::size_t bytes) {
   return memory;
 }
 
-void release_on(int device, void* memory) {
-  if (api != nullptr) api->release(device, memory);
-}
-
-void upload_to(int device, void* to, const void* from, std::size_t bytes) {
-  check(api->upload(device, to, from, bytes), "copying to the device failed");
+const char* constants_on(int device, const std::string& wanted) {
+  const char*& place = constants[{device, wanted}];
+  if (place == nullptr) {
+    void* memory = allocate_on(device, wanted.size());
+    check(api->upload(device, memory, wanted.data(), wanted.size()),
+          "copying to the device failed");
+    place = static_cast<const char*>(memory);
+  }
+  return place;
 }
 
 void clear_on(int device, void* stream, void* memory, std::size_t bytes) {

@@ -2,6 +2,7 @@
 // with the interpreter's lock held.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "configure.h"
@@ -22,13 +23,14 @@ extern bool devices_are_emulated;
 // Null switches devices off.
 void set_device_api(const DeviceApi* api, bool emulated);
 bool has_devices();
-int device_count();
+std::vector<std::string> device_names();
 const DeviceInfo& device_info(int device);
 
 // Memory that stays; 0 at first.
 void* allocate_on(int device, std::size_t bytes);
-void release_on(int device, void* memory);
-void upload_to(int device, void* to, const void* from, std::size_t bytes);
+// A copy of constants, shared by all who have the same. It stays as well: kernels that
+// nobody waits for may read it.
+const char* constants_on(int device, const std::string& constants);
 void clear_on(int device, void* stream, void* memory, std::size_t bytes);
 
 // The scratch memory of a stream, grown to what is needed. What it was before stays

@@ -90,21 +90,31 @@ const char* count(int* devices) {
   return text_of(cudaGetDeviceCount(devices));
 }
 
+const char* name(int device, char* text, std::size_t size) {
+  cudaDeviceProp properties;
+  const cudaError_t error = cudaGetDeviceProperties(&properties, device);
+  if (error == cudaSuccess) std::snprintf(text, size, "%s", properties.name);
+  return text_of(error);
+}
+
 const char* describe(int device, DeviceInfo* info) {
   const OnDevice on(device);
   if (on.error != cudaSuccess) return text_of(on.error);
-  cudaDeviceProp properties;
-  cudaError_t error = cudaGetDeviceProperties(&properties, device);
-  if (error != cudaSuccess) return text_of(error);
-  std::snprintf(info->name, sizeof(info->name), "%.63s", properties.name);
-  info->processors = properties.multiProcessorCount;
-  info->shared_memory = static_cast<std::int64_t>(properties.sharedMemPerMultiprocessor);
-  for (int k = 0; k < kCudaKernels; ++k) {
+  const Uncaptured uncaptured;
+  const auto attribute = [&](cudaDeviceAttr which, int* value) {
+    return cudaDeviceGetAttribute(value, which, device);
+  };
+  int shared = 0;
+  cudaError_t error = attribute(cudaDevAttrMultiProcessorCount, &info->processors);
+  if (error == cudaSuccess) {
+    error = attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, &shared);
+  }
+  info->shared_memory = shared;
+  for (int k = 0; k < kCudaKernels && error == cudaSuccess; ++k) {
     error =
         cudaOccupancyMaxActiveBlocksPerMultiprocessor(&info->blocks[k], kKernels[k], kThreads, 0);
-    if (error != cudaSuccess) return text_of(error);
   }
-  return nullptr;
+  return text_of(error);
 }
 
 const char* allocate(int device, std::size_t bytes, void** memory) {
@@ -114,12 +124,6 @@ const char* allocate(int device, std::size_t bytes, void** memory) {
     const cudaError_t error = cudaMalloc(memory, bytes);
     return error == cudaSuccess ? cudaMemsetAsync(*memory, 0, bytes, stream) : error;
   }));
-}
-
-void release(int device, void* memory) {
-  const OnDevice on(device);
-  const Uncaptured uncaptured;
-  if (on.error == cudaSuccess) text_of(cudaFree(memory));
 }
 
 const char* upload(int device, void* to, const void* from, std::size_t bytes) {
@@ -149,8 +153,8 @@ const char* launch(int device, void* stream, CudaKernel kernel, const Grid& grid
 }  // namespace
 
 const DeviceApi& cuda_api() {
-  static const DeviceApi api = {kDeviceApiLayout, count,  describe, allocate,
-                                release,          upload, clear,    launch};
+  static const DeviceApi api = {kDeviceApiLayout, count,  name,  describe,
+                                allocate,         upload, clear, launch};
   return api;
 }
 

@@ -98,11 +98,12 @@ KT_HOST_DEVICE std::int64_t row_argmax(const Team<Thread>& team, const Row<T>& r
     nan = x != x;
     at = i;
   });
+  // Teams of one warp must go the same way, whatever is in their rows.
   const bool any_nan = team.any(nan);
-  if (any_nan) return team.smallest(nan ? at : kNone);
   const T lowest = static_cast<T>(-kInfinity);
-  const T top = team.largest(at == kNone ? lowest : best);
-  return team.smallest(at != kNone && best == top ? at : kNone);
+  const T top = team.largest(at == kNone || nan ? lowest : best);
+  const bool first = any_nan ? nan : at != kNone && best == top;
+  return team.smallest(first ? at : kNone);
 }
 
 // What must be subtracted from a logit to get its log-probability: in one pass, with

@@ -38,7 +38,7 @@ class Block {
     shared_.assign(shared_bytes + 64, '\xff');
     alive_ = kThreads;
     arrived_ = generation_ = 0;
-    failed_ = false;
+    failed_ = diverged_ = false;
     auto start = [&](int index) { body(index); };
     start_ = [](void* context, int index) { (*static_cast<decltype(start)*>(context))(index); };
     context_ = &start;
@@ -55,6 +55,7 @@ class Block {
   }
 
   bool failed() const { return failed_; }
+  bool diverged() const { return diverged_; }
   int block() const { return block_; }
   int blocks() const { return blocks_; }
   char* shared() { return align(shared_.data()); }
@@ -72,18 +73,21 @@ class Block {
 
   // Goes on when all threads of the warp have come; so nobody is two exchanges ahead
   // of one that has yet to read.
+  // They must come from the same place, as a warp's threads must on a GPU.
   template <class X>
-  X exchange(int index, int mask, X x) {
+  __attribute__((noinline)) X exchange(int index, int mask, X x) {
     Fiber& fiber = fibers_[index];
     Fiber* const warp = fibers_ + index / kWarp * kWarp;
     static_assert(sizeof(X) <= sizeof(fiber.slots[0]));
     const int parity = fiber.exchanges++ & 1;
     std::memcpy(fiber.slots[parity], &x, sizeof(X));
+    fiber.from[parity] = __builtin_return_address(0);
     for (int i = 0; i < kWarp; ++i) {
       while (warp[i].exchanges < fiber.exchanges) {
         if (warp[i].done) failed_ = true;
         yield(index);
       }
+      if (warp[i].from[parity] != fiber.from[parity]) diverged_ = true;
     }
     ++steps_;
     X out;
@@ -97,6 +101,7 @@ class Block {
     bool started = false, done = false;
     long exchanges = 0;
     char slots[2][8];
+    void* from[2];
   };
 
   static char* align(char* p) {
@@ -143,7 +148,7 @@ class Block {
   jmp_buf home_;
   int block_ = 0, blocks_ = 1, alive_ = 0, arrived_ = 0;
   long generation_ = 0, steps_ = 0;
-  bool failed_ = false;
+  bool failed_ = false, diverged_ = false;
   void (*start_)(void*, int) = nullptr;
   void* context_ = nullptr;
 };
@@ -192,8 +197,12 @@ const char* count(int* devices) {
   return nullptr;
 }
 
+const char* name(int, char* text, std::size_t) {
+  std::strcpy(text, "emulated");
+  return nullptr;
+}
+
 const char* describe(int, DeviceInfo* info) {
-  std::strcpy(info->name, "emulated");
   info->processors = processors;
   info->shared_memory = 96 * 1024;
   for (int& blocks : info->blocks) blocks = 2;
@@ -206,8 +215,6 @@ const char* allocate(int, std::size_t bytes, void** memory) {
   std::memset(*memory, 0, bytes);
   return nullptr;
 }
-
-void release(int, void* memory) { std::free(memory); }
 
 const char* upload(int, void* to, const void* from, std::size_t bytes) {
   std::memcpy(to, from, bytes);
@@ -230,6 +237,7 @@ const char* run(const Grid& grid, const void* from, Body&& body) {
     const int b = backwards ? grid.blocks - 1 - i : i;
     block.run(b, grid.blocks, static_cast<std::size_t>(grid.shared_bytes),
               [&](int index) { body(FiberThread(block, index), launch); });
+    if (block.diverged()) return "threads of a warp have diverged where they exchange data";
     if (block.failed()) return "threads of a block wait for threads that have ended";
   }
   if constexpr (requires { launch.workspace; }) {
@@ -261,8 +269,7 @@ const char* launch(int, void*, CudaKernel kernel, const Grid& grid, const void* 
   return "no such kernel";
 }
 
-const DeviceApi kApi = {kDeviceApiLayout, count,  describe, allocate,
-                        release,          upload, clear,    launch};
+const DeviceApi kApi = {kDeviceApiLayout, count, name, describe, allocate, upload, clear, launch};
 
 }  // namespace
 }  // namespace kt
