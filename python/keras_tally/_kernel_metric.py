@@ -133,8 +133,12 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
                 **options,
             },
         )
+        self._bind_plan(self._state)
+
+    def _bind_plan(self, variables: Sequence[Any], **more: Any) -> None:
         kernel, result, options = self._plan_arguments
-        self._plan = make_plan(kernel, result, self._state, options)
+        self._plan = make_plan(kernel, result, variables, {**options, **more})
+        _backends.active().register(self)
 
     def _own_state(self) -> tuple[Any, ...]:
         """Return the variables that Keras's metric has."""
@@ -172,13 +176,11 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         # Past Keras's tracking: the variables are those of somebody else.
         object.__setattr__(self, "_state", tuple(views))
         object.__setattr__(self, "_plan_variables", (parts[0].pack,))
-        kernel, result, options = self._plan_arguments
         if ROAD == "portable":
-            self._plan = make_plan(kernel, result, self._state, options)
+            self._bind_plan(self._state)
             return
         sizes = [math.prod(part.shape) for part in parts]
-        options = {**options, "sizes": sizes, "offset": parts[0].start}
-        self._plan = make_plan(kernel, result, self._plan_variables, options)
+        self._bind_plan(self._plan_variables, sizes=sizes, offset=parts[0].start)
 
     def result(self) -> Any:
         """Return the metric's value over everything seen since the last reset."""
@@ -288,22 +290,32 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             return
         variables = self._plan_variables
         state = [backend.copy_for_update(variable.value) for variable in variables]
-        y_true = prepare(y_true, self._input_names[0], state[0])
-        y_pred = prepare(y_pred, self._input_names[1], state[0])
-        if sample_weight is not None:
-            sample_weight = prepare(sample_weight, "sample_weight", state[0])
         _native.count_converted()
-        _native.update_into(self._plan, state, y_true, y_pred, sample_weight)
+        self._update_states(state, y_true, y_pred, sample_weight)
         for variable, value in zip(variables, state, strict=True):
             variable.assign(value)
+
+    def _update_states(
+        self, states: list[Any], y_true: Any, y_pred: Any, sample_weight: Any
+    ) -> None:
+        """Add a batch to these tensors, which stand for the plan's variables."""
+        y_true = prepare(y_true, self._input_names[0], states[0])
+        y_pred = prepare(y_pred, self._input_names[1], states[0])
+        if sample_weight is not None:
+            sample_weight = prepare(sample_weight, "sample_weight", states[0])
+        _native.update_into(self._plan, states, y_true, y_pred, sample_weight)
 
     def _result_general(self) -> Any:
         backend = _backends.active()
         state = [variable.value for variable in self._plan_variables]
         if any(backend.is_symbolic(value) for value in state):
             return backend.symbolic_result(self._result_shape(), self._result_dtype)
-        readable = [backend.copy_for_update(x) for x in state]
-        return backend.place_like(_native.result_from(self._plan, readable), state[0])
+        return self._result_of_states(state)
+
+    def _result_of_states(self, states: Sequence[Any]) -> Any:
+        backend = _backends.active()
+        readable = [backend.copy_for_update(x) for x in states]
+        return backend.place_like(_native.result_from(self._plan, readable), states[0])
 
     def _warn_of_result(self) -> None:
         """Say what is wrong with the result, where something may be."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from keras_tally._backends import WrongDeviceError
+from keras_tally._backends import WrongDeviceError, torch_ops
 from keras_tally._device import cuda_status
 
 # torch.topk refuses k beyond the classes; comparisons with a Python float
@@ -70,6 +70,11 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
             "that device."
         )
     return x.detach().resolve_conj().resolve_neg().to(device)
+
+
+def register(metric: Any) -> None:
+    """Let code of `torch.compile` find the metric by its plan."""
+    torch_ops.register(metric)
 
 
 def settle(variable: Any) -> None:

@@ -510,7 +510,9 @@ class R2Score(LateMetric):
         if not self.num_regressors or ROAD != "native":
             return
         samples = self.num_samples.value
-        if _backends.active().is_symbolic(samples):
+        backend = _backends.active()
+        # On a GPU nobody may wait for the number.
+        if backend.is_symbolic(samples) or backend.on_device(samples) is not None:
             return
         spare = float(samples) - 1 - self.num_regressors
         if spare > 0:

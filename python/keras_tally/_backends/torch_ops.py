@@ -1,0 +1,97 @@
+"""What `torch.compile` makes of an update: one operator, no break of the graph.
+
+The tracer replaces the two functions of the extension by calls of operators, which
+name a plan by its number. Outside of compiled code nothing changes.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+from keras_tally import _native
+
+# The metric of each plan, for as long as there is one.
+_metrics: dict[int, weakref.ref[Any]] = {}
+
+_library = torch.library.Library("keras_tally", "DEF")
+_library.define(
+    "update(Tensor(a!)[] states, int plan, Tensor? y_true, Tensor y_pred, "
+    "Tensor? sample_weight) -> ()"
+)
+_library.define("result(Tensor[] states, int plan) -> Tensor")
+
+
+def register(metric: Any) -> None:
+    """Let compiled code find the metric by its plan."""
+    number = id(metric._plan)
+
+    def forget(gone: weakref.ref[Any]) -> None:
+        if _metrics.get(number) is gone:
+            del _metrics[number]
+
+    _metrics[number] = weakref.ref(metric, forget)
+
+
+def _metric_of(plan: int) -> Any:
+    metric = _metrics[plan]()
+    if metric is None:
+        raise RuntimeError("the metric of this compiled graph is gone")
+    return metric
+
+
+def _update(
+    states: list[torch.Tensor],
+    plan: int,
+    y_true: torch.Tensor | None,
+    y_pred: torch.Tensor,
+    sample_weight: torch.Tensor | None,
+) -> None:
+    if y_true is None:  # a metric of values alone
+        y_true = y_pred
+    _metric_of(plan)._update_states(list(states), y_true, y_pred, sample_weight)
+
+
+def _result(states: list[torch.Tensor], plan: int) -> torch.Tensor:
+    metric = _metric_of(plan)
+    value: torch.Tensor = metric._result_of_states(list(states))
+    return value
+
+
+def _fake_result(states: list[torch.Tensor], plan: int) -> torch.Tensor:
+    metric = _metric_of(plan)
+    dtype = getattr(torch, metric._result_dtype)
+    return states[0].new_empty(metric._result_shape(), dtype=dtype)
+
+
+_library.impl("update", _update, "CompositeExplicitAutograd")
+_library.impl("result", _result, "CompositeExplicitAutograd")
+torch.library.register_fake("keras_tally::update", lambda *_: None, lib=_library)
+torch.library.register_fake("keras_tally::result", _fake_result, lib=_library)
+
+
+# What is traced in place of the extension's functions: these names are in the graph.
+
+
+@torch.compiler.substitute_in_graph(_native.update, skip_signature_check=True)  # type: ignore[misc,untyped-decorator,unused-ignore]
+def _traced_update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> bool:
+    if in_stateless_scope() or not isinstance(y_pred, torch.Tensor):
+        return False
+    metric: Any = _metrics[id(plan)]()
+    if metric._sees_mask and hasattr(y_pred, "_keras_mask"):
+        return False
+    states = [variable._value for variable in metric._plan_variables]
+    torch.ops.keras_tally.update(states, id(plan), y_true, y_pred, sample_weight)
+    return True
+
+
+@torch.compiler.substitute_in_graph(_native.result, skip_signature_check=True)  # type: ignore[misc,untyped-decorator,unused-ignore]
+def _traced_result(plan: Any) -> Any:
+    if in_stateless_scope():
+        return None
+    metric: Any = _metrics[id(plan)]()
+    states = [variable._value for variable in metric._plan_variables]
+    return torch.ops.keras_tally.result(states, id(plan))
