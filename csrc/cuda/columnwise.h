@@ -144,19 +144,10 @@ KT_HOST_DEVICE void columns(const Thread& thread, const ColumnwiseLaunch& launch
 template <class T, class Thread>
 KT_HOST_DEVICE void columnwise(const Thread& thread, const ColumnwiseLaunch& launch) {
   switch (static_cast<ColumnwiseId>(launch.kernel)) {
-#define KT_ELEMENTWISE(name, definition, operands, shapes)
-#define KT_ROWWISE(name, definition, labels, shapes)
 #define KT_COLUMNWISE(name, definition) \
   case ColumnwiseId::name:              \
     return columns<definition, T>(thread, launch);
-#define KT_BINNED(name)
-#define KT_TABULATED(name)
 #include "../kernels.def"
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#undef KT_BINNED
-#undef KT_TABULATED
   }
 }
 

@@ -77,37 +77,19 @@ Target target_of(const MeanShape& shape, const View& scale, int op, const State&
 }
 
 constexpr unsigned kRowNeeds[] = {
-#define KT_ELEMENTWISE(name, definition, operands, shapes)
 #define KT_ROWWISE(name, definition, labels, shapes) shared::definition::kNeeds,
-#define KT_COLUMNWISE(name, definition)
-#define KT_BINNED(name)
-#define KT_TABULATED(name)
 #include "../kernels.def"
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#undef KT_BINNED
-#undef KT_TABULATED
 };
 
 struct ColumnSums {
   int sums, low;
 };
 constexpr ColumnSums kColumnSums[] = {
-#define KT_ELEMENTWISE(name, definition, operands, shapes)
-#define KT_ROWWISE(name, definition, labels, shapes)
 #define KT_COLUMNWISE(name, definition) {shared::definition::kSums, shared::definition::kLow},
-#define KT_BINNED(name)
-#define KT_TABULATED(name)
 #include "../kernels.def"
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#undef KT_BINNED
-#undef KT_TABULATED
 };
 
-bool same_op(const ElementwiseOp& a, int kernel, const Params& params) {
+bool same_op(const Definition& a, int kernel, const Params& params) {
   return a.kernel == kernel && a.params == params;
 }
 
@@ -176,10 +158,14 @@ void settle(const ElementwiseJob& job, ElementwiseLaunch* launch) {
 }
 
 void add_op(int kernel, const Params& params, ElementwiseLaunch* launch) {
-  ElementwiseOp& op = launch->ops[launch->op_count++] = {kernel, params};
+  Definition& op = launch->ops[launch->op_count++] = {kernel, params};
   if (!launch->finds_zero_one) return;
-  ElementwiseOp& other = launch->ops[launch->op_count++] = op;
+  Definition& other = launch->ops[launch->op_count++] = op;
   other.params.zero_one_labels = true;
+}
+
+Definition row_definition(int kernel, const Params& params) {
+  return {kernel, params, (kRowNeeds[kernel] & shared::kUsableLabel) != 0};
 }
 
 std::int64_t count_rows(const RowwiseJob& job) {
@@ -369,7 +355,7 @@ void DeviceUpdate::add(const Metric& metric, RowwiseWork& work, const State& sta
     op = joined.first + joined.count;
     std::move_backward(launch->ops + op, launch->ops + launch->op_count,
                        launch->ops + launch->op_count + 1);
-    launch->ops[op] = {kernel, work.op.params};
+    launch->ops[op] = row_definition(kernel, work.op.params);
     ++launch->op_count;
     joined.needs |= needs;
     ++joined.count;
@@ -570,7 +556,7 @@ void values_on(int device, void* stream, const RowwiseJob& job, const Destinatio
   settle(job, &launch);
   const int kernel = static_cast<int>(job.ops->kernel);
   const unsigned needs = kRowNeeds[kernel];
-  launch.ops[launch.op_count++] = {kernel, job.ops->params};
+  launch.ops[launch.op_count++] = row_definition(kernel, job.ops->params);
   launch.groups[launch.group_count++] = {needs, 0, 1};
   launch.values = to;
   const CudaKernel rows_kernel = kernel_for(job, needs);

@@ -98,22 +98,14 @@ KT_HOST_DEVICE double sum_of_values(const Elements<T>& x, bool weighted, const P
   return sum;
 }
 
-template <class T>
-KT_HOST_DEVICE double sum_of_op(const ElementwiseOp& op, const Elements<T>& x, bool weighted) {
-  switch (static_cast<ElementwiseId>(op.kernel)) {
+// Calls use(the definition of that number).
+template <class Use>
+KT_HOST_DEVICE double with_definition(ElementwiseId kernel, Use&& use) {
+  switch (kernel) {
 #define KT_ELEMENTWISE(name, definition, operands, shapes) \
   case ElementwiseId::name:                                \
-    return sum_of_values<definition>(x, weighted, op.params);
-#define KT_ROWWISE(name, definition, labels, shapes)
-#define KT_COLUMNWISE(name, definition)
-#define KT_BINNED(name)
-#define KT_TABULATED(name)
+    return use(definition());
 #include "../kernels.def"
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#undef KT_BINNED
-#undef KT_TABULATED
   }
   return 0.0;
 }
@@ -146,7 +138,11 @@ KT_HOST_DEVICE void elementwise(const Thread& thread, const ElementwiseLaunch& l
     Elements<T> x;
     read_elements(launch, start, step, &x);
     for (int op = 0; op < launch.op_count; ++op) {
-      columns[op * kThreads + own] += sum_of_op(launch.ops[op], x, launch.weighted);
+      const Params& params = launch.ops[op].params;
+      const auto kernel = static_cast<ElementwiseId>(launch.ops[op].kernel);
+      columns[op * kThreads + own] += with_definition(kernel, [&](auto definition) {
+        return sum_of_values<decltype(definition)>(x, launch.weighted, params);
+      });
     }
     if (launch.weighted) {
       KT_UNROLL
@@ -173,32 +169,12 @@ KT_HOST_DEVICE void elementwise(const Thread& thread, const ElementwiseLaunch& l
   }
 }
 
-template <class T>
-KT_HOST_DEVICE double value_of_op(const ElementwiseOp& op, T y_true, T y_pred) {
-  switch (static_cast<ElementwiseId>(op.kernel)) {
-#define KT_ELEMENTWISE(name, definition, operands, shapes) \
-  case ElementwiseId::name:                                \
-    return value_of<definition>(y_true, y_pred, op.params);
-#define KT_ROWWISE(name, definition, labels, shapes)
-#define KT_COLUMNWISE(name, definition)
-#define KT_BINNED(name)
-#define KT_TABULATED(name)
-#include "../kernels.def"
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#undef KT_BINNED
-#undef KT_TABULATED
-  }
-  return 0.0;
-}
-
 // A team for each value. In shared memory: a number a warp.
 template <class T, class Thread>
 KT_HOST_DEVICE void elementwise_values(const Thread& thread, const ElementwiseLaunch& launch) {
   const Team<Thread> team(thread, launch.team, reinterpret_cast<double*>(thread.shared()));
   const bool zero_one = launch.finds_zero_one && launch.workspace.flags[1] != 0;
-  const ElementwiseOp& op = launch.ops[zero_one ? 1 : 0];
+  const Definition& op = launch.ops[zero_one ? 1 : 0];
   const std::int64_t step = std::int64_t{team.per_block()} * thread.blocks();
   const std::int64_t count = launch.n;
   for (std::int64_t first = std::int64_t{team.per_block()} * thread.block(); first < count;
@@ -207,8 +183,11 @@ KT_HOST_DEVICE void elementwise_values(const Thread& thread, const ElementwiseLa
     double sum = 0.0;
     for (std::int64_t j = team.lane(); j < launch.width && row < count; j += team.size()) {
       const std::int64_t i = row * launch.width + j;
-      sum += value_of_op<T>(op, load_at<T>(launch.y_true, launch.axes, i),
-                            load_at<T>(launch.y_pred, launch.axes, i));
+      const T y_true = load_at<T>(launch.y_true, launch.axes, i);
+      const T y_pred = load_at<T>(launch.y_pred, launch.axes, i);
+      sum += with_definition(static_cast<ElementwiseId>(op.kernel), [&](auto definition) {
+        return value_of<decltype(definition)>(y_true, y_pred, op.params);
+      });
     }
     sum = team.sum(sum) * launch.scale;
     if (team.lane() == 0 && row < count) {

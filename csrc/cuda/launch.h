@@ -61,9 +61,11 @@ struct Destination {
   DType dtype = DType::Float32;
 };
 
-struct ElementwiseOp {
+// A definition by its number among those of its loop.
+struct Definition {
   int kernel;
   Params params;
+  bool needs_label = false;  // of rows: it cannot do without a label that is a class
 };
 
 struct ElementwiseLaunch {
@@ -78,7 +80,7 @@ struct ElementwiseLaunch {
   // pairs, for one meaning and for the other.
   bool finds_zero_one = false;
   int op_count = 0;
-  ElementwiseOp ops[kMaxOps];
+  Definition ops[kMaxOps];
   Targets targets;
   // Or the values themselves: each the sum of `width` elements, scaled.
   std::int64_t width = 1;
@@ -114,7 +116,7 @@ struct RowwiseLaunch {
   int group_count = 0;
   RowGroup groups[kMaxOps];
   int op_count = 0;
-  ElementwiseOp ops[kMaxOps];
+  Definition ops[kMaxOps];
   Targets targets;
   Destination values;  // instead of sums, where there is a place for them
   Workspace workspace;

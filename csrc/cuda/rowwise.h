@@ -8,43 +8,15 @@
 
 namespace kt::KT_LEVEL {
 
-KT_HOST_DEVICE double row_value(const ElementwiseOp& op, const RowStats& stats) {
+// What a definition makes of the statistics.
+KT_HOST_DEVICE double row_value(const Definition& op, const RowStats& stats) {
   switch (static_cast<RowwiseId>(op.kernel)) {
-#define KT_ELEMENTWISE(name, definition, operands, shapes)
 #define KT_ROWWISE(name, definition, labels, shapes) \
   case RowwiseId::name:                              \
     return definition::value(stats, op.params);
-#define KT_COLUMNWISE(name, definition)
-#define KT_BINNED(name)
-#define KT_TABULATED(name)
 #include "../kernels.def"
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#undef KT_BINNED
-#undef KT_TABULATED
   }
   return 0.0;
-}
-
-// Whether the definition cannot do without a label that is a class.
-KT_HOST_DEVICE bool needs_label(const ElementwiseOp& op) {
-  switch (static_cast<RowwiseId>(op.kernel)) {
-#define KT_ELEMENTWISE(name, definition, operands, shapes)
-#define KT_ROWWISE(name, definition, labels, shapes) \
-  case RowwiseId::name:                              \
-    return (definition::kNeeds & kUsableLabel) != 0;
-#define KT_COLUMNWISE(name, definition)
-#define KT_BINNED(name)
-#define KT_TABULATED(name)
-#include "../kernels.def"
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#undef KT_BINNED
-#undef KT_TABULATED
-  }
-  return false;
 }
 
 // In shared memory: sums of values and of weights for each op, then a number a warp.
@@ -73,10 +45,10 @@ KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
                             &stats);
       if (!own_row || team.lane() != 0) continue;
       for (int i = group.first; i < group.first + group.count; ++i) {
-        const ElementwiseOp& op = launch.ops[i];
+        const Definition& op = launch.ops[i];
         const bool ignored = op.params.has_ignore_class && label == op.params.ignore_class;
         // Nobody may wait for the data to refuse a label: the sum says so instead.
-        const bool bad = needs_label(op) && !stats.usable_label;
+        const bool bad = op.needs_label && !stats.usable_label;
         const double value = ignored ? 0.0 : bad ? kInfinity - kInfinity : row_value(op, stats);
         if (launch.values.data != nullptr) {
           store_one(launch.values.data, launch.values.dtype, row, value);

@@ -25,38 +25,26 @@ namespace {
   {{sum_block<definition, float>, values_block<definition, float>},   \
    {sum_block<definition, double>, values_block<definition, double>}, \
    definition::kCounts},
-#define KT_ROWWISE(name, definition, labels, shapes)
-#define KT_COLUMNWISE(name, definition)
-#define KT_BINNED(name)
-#define KT_TABULATED(name)
 const ElementwiseBlocks kElementwise[] = {
 #include "../kernels.def"
 };
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
 
-#define KT_ELEMENTWISE(name, definition, operands, shapes)
 #define KT_ROWWISE(name, definition, labels, shapes) \
   {rows_block<definition, float>, rows_block<definition, double>},
 const RowsBlocks kRowwise[] = {
 #include "../kernels.def"
 };
-#undef KT_ROWWISE
 
 #define KT_ROWWISE(name, definition, labels, shapes) {definition::kNeeds, definition::value},
 const RowDefinition kRowDefinitions[] = {
 #include "../kernels.def"
 };
-#undef KT_ROWWISE
 
 template <class T>
 void rows_together(const Rows& rows, RowMember* members, int count) {
   rows_of_members<T>(rows, kRowDefinitions, members, count);
 }
 
-#undef KT_COLUMNWISE
-
-#define KT_ROWWISE(name, definition, labels, shapes)
 #define KT_COLUMNWISE(name, definition) \
   {columns_block<definition, float>,    \
    columns_block<definition, double>,   \
@@ -68,11 +56,6 @@ void rows_together(const Rows& rows, RowMember* members, int count) {
 const ColumnsBlocks kColumnwise[] = {
 #include "../kernels.def"
 };
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#undef KT_BINNED
-#undef KT_TABULATED
 
 void sum(const double* values, std::int64_t n, double* lanes) {
   sum_as_double<Identity, double>(values, values, n, Params(), lanes);

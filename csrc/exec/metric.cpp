@@ -28,11 +28,6 @@ const std::vector<KernelRow>& kernel_table() {
 #define KT_BINNED(name) {#name, Executor::Binned, 0},
 #define KT_TABULATED(name) {#name, Executor::Tabulated, 0},
 #include "../kernels.def"
-#undef KT_ELEMENTWISE
-#undef KT_ROWWISE
-#undef KT_COLUMNWISE
-#undef KT_BINNED
-#undef KT_TABULATED
   };
   return table;
 }

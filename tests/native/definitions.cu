@@ -52,6 +52,4 @@ __global__ void tabulated(const double* labels, const double* predicted, std::in
   template __global__ void rowwise<definition>(const RowStats*, double*, Params);
 #define KT_COLUMNWISE(name, definition) \
   template __global__ void columnwise<definition>(const double*, const double*, double*);
-#define KT_BINNED(name)
-#define KT_TABULATED(name)
 #include "../../csrc/kernels.def"
