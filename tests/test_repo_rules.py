@@ -108,7 +108,9 @@ def test_frameworks_are_imported_by_their_backend_only(path):
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             imported.add(node.module.split(".")[0])
-    allowed = {path.stem.removesuffix("_ops")} if path.parent.name == "_backends" else set()
+    allowed = (
+        {path.stem.removesuffix("_ops")} if path.parent.name == "_backends" else set()
+    )
     assert not imported.intersection(FRAMEWORKS) - allowed
 
 
