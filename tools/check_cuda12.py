@@ -49,6 +49,9 @@ class Nvrtc:
         self.library = ctypes.CDLL(str(cuda / "cuda_nvrtc/lib/libnvrtc.so.12"))
         flags = cuda_report.read_list(cuda_report.CUDA / "nvcc_flags.txt")
         self.options = ["-std=c++20", *(f for f in flags if f not in NOT_OF_NVRTC)]
+        # Functions that say nothing are for the device as well; one built-in function of
+        # nvcc has another name.
+        self.options += ["-default-device", "-D__builtin_memcpy=memcpy"]
         self.options += ["--ptxas-options=-v", f"-I{headers}"]
         self.options += [
             f"-I{cuda / part / 'include'}" for part in ("cuda_cccl", "cuda_runtime")
@@ -58,6 +61,8 @@ class Nvrtc:
                 f"#pragma once\n#include <cuda/std/{name}>\n"
                 "namespace std { using namespace ::cuda::std; }\n"
             )
+        with (headers / "cmath").open("a") as cmath:
+            cmath.write("namespace std { using ::fma; }\n")
 
     def compile(self, source: Path, architecture: str) -> tuple[bool, str]:
         """Whether it compiles, and the log."""

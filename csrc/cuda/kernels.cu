@@ -2,19 +2,10 @@
 // promises: nothing here waits for a stream that is not our own.
 #define KT_LEVEL cuda
 #include "kernels.h"
-
-#include <cuda_runtime.h>
-
-#include <cstdio>
-#include <cstring>
-#include <mutex>
-
-#include "device.h"
-#include "module.h"
 #include "thread.h"
 
 namespace kt {
-namespace {
+namespace kernels {
 
 #define KT_CUDA_KERNEL(name, launch_type, ...)           \
   __global__ void __launch_bounds__(kThreads, 2)         \
@@ -25,8 +16,23 @@ namespace {
 KT_CUDA_KERNELS
 #undef KT_CUDA_KERNEL
 
+}  // namespace kernels
+}  // namespace kt
+
+// The compiler that knows no host (tools/check_cuda12.py) ends here.
+#if !defined(__CUDACC_RTC__)
+#include <cuda_runtime.h>
+
+#include <cstdio>
+
+#include "device.h"
+#include "module.h"
+
+namespace kt {
+namespace {
+
 const void* const kKernels[] = {
-#define KT_CUDA_KERNEL(name, launch_type, ...) reinterpret_cast<const void*>(&name),
+#define KT_CUDA_KERNEL(name, launch_type, ...) reinterpret_cast<const void*>(&kernels::name),
     KT_CUDA_KERNELS
 #undef KT_CUDA_KERNEL
 };
@@ -159,3 +165,4 @@ const DeviceApi& cuda_api() {
 }
 
 }  // namespace kt
+#endif

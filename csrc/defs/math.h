@@ -4,6 +4,8 @@
 // Chebyshev nodes, on [-ln2/2, ln2/2] (its own error < 2e-17, in all < 2 ulp).
 #pragma once
 
+#include <limits>
+
 #include "common.h"
 
 #if defined(KT_SCALAR)
@@ -12,7 +14,7 @@
 
 namespace kt::KT_LEVEL {
 
-constexpr double kInfinity = __builtin_inf();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Adding and subtracting 1.5 * 2^52 rounds to an integer, whose bits then stand
 // in the low end of the sum.
 constexpr double kRoundMagic = 6755399441055744.0;
