@@ -49,8 +49,8 @@ class Nvrtc:
         self.library = ctypes.CDLL(str(cuda / "cuda_nvrtc/lib/libnvrtc.so.12"))
         flags = cuda_report.read_list(cuda_report.CUDA / "nvcc_flags.txt")
         self.options = ["-std=c++20", *(f for f in flags if f not in NOT_OF_NVRTC)]
-        # Functions that say nothing are for the device as well; one built-in function of
-        # nvcc has another name.
+        # Functions that say nothing are for the device, too; one function has another
+        # name than in nvcc.
         self.options += ["-default-device", "-D__builtin_memcpy=memcpy"]
         self.options += ["--ptxas-options=-v", f"-I{headers}"]
         self.options += [
