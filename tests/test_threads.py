@@ -98,7 +98,7 @@ def test_number_of_threads_is_checked():
 
 @pytest.mark.torch_only
 def test_inside_a_compiled_step():
-    """The native call breaks the graph, and is right on both of its sides."""
+    """In a step between other operations, some of which may break the graph."""
     import torch
 
     metric = kt.MeanSquaredError()

@@ -1,5 +1,8 @@
 """Metrics inside of functions that torch compiles: one graph, the same numbers."""
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -68,6 +71,35 @@ def test_other_compilers(backend):
     for batch in batches:
         step(*tensors(batch))
     assert state_bits(metric) == state_bits(updated(case.ours(), batches))
+
+
+def test_other_metrics_may_come_and_go():
+    """The tracer never goes through the other metrics: they may change meanwhile."""
+    metric, plain = kt.MeanSquaredError(), kt.MeanSquaredError()
+    step = compiled(metric)
+    x, y = torch.rand(8, 1), torch.rand(8, 1)
+    kept = [kt.Mean() for _ in range(500)]
+    stop = threading.Event()
+
+    def come_and_go():
+        while not stop.is_set():
+            kept.append(kt.Mean())
+            del kept[0]
+
+    thread = threading.Thread(target=come_and_go)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    try:
+        for _ in range(3):
+            torch._dynamo.reset()
+            step((x, y), None)
+            plain.update_state(x, y)
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        thread.join()
+    assert metric.exact_state() == plain.exact_state()
 
 
 def test_what_the_graph_holds_is_an_operator(roads):

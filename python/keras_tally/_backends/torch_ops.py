@@ -14,8 +14,21 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _native
 
-# The metric of each plan, for as long as there is one.
-_metrics: dict[int, weakref.ref[Any]] = {}
+
+class _Metrics:
+    """The metric of each plan, a weak reference, for as long as there is one.
+
+    Attributes instead of a dictionary's items: the tracer reads one attribute, but would
+    go through a whole dictionary, which changes when metrics come and go.
+    """
+
+
+_metrics = _Metrics()
+
+
+def _key(plan: int) -> str:
+    return f"plan_{plan}"
+
 
 _library = torch.library.Library("keras_tally", "DEF")
 _library.define(
@@ -27,17 +40,17 @@ _library.define("result(Tensor[] states, int plan) -> Tensor")
 
 def register(metric: Any) -> None:
     """Let compiled code find the metric by its plan."""
-    number = id(metric._plan)
+    key = _key(id(metric._plan))
 
     def forget(gone: weakref.ref[Any]) -> None:
-        if _metrics.get(number) is gone:
-            del _metrics[number]
+        if getattr(_metrics, key, None) is gone:
+            delattr(_metrics, key)
 
-    _metrics[number] = weakref.ref(metric, forget)
+    setattr(_metrics, key, weakref.ref(metric, forget))
 
 
 def _metric_of(plan: int) -> Any:
-    metric = _metrics[plan]()
+    metric = getattr(_metrics, _key(plan))()
     if metric is None:
         raise RuntimeError("the metric of this compiled graph is gone")
     return metric
@@ -80,7 +93,7 @@ torch.library.register_fake("keras_tally::result", _fake_result, lib=_library)
 def _traced_update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> bool:
     if in_stateless_scope() or not isinstance(y_pred, torch.Tensor):
         return False
-    metric: Any = _metrics[id(plan)]()
+    metric: Any = getattr(_metrics, _key(id(plan)))()
     if metric._sees_mask and hasattr(y_pred, "_keras_mask"):
         return False
     states = [variable._value for variable in metric._plan_variables]
@@ -92,6 +105,6 @@ def _traced_update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> b
 def _traced_result(plan: Any) -> Any:
     if in_stateless_scope():
         return None
-    metric: Any = _metrics[id(plan)]()
+    metric: Any = getattr(_metrics, _key(id(plan)))()
     states = [variable._value for variable in metric._plan_variables]
     return torch.ops.keras_tally.result(states, id(plan))
