@@ -18,8 +18,8 @@ from keras_tally import _native
 class _Metrics:
     """The metric of each plan, a weak reference, for as long as there is one.
 
-    Attributes instead of a dictionary's items: the tracer reads one attribute, but would
-    go through a whole dictionary, which changes when metrics come and go.
+    Attributes instead of a dictionary's items: the tracer reads one attribute, but
+    would go through a whole dictionary, which changes when metrics come and go.
     """
 
 
