@@ -1,10 +1,10 @@
 #include "group.h"
 
 #include <algorithm>
-#include <memory_resource>
 #include <vector>
 
 #include "../exec/group.h"
+#include "../exec/scratch.h"
 #include "../tensor/error.h"
 #include "calls.h"
 #include "errors.h"
@@ -70,9 +70,8 @@ bool add_batch_on(int device, const Group& group, const Batch* const* batches, P
 bool add_batch(const Group& group, const Batch& batch, const Batch& masked, PyObject* tensor,
                Keep* keep) {
   const std::size_t count = group.metrics.size();
-  // A small batch allocates nothing.
-  alignas(64) thread_local std::byte memory[128 * 1024];
-  std::pmr::monotonic_buffer_resource arena(memory, sizeof(memory));
+  ScratchArena scratch;
+  Arena& arena = *scratch;
   std::pmr::vector<const Batch*> batches(count, &arena);
   for (std::size_t i = 0; i < count; ++i) batches[i] = group.masked[i] ? &masked : &batch;
   const int place = place_of(batch);

@@ -8,6 +8,7 @@
 
 #include "../cuda/devices.h"
 #include "../tensor/error.h"
+#include "../tensor/shapes.h"
 
 namespace py = pybind11;
 
@@ -15,18 +16,18 @@ namespace kt {
 
 RoadCounts road_counts;
 
-Keep::~Keep() {
-  for (PyObject* object : objects_) Py_DECREF(object);
-}
-
-namespace {
-
-[[noreturn]] void refuse_dtype(const char* argument, const std::string& dtype) {
+void refuse_dtype(const char* argument, const std::string& dtype) {
   throw TypeMistake(std::string("`") + argument +
                     "` must have a bool, integer, float16, bfloat16, float32 or float64 dtype. "
                     "Received: dtype=" +
                     dtype);
 }
+
+Keep::~Keep() {
+  for (PyObject* object : objects_) Py_DECREF(object);
+}
+
+namespace {
 
 struct ExchangeType {
   PyTypeObject* type;
@@ -165,23 +166,14 @@ bool view_of(const DLTensor& tensor, const char* argument, View* view) {
     default:
       return false;
   }
-  if (tensor.ndim > kMaxRank) {
-    throw ValueMistake(std::string("`") + argument + "` must have at most " +
-                       std::to_string(kMaxRank) +
-                       " axes. Received: " + std::to_string(tensor.ndim));
-  }
+  set_shape(view, argument, tensor.shape, static_cast<std::size_t>(tensor.ndim));
   view->dtype = dtype_of(tensor.dtype, argument);
-  view->rank = tensor.ndim;
   view->data = static_cast<const char*>(tensor.data) + tensor.byte_offset;
-  std::int64_t size = 1, compact = 1;
-  for (int d = tensor.ndim - 1; d >= 0; --d) {
-    view->shape[d] = tensor.shape[d];
-    view->strides[d] = tensor.strides == nullptr ? compact : tensor.strides[d];
-    compact *= tensor.shape[d];
-    size *= tensor.shape[d];
+  for (int d = 0; tensor.strides != nullptr && d < tensor.ndim; ++d) {
+    view->strides[d] = tensor.strides[d];
   }
   // Fake tensors have a shape but no data.
-  if (tensor.data == nullptr && size != 0) return false;
+  if (tensor.data == nullptr && view->size() != 0) return false;
   return aligned(*view);
 }
 

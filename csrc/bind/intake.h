@@ -6,6 +6,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <string>
 #include <vector>
 
 #include "../tensor/view.h"
@@ -45,6 +46,11 @@ bool borrow(PyObject* object, const char* argument, View* view, Keep* keep);
 
 // The same for a state variable's value, which is never lazily negated.
 bool borrow_state_value(PyObject* value, View* view, Keep* keep);
+
+[[noreturn]] void refuse_dtype(const char* argument, const std::string& dtype);
+
+// Throws where no metric accepts it.
+DType dtype_named(const std::string& name, const char* argument);
 
 // The exchange API of a torch-like type; null where there is none.
 const DLPackExchangeAPI* exchange_api_of(PyTypeObject* type);

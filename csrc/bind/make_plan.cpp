@@ -20,20 +20,6 @@ bool read(const py::dict& options, const char* name, T* into) {
   return true;
 }
 
-DType dtype_named(const std::string& name) {
-  static const std::pair<const char*, DType> names[] = {
-      {"bool", DType::Bool},       {"uint8", DType::UInt8},       {"uint16", DType::UInt16},
-      {"uint32", DType::UInt32},   {"uint64", DType::UInt64},     {"int8", DType::Int8},
-      {"int16", DType::Int16},     {"int32", DType::Int32},       {"int64", DType::Int64},
-      {"float16", DType::Float16}, {"bfloat16", DType::BFloat16}, {"float32", DType::Float32},
-      {"float64", DType::Float64},
-  };
-  for (const auto& [known, dtype] : names) {
-    if (name == known) return dtype;
-  }
-  throw ValueMistake("`dtype` must be a bool, integer or float dtype. Received: dtype=" + name);
-}
-
 template <class E>
 E one_of(const std::string& value, std::initializer_list<std::pair<const char*, E>> names) {
   for (const auto& [known, meaning] : names) {
@@ -73,6 +59,20 @@ void read_thresholds(const py::dict& options, Thresholds* out) {
 
 }  // namespace
 
+DType dtype_named(const std::string& name, const char* argument) {
+  static const std::pair<const char*, DType> names[] = {
+      {"bool", DType::Bool},       {"uint8", DType::UInt8},       {"uint16", DType::UInt16},
+      {"uint32", DType::UInt32},   {"uint64", DType::UInt64},     {"int8", DType::Int8},
+      {"int16", DType::Int16},     {"int32", DType::Int32},       {"int64", DType::Int64},
+      {"float16", DType::Float16}, {"bfloat16", DType::BFloat16}, {"float32", DType::Float32},
+      {"float64", DType::Float64},
+  };
+  for (const auto& [known, dtype] : names) {
+    if (name == known) return dtype;
+  }
+  refuse_dtype(argument, name);
+}
+
 py::capsule make_plan(const std::string& kernel, const std::string& result,
                       const py::sequence& variables, const py::dict& options) {
   auto plan = std::make_unique<Plan>();
@@ -102,7 +102,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   }
   plan->inputs = metric.kernel.operands == Operands::Unary ? 1 : 2;
   std::string name;
-  if (read(options, "result_dtype", &name)) plan->result_dtype = dtype_named(name);
+  if (read(options, "result_dtype", &name)) plan->result_dtype = dtype_named(name, "dtype");
   read(options, "numpy_results", &plan->numpy_results);
   plan->wrap_result = py::reinterpret_borrow<py::object>(options["wrap_result"]);
 
@@ -125,7 +125,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   read(options, "threshold_in_scores_dtype", &metric.threshold_in_scores_dtype);
   if (read(options, "value_dtype", &name)) {
     metric.has_value_dtype = true;
-    metric.value_dtype = dtype_named(name);
+    metric.value_dtype = dtype_named(name, "dtype");
   }
   read(options, "axis", &metric.axis);
   read(options, "axes", &metric.axes);
@@ -137,7 +137,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   read(options, "any_weight_rank", &metric.any_weight_rank);
   if (read(options, "precision", &name)) {
     metric.has_precision = true;
-    metric.precision = dtype_named(name);
+    metric.precision = dtype_named(name, "dtype");
   }
   read(options, "num_classes", &metric.pairs.classes);
   read(options, "per_class_counts", &metric.pairs.by_class);

@@ -11,6 +11,8 @@
 #include "group.h"
 #include "intake.h"
 #include "plan.h"
+#include "program.h"
+#include "xla.h"
 
 namespace py = pybind11;
 
@@ -61,6 +63,7 @@ std::map<std::string, long long> road_counts() {
           {"pure", roads.pure},
           {"converted", roads.converted},
           {"parallel", roads.parallel},
+          {"xla", kt::xla_updates},
           {"cuda", kt::device_counts.updates},
           {"cuda_launches", kt::device_counts.launches},
           {"cuda_allocations", kt::device_counts.allocations}};
@@ -111,6 +114,9 @@ PYBIND11_MODULE(_native, m) {
   m.def("make_plan", &kt::make_plan, py::arg("kernel"), py::arg("result"), py::arg("variables"),
         py::arg("options"));
   m.def("make_group", &kt::make_group, py::arg("plans"), py::arg("names"), py::arg("variables"));
+  kt::add_program_functions(m);
+  m.def("xla_handlers", &kt::xla_handlers);
+  m.def("xla_version", &kt::xla_version);
   for (PyMethodDef* methods : {kt::plan_methods(), kt::group_methods()}) {
     if (PyModule_AddFunctions(m.ptr(), methods) != 0) throw py::error_already_set();
   }

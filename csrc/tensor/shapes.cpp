@@ -14,6 +14,20 @@ std::string shape_text(const View& view) {
   return text + ")";
 }
 
+void set_shape(View* view, const char* argument, const std::int64_t* shape, std::size_t rank) {
+  if (rank > kMaxRank) {
+    throw ValueMistake(std::string("`") + argument + "` must have at most " +
+                       std::to_string(kMaxRank) + " axes. Received: " + std::to_string(rank));
+  }
+  view->rank = static_cast<int>(rank);
+  std::int64_t compact = 1;
+  for (int d = view->rank - 1; d >= 0; --d) {
+    view->shape[d] = shape[d];
+    view->strides[d] = compact;
+    compact *= shape[d];
+  }
+}
+
 void drop_axis(View& view, int axis) {
   for (int d = axis; d + 1 < view.rank; ++d) {
     view.shape[d] = view.shape[d + 1];

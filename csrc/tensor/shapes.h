@@ -1,6 +1,7 @@
 // Keras's shape rules on views: squeezing, broadcasting, how weights spread.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "error.h"
@@ -9,6 +10,9 @@
 namespace kt {
 
 std::string shape_text(const View& view);
+
+// A shape whose elements lie one behind the other; throws on too many axes.
+void set_shape(View* view, const char* argument, const std::int64_t* shape, std::size_t rank);
 
 void drop_axis(View& view, int axis);
 void append_axis(View& view);

@@ -1,7 +1,6 @@
-"""What the metrics run on: native code, or Keras's own operations.
+"""What the metrics run on: native code in place, or from state to state.
 
-Decided once, at import, so that an update on the native road stays one call of the
-extension. `ROAD` says which road was taken.
+Decided once, at import, so that an update in place stays one call of the extension.
 """
 
 from __future__ import annotations
@@ -10,10 +9,12 @@ import keras
 
 from keras_tally import _backends
 
-ROAD = "portable" if keras.config.backend() in _backends.PORTABLE else "native"
+# Whether kernels add straight into Keras's variables (torch, NumPy). Elsewhere, where
+# tensors cannot be written to, an update makes a new state, see `_stored`.
+IN_PLACE = keras.config.backend() in _backends.IN_PLACE
 
-if ROAD == "portable":
-    from keras_tally._portable import (
+if IN_PLACE:
+    from keras_tally._native import (
         make_group,
         make_plan,
         reset,
@@ -24,7 +25,7 @@ if ROAD == "portable":
         update_group,
     )
 else:
-    from keras_tally._native import (
+    from keras_tally._stored import (
         make_group,
         make_plan,
         reset,
@@ -36,7 +37,7 @@ else:
     )
 
 __all__ = [
-    "ROAD",
+    "IN_PLACE",
     "make_group",
     "make_plan",
     "reset",

@@ -24,8 +24,9 @@ from keras.src.backend.common.stateless_scope import (
 )
 
 from keras_tally import _backends, _native
-from keras_tally._engine import ROAD, make_plan, reset, result, update
+from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
 from keras_tally._packed import Part, View, compensation_view
+from keras_tally._masks import combine_mask
 from keras_tally._registration import KERAS_CLASSES
 
 Shape = tuple[int, ...]
@@ -151,10 +152,10 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         high = np.ravel(read(variable))
         if self.compensation is not None:
             lows = np.ravel(read(self.compensation)[index])
-            if ROAD == "portable":
+            if not IN_PLACE:
                 lows = lows[:: lows.size // max(1, high.size)]
             return high, lows[: high.size]
-        if ROAD == "portable":
+        if not IN_PLACE:
             return (high,)
         rounded = high.astype("float64")
         return rounded, (high - rounded.astype(high.dtype)).astype("float64")
@@ -176,7 +177,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         # Past Keras's tracking: the variables are those of somebody else.
         object.__setattr__(self, "_state", tuple(views))
         object.__setattr__(self, "_plan_variables", (parts[0].pack,))
-        if ROAD == "portable":
+        if not IN_PLACE:
             self._bind_plan(self._state)
             return
         sizes = [math.prod(part.shape) for part in parts]
@@ -381,7 +382,7 @@ class LateMetric(PairMetric):
             TypeError: an argument that is no tensor of an accepted dtype.
         """
         if not self._built:
-            if ROAD == "native":
+            if IN_PLACE:
                 traced(y_true, y_pred, sample_weight)
             shapes = shape_of(y_true), shape_of(y_pred)
             self._build(*self._build_arguments(*shapes))
@@ -499,23 +500,3 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
             "integer, float16, bfloat16, float32 or float64 dtype. "
             f"Received: {_describe(x)} ({error})"
         ) from error
-
-
-def combine_mask(mask: Any, sample_weight: Any) -> Any:
-    """Return the weights with masked samples at 0.
-
-    Both are aligned at their leading axes: weights of shape (batch,) and a mask
-    of shape (batch, steps) give weights of shape (batch, steps).
-    """
-    if mask is None:
-        return sample_weight
-    dtype = _backends.active().state_dtype(keras.config.floatx())
-    mask = keras.ops.cast(mask, dtype)
-    if sample_weight is None:
-        return mask
-    weight = keras.ops.cast(sample_weight, dtype)
-    while 0 < len(weight.shape) < len(mask.shape):
-        weight = keras.ops.expand_dims(weight, -1)
-    while len(mask.shape) < len(weight.shape):
-        mask = keras.ops.expand_dims(mask, -1)
-    return weight * mask

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_tally import _backends
-from keras_tally._engine import ROAD
+from keras_tally._engine import IN_PLACE
 
 Shape = tuple[int, ...]
 
@@ -135,13 +135,13 @@ def compensation_view(like: keras.Variable, parts: Sequence[Part]) -> View:
     ops = keras.ops
 
     def stretch(x: Any) -> Any:
-        if ROAD == "portable":
+        if not IN_PLACE:
             return ops.broadcast_to(x, row_shape)
         padding = ops.zeros((row_size - math.prod(x.shape),), dtype=like._dtype)
         return ops.reshape(ops.concatenate([ops.reshape(x, (-1,)), padding]), row_shape)
 
     def shrink(row: Any, shape: Shape) -> Any:
-        if ROAD == "portable":
+        if not IN_PLACE:
             return row[(0,) * (len(row_shape) - len(shape))]
         return ops.reshape(ops.reshape(row, (-1,))[: math.prod(shape)], shape)
 
@@ -180,7 +180,7 @@ class PackedState:
             own = metric._own_state()
             places.append([])
             for i, variable in enumerate(own):
-                dtype = "float64" if ROAD == "native" else str(variable._dtype)
+                dtype = "float64" if IN_PLACE else str(variable._dtype)
                 integer = keras.backend.is_int_dtype(dtype)
                 places[-1].append((dtype, starts.get(dtype, 0)))
                 starts[dtype] = starts.get(dtype, 0) + math.prod(variable.shape)
@@ -197,7 +197,7 @@ class PackedState:
                 shape=initial.shape,
                 initializer=_Constant(initial),
                 dtype=dtype,
-                name=f"state_{dtype}" if ROAD == "portable" else "state",
+                name=f"state_{dtype}" if not IN_PLACE else "state",
             )
             backend.settle(packs[dtype])
             if packs[dtype]._value is not None and initial.any():

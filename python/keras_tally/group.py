@@ -12,7 +12,7 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _backends, _native
 from keras_tally._engine import (
-    ROAD,
+    IN_PLACE,
     make_group,
     reset_group,
     result_group,
@@ -22,11 +22,11 @@ from keras_tally._identifiers import get
 from keras_tally._kernel_metric import (
     KernelMetric,
     LateMetric,
-    combine_mask,
     prepare,
     shape_of,
     traced,
 )
+from keras_tally._masks import combine_mask
 from keras_tally._packed import PackedState
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import ValueReduction
@@ -233,7 +233,7 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
                 metric.reset_state()  # the refused batch has built it
 
     def _build(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
-        if ROAD == "native":
+        if IN_PLACE:
             traced(y_true, y_pred, sample_weight)
         shapes = shape_of(y_true), shape_of(y_pred)
         late = [
@@ -266,7 +266,7 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
 
     def result(self) -> dict[str, Any]:
         """Return the members' results over everything since the last reset, by name."""
-        if self._hold is None or ROAD == "portable" or in_stateless_scope():
+        if self._hold is None or not IN_PLACE or in_stateless_scope():
             return self._fresh_results()
         if not self._hold or self._last is None:
             self._last = self._fresh_results()

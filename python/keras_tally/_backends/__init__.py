@@ -13,10 +13,9 @@ from typing import Any
 import keras
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
-# Where native code runs, and where Keras's own operations do its work.
-NATIVE = ("torch", "numpy")
-PORTABLE = ("jax", "tensorflow")
-SUPPORTED = NATIVE + PORTABLE
+# Where kernels write into the variables, and where they make a state from a state.
+IN_PLACE = ("torch", "numpy")
+SUPPORTED = (*IN_PLACE, "jax", "tensorflow")
 
 
 class WrongDeviceError(ValueError):
@@ -37,8 +36,7 @@ def active() -> ModuleType:
             f"Received: KERAS_BACKEND={name!r}. Set the environment variable "
             "KERAS_BACKEND before Keras is imported."
         )
-    module = "portable" if name in PORTABLE else name
-    return importlib.import_module(f"keras_tally._backends.{module}")
+    return importlib.import_module(f"keras_tally._backends.{name}")
 
 
 def with_shape(x: Any) -> Any:

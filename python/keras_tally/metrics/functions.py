@@ -17,7 +17,7 @@ import numpy as np
 from keras.src.backend import set_keras_mask
 
 from keras_tally import _backends, _native
-from keras_tally._engine import ROAD
+from keras_tally._engine import IN_PLACE
 from keras_tally._kernel_metric import prepare
 from keras_tally.metrics.regression import row_axes
 
@@ -101,7 +101,7 @@ def _values(
     **options: Any,
 ) -> Any:
     """Return a kernel's values, or what Keras's function returns where it must."""
-    if ROAD == "portable" or _backends.any_symbolic(y_true, y_pred):
+    if not IN_PLACE or _backends.any_symbolic(y_true, y_pred):
         tensors = map(_backends.with_shape, (y_true, y_pred))
         return keras_function(*tensors, **(keras_arguments or {}))
     plan = _plan(kernel, tuple(options.items()))
@@ -594,7 +594,7 @@ def sparse_categorical_crossentropy(
         epsilon=keras.config.epsilon(),
         **arguments,
     )
-    if ignore_class is not None and ROAD == "native":
+    if ignore_class is not None and IN_PLACE:
         valid = keras.ops.not_equal(y_true, ignore_class)
         set_keras_mask(values, keras.ops.reshape(valid, values.shape))
     return values

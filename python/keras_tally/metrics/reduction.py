@@ -10,7 +10,8 @@ from keras.src import losses
 from keras.src.backend import get_keras_mask
 
 from keras_tally._engine import update
-from keras_tally._kernel_metric import KernelMetric, PairMetric, combine_mask
+from keras_tally._kernel_metric import KernelMetric, PairMetric
+from keras_tally._masks import combine_mask
 from keras_tally._registration import KERAS_CLASSES, register
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_tally import _backends
-from keras_tally._engine import ROAD
+from keras_tally._engine import IN_PLACE
 from keras_tally._kernel_metric import LateMetric, Shape, check_matrices
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
@@ -507,7 +507,7 @@ class R2Score(LateMetric):
         return value
 
     def _warn_of_result(self) -> None:
-        if not self.num_regressors or ROAD != "native":
+        if not self.num_regressors or not IN_PLACE:
             return
         samples = self.num_samples.value
         backend = _backends.active()

@@ -1,14 +1,12 @@
-"""JAX and TensorFlow: Keras's own operations do everything there."""
+"""What the backends have in common whose state is made from a state."""
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import keras
-import numpy as np
 
-# What native kernels would ask.
+# What native kernels must know of Keras's rules there.
 K_WITHIN_CLASSES = False
 THRESHOLD_IN_SCORES_DTYPE = True
 NORM_HAS_FLOOR = True
@@ -37,22 +35,13 @@ def settle(variable: Any) -> None:
     variable._autocast = False
 
 
-def read_variable(variable: Any) -> Any:
-    """Return a variable's value as a NumPy array, also while a graph is traced."""
-    if variable._value is None:  # made in a stateless scope that has not ended
-        return np.zeros(variable.shape)
-    if keras.config.backend() != "tensorflow":
-        return np.asarray(variable._value)
-    tf: Any = importlib.import_module("tensorflow")
-
-    with tf.init_scope():
-        if not variable._value.is_initialized():  # made in a graph being traced
-            return np.zeros(variable.shape)
-        value: np.ndarray[Any, Any] = variable._value.numpy()
-        return value
-
-
 def plan_options(dtype: str) -> dict[str, Any]:
-    """Return what a plan must know about results: nothing, Keras makes them."""
+    """Return what a plan must know about results."""
     del dtype
     return {}
+
+
+def written_dtype(dtype: str, wide: bool) -> str:
+    """Return the dtype in which a kernel writes results that become `dtype`."""
+    kind = "int" if keras.backend.is_int_dtype(dtype) else "float"
+    return f"{kind}{64 if wide and dtype.endswith('64') else 32}"

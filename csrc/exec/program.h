@@ -1,0 +1,96 @@
+// Metrics whose state is kept by somebody else, in arrays of that one's dtypes (pairs of
+// float32 halves, integers): JAX and TensorFlow. An update makes a new state from a
+// state; a program says what the arrays hold. There is one program for each
+// configuration, known by a key, and it stays until the process ends: compiled code,
+// which outlives the metrics it was made from, knows nothing but the key.
+#pragma once
+
+#include <memory_resource>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "metric.h"
+
+namespace kt {
+
+// An array of the state. `to` may be `from`.
+struct StateArray {
+  const void* from = nullptr;
+  void* to = nullptr;
+  DType dtype = DType::Float32;
+  std::int64_t size = 0;
+};
+
+struct ResultArray {
+  void* to = nullptr;
+  DType dtype = DType::Float32;
+  std::int64_t size = 0;
+};
+
+// What becomes of labels that are no class, which only the data shows: an error, and
+// the new state is not written; or NaN instead of the metric's state, where nobody
+// could be told.
+enum class BadLabels { Refuse, Poison };
+
+class WorkingState;
+
+class Program {
+ public:
+  // Where a variable's numbers are: `size` of them in two arrays, high halves and low
+  // ones. Without a low array they are integers.
+  struct Variable {
+    int array = 0;
+    std::int64_t at = 0;
+    std::int64_t size = 0;
+    int low_array = -1;
+    std::int64_t low_at = 0;
+  };
+  struct Member {
+    Metric metric;
+    bool masked = false;  // takes the weights that a mask is part of
+    std::vector<Variable> variables;
+  };
+  explicit Program(std::vector<Member> members);
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  int members() const { return static_cast<int>(members_.size()); }
+  int arrays() const { return arrays_; }
+  bool takes_values() const { return takes_values_; }  // and no y_true
+
+  // Throws where an update would, for the shapes and dtypes of a batch without data.
+  void check(const Batch& batch, const Batch& masked) const;
+  // Whether the additions of the parts of a batch, cut along its first axis, sum up to
+  // that of the whole.
+  bool splits(const Batch& batch) const;
+  // Returns whether several threads worked.
+  bool update(const Batch& batch, const Batch& masked, const StateArray* arrays, int count,
+              BadLabels bad_labels) const;
+  // Adds `others` states to that of the arrays, one after the other. Each of the arrays
+  // `added`, of which there is one for each of a state's, holds all of them.
+  void merge(const StateArray* arrays, const StateArray* added, int count,
+             std::int64_t others) const;
+  // Writes each member's results.
+  void results(const StateArray* arrays, int count, const ResultArray* results) const;
+  // The number of a member's results; -1 where it is one without axes.
+  std::int64_t result_size(int member) const;
+
+ private:
+  void check_arrays(const StateArray* arrays, int count) const;
+  void store(const StateArray* arrays, int count,
+             const std::pmr::vector<WorkingState>& states) const;
+
+  std::vector<Member> members_;
+  std::vector<const Metric*> metrics_;
+  std::vector<int> leads_;
+  int arrays_ = 0;
+  bool takes_values_ = false;
+};
+
+// Keeps the program, unless there is one of this key.
+void define_program(const std::string& key, std::vector<Program::Member> members);
+// Throws where there is none.
+const Program& find_program(std::string_view key);
+
+}  // namespace kt

@@ -1,0 +1,233 @@
+"""JAX: kernels are foreign functions of XLA, inside and outside of compiled code."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import keras
+import numpy as np
+from jax import lax
+from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+from keras_tally import _native
+from keras_tally._backends.stored import (
+    K_WITHIN_CLASSES,
+    NORM_HAS_FLOOR,
+    THRESHOLD_IN_SCORES_DTYPE,
+    plan_options,
+    register,
+    settle,
+    state_dtype,
+    whole_dtype,
+    written_dtype,
+)
+
+__all__ = [
+    "K_WITHIN_CLASSES",
+    "NORM_HAS_FLOOR",
+    "THRESHOLD_IN_SCORES_DTYPE",
+    "plan_options",
+    "register",
+    "settle",
+    "state_dtype",
+    "whole_dtype",
+]
+
+
+def read_variable(variable: Any) -> Any:
+    """Return a variable's value as a NumPy array, also while a graph is traced."""
+    if variable._value is None:  # made in a stateless scope that has not ended
+        return np.zeros(variable.shape)
+    return np.asarray(variable._value)
+
+
+@cache
+def _why_no_handlers() -> str | None:
+    """Register the handlers with XLA; return what is in the way."""
+    handlers = _native.xla_handlers()
+    if handlers is None:
+        return "this build of keras-tally has no XLA handlers (KERAS_TALLY_XLA)"
+    platform = jax.default_backend()  # starts the backend, which must come first
+    if platform != "cpu":
+        return f"there are no XLA handlers for the platform {platform!r}"
+    try:
+        for name, handler in handlers.items():
+            jax.ffi.register_ffi_target(name, handler, platform="cpu")
+    except Exception as error:
+        versions = (
+            f"jax {jax.__version__}, jaxlib {jaxlib.__version__} and the XLA FFI "
+            f"{_native.xla_version()} that keras-tally was built with"
+        )
+        warnings.warn(
+            f"keras-tally's kernels cannot be used: {versions} do not fit together "
+            f"({error}). Keras's own operations do the work.",
+            stacklevel=2,
+        )
+        return f"{versions} do not fit together: {error}"
+    return None
+
+
+def why_portable(*tensors: Any) -> str | None:
+    """Return why no kernel can take these tensors; None if one can."""
+    why = _why_no_handlers()
+    if why is None and any(
+        not isinstance(n, int) for x in tensors for n in getattr(x, "shape", ())
+    ):
+        why = "a shape is symbolic"
+    return why
+
+
+def prepare(x: Any) -> Any:
+    """Return `x` as a tensor of JAX."""
+    return x if isinstance(x, jax.Array) else keras.ops.convert_to_tensor(x)
+
+
+def read(variables: Sequence[Any]) -> list[Any]:
+    """Return the arrays that are the variables' values."""
+    if in_stateless_scope():
+        return [v.value for v in variables]
+    return [v._value if _is_plain(v) else v.value for v in variables]
+
+
+def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    """Put the values of a new state into the variables."""
+    in_scope = in_stateless_scope()
+    for variable, value in zip(variables, values, strict=True):
+        if in_scope or not _is_plain(variable):
+            variable.assign(value)
+        else:
+            variable._value = value
+
+
+def _is_plain(variable: Any) -> bool:
+    """Tell whether the variable's value is all that an assignment concerns."""
+    return (
+        type(variable) is keras.Variable
+        and variable._value is not None
+        and variable._layout is None
+    )
+
+
+def _is_traced(tensors: Sequence[Any]) -> bool:
+    return any(isinstance(x, jax.core.Tracer) for x in tensors)
+
+
+def _call(name: str, out: Any, **options: Any) -> Any:
+    # Every other way to vectorise an alias gives wrong numbers, without a word.
+    return jax.ffi.ffi_call(name, out, vmap_method="sequential", **options)
+
+
+def _new_state(name: str, state: Sequence[Any], more: Sequence[Any], **what: Any) -> Any:
+    out = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in state)
+    aliases = {i: i for i in range(len(state))}
+    return _call(name, out, input_output_aliases=aliases)(*state, *more, **what)
+
+
+def _update(
+    program: str, given: int, state: Sequence[Any], inputs: Sequence[Any]
+) -> Any:
+    return _new_state(
+        "keras_tally_update", state, inputs, program=program, given=np.int64(given)
+    )
+
+
+def _batch_mesh(inputs: Sequence[Any]) -> Any:
+    """Return Keras's mesh and its axis that batches are cut along, or None."""
+    distribution = keras.distribution.distribution()
+    axis = getattr(distribution, "batch_dim_name", None)
+    if axis is None:
+        return None
+    mesh = distribution.device_mesh.backend_mesh
+    shards = mesh.shape[axis]
+    if shards == 1 or any(x.shape[0] % shards for x in inputs):
+        return None
+    return mesh, axis, shards
+
+
+def _sharded_update(
+    program: str, given: int, mesh: Any, axis: str, shards: int, state: Any, inputs: Any
+) -> Any:
+    """Each device adds up its part of the batch; only these sums travel."""
+
+    def of_a_shard(state: Any, *inputs: Any) -> Any:
+        sums = _update(program, given, tuple(map(jnp.zeros_like, state)), inputs)
+        all_sums = [lax.all_gather(x, axis) for x in sums]
+        return _new_state(
+            "keras_tally_merge", state, all_sums, program=program, others=np.int64(shards)
+        )
+
+    whole, cut = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(axis)
+    return jax.shard_map(
+        of_a_shard,
+        mesh=mesh,
+        in_specs=(whole, *(cut for _ in inputs)),
+        out_specs=whole,
+        check_vma=False,  # that the merged states are the same everywhere
+    )(state, *inputs)
+
+
+def _checked_update(
+    program: str, given: int, state: Sequence[Any], inputs: Sequence[Any]
+) -> Any:
+    # Statistics have no gradient.
+    state, inputs = map(lax.stop_gradient, (tuple(state), tuple(inputs)))
+    abstract = [(x.shape, x.dtype.name) for x in inputs]
+    _native.check_program(program, given, abstract)
+    if _native.program_splits(program, given, abstract):
+        found = _batch_mesh(inputs)
+        if found is not None:
+            return _sharded_update(program, given, *found, state, inputs)
+    return _update(program, given, state, inputs)
+
+
+@cache
+def _jitted_update(program: str, given: int) -> Any:
+    return jax.jit(partial(_checked_update, program, given))
+
+
+def update(
+    program: Any, state: Sequence[Any], given: int, inputs: Sequence[Any]
+) -> Sequence[Any]:
+    """Return the state that a batch makes of the given one."""
+    inputs = tuple(x for x in inputs if x is not None)
+    if _is_traced((*state, *inputs)):
+        new: Sequence[Any] = _checked_update(program.key, given, state, inputs)
+        return new
+    new = _jitted_update(program.key, given)(tuple(state), inputs)
+    return new
+
+
+def _results(program: Any, state: Sequence[Any]) -> tuple[Any, ...]:
+    wide = jax.config.jax_enable_x64
+    out = tuple(
+        jax.ShapeDtypeStruct(shape, written_dtype(dtype, wide))
+        for shape, dtype in zip(
+            program.result_shapes, program.result_dtypes, strict=True
+        )
+    )
+    values = _call("keras_tally_result", out)(
+        *map(lax.stop_gradient, state), program=program.key
+    )
+    return tuple(
+        value.astype(jnp.dtype(dtype)) if str(value.dtype) != dtype else value
+        for value, dtype in zip(values, program.result_dtypes, strict=True)
+    )
+
+
+@cache
+def _jitted_results(program: Any) -> Any:
+    return jax.jit(partial(_results, program))
+
+
+def results(program: Any, state: Sequence[Any]) -> Sequence[Any]:
+    """Return the results of the program's metrics."""
+    if _is_traced(state):
+        return _results(program, state)
+    values: Sequence[Any] = _jitted_results(program)(tuple(state))
+    return values
