@@ -1,7 +1,7 @@
-"""Keras's own operations under our classes, where there is no native road yet.
+"""Keras's own operations under our classes, where no kernel can be called.
 
-Written for JAX and TensorFlow; what must hold on every road runs on torch and NumPy
-as well.
+Written for JAX and TensorFlow, which are kept from calling kernels here; what must hold
+on every road runs on torch and NumPy as well.
 """
 
 from fractions import Fraction
@@ -13,7 +13,7 @@ from keras.src.backend.common.stateless_scope import StatelessScope
 
 import keras_tally as kt
 from cases import CASES, DEFAULT_CASES, Batch
-from keras_tally import _engine, _kernel_metric, _native, _portable
+from keras_tally import _engine, _kernel_metric, _native, _stored
 from keras_tally.metrics import reduction
 from support import (
     BACKEND,
@@ -58,6 +58,11 @@ elif BACKEND == "tensorflow":
 COMPILED = [name for name in COMPILERS if name != "eager"]
 
 
+@pytest.fixture(autouse=True)
+def without_kernels(monkeypatch):
+    monkeypatch.setattr(_stored, "only_portable", True)
+
+
 def arguments(batch):
     args = [to_backend(a) for a in batch.args]
     weight = None if batch.weight is None else to_backend(batch.weight)
@@ -85,11 +90,9 @@ def set_state(metric, tensors):
 # The road
 
 
-def test_road():
-    """No backend falls back to another road unnoticed."""
-    roads = {"torch": "native", "numpy": "native"}
-    assert roads.get(BACKEND, "portable") == _engine.ROAD
-    module = _portable if IS_PORTABLE else _native
+def test_functions_of_the_engine():
+    assert _engine.IN_PLACE is not IS_PORTABLE
+    module = _stored if IS_PORTABLE else _native
     assert _kernel_metric.update is reduction.update is module.update
     assert _kernel_metric.result is module.result
 

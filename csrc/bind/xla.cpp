@@ -6,10 +6,9 @@
 
 #include <xla/ffi/api/ffi.h>
 
-#include "../exec/program.h"
+#include "../exec/program_api.h"
 #include "../tensor/error.h"
 #include "../tensor/shapes.h"
-#include "program.h"
 
 namespace ffi = xla::ffi;
 namespace py = pybind11;

@@ -11,6 +11,7 @@ from keras.metrics import Metric
 
 from keras_tally import callbacks
 from keras_tally._device import cuda_status
+from keras_tally._explain import explain
 from keras_tally._fuse import fuse
 from keras_tally._identifiers import deserialize, get, serialize
 from keras_tally._install import install, uninstall
@@ -175,6 +176,7 @@ __all__ = [
     "concordance_correlation",
     "cuda_status",
     "deserialize",
+    "explain",
     "fuse",
     "get",
     "hinge",

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,15 @@ from keras_tally._masks import combine_mask
 
 # Which inputs a program gets, as bits (csrc/bind/program.h).
 TRUTH, WEIGHT, MASKED_WEIGHT = 1, 2, 4
+
+# KERAS_TALLY_ROAD=portable goes without kernels, to find out whether they are at fault.
+_asked_for = os.environ.get("KERAS_TALLY_ROAD", "")
+if _asked_for not in ("", "native", "portable"):
+    raise ValueError(
+        "the environment variable KERAS_TALLY_ROAD must be `native` or `portable`. "
+        f"Received: {_asked_for!r}"
+    )
+only_portable = _asked_for == "portable"
 
 # An array, where in it the high halves are, how many, and the same of the low ones; no
 # low array (-1): integers.
@@ -116,6 +126,14 @@ def make_plan(
     )
 
 
+def why_portable(*tensors: Any) -> str | None:
+    """Return why Keras's operations take these tensors; None where a kernel does."""
+    if only_portable:
+        return "KERAS_TALLY_ROAD=portable asks for it"
+    why: str | None = _backends.active().why_portable(*tensors)
+    return why
+
+
 def _given(inputs: Sequence[Any]) -> int:
     y_true, _, weight, masked = (x is not None for x in inputs)
     return y_true * TRUTH | weight * WEIGHT | masked * MASKED_WEIGHT
@@ -133,7 +151,7 @@ def _run(
     backend = _backends.active()
     state = backend.read(variables)
     given = [x for x in inputs if x is not None]
-    why = backend.why_portable(*state, *given)
+    why = why_portable(*state, *given)
     taken["update"] = why or "native"
     if why is not None:
         return False
@@ -158,7 +176,7 @@ def result(plan: Any, /) -> Any:
     """Return the result for the state."""
     backend = _backends.active()
     state = backend.read(plan.state)
-    why = backend.why_portable(*state)
+    why = why_portable(*state)
     plan.taken["result"] = why or "native"
     if why is not None:
         return _portable.result(plan.portable)
@@ -219,7 +237,7 @@ def result_group(group: Any, /) -> Any:
     """Return the results by name."""
     backend = _backends.active()
     state = backend.read(group.packs)
-    why = backend.why_portable(*state)
+    why = why_portable(*state)
     group.taken["result"] = why or "native"
     if why is not None:
         return _portable.result_group(group.portable)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
@@ -16,6 +16,13 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 # Where kernels write into the variables, and where they make a state from a state.
 IN_PLACE = ("torch", "numpy")
 SUPPORTED = (*IN_PLACE, "jax", "tensorflow")
+
+
+class Road(NamedTuple):
+    """How an update or a result is computed, and why so."""
+
+    road: str
+    why: str
 
 
 class WrongDeviceError(ValueError):

@@ -16,6 +16,7 @@ from jax import lax
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _native
+from keras_tally._backends import Road
 from keras_tally._backends.stored import (
     K_WITHIN_CLASSES,
     NORM_HAS_FLOOR,
@@ -76,11 +77,14 @@ def _why_no_handlers() -> str | None:
 def why_portable(*tensors: Any) -> str | None:
     """Return why no kernel can take these tensors; None if one can."""
     why = _why_no_handlers()
-    if why is None and any(
-        not isinstance(n, int) for x in tensors for n in getattr(x, "shape", ())
-    ):
-        why = "a shape is symbolic"
-    return why
+    if why is not None:
+        return why
+    for x in tensors:
+        if isinstance(x, jax.core.Tracer) and not all(
+            isinstance(n, int) for n in x.shape
+        ):
+            return "a shape is symbolic"
+    return None
 
 
 def prepare(x: Any) -> Any:
@@ -231,3 +235,20 @@ def results(program: Any, state: Sequence[Any]) -> Sequence[Any]:
         return _results(program, state)
     values: Sequence[Any] = _jitted_results(program)(tuple(state))
     return values
+
+
+def device_of(value: Any) -> str:
+    """Return where a state is."""
+    if value is None:
+        return jax.default_backend()
+    return ", ".join(sorted({str(device) for device in value.devices()}))
+
+
+def roads(why: str | None) -> dict[str, Road]:
+    """Return the roads of metrics, which are portable if there is a reason for it."""
+    if why is not None:
+        return {where: Road("portable", why) for where in ("eager", "jit")}
+    return {
+        "eager": Road("FFI", "a jitted call of the kernel, compiled once"),
+        "jit": Road("FFI", "XLA calls the kernel; a symbolic shape goes portable"),
+    }

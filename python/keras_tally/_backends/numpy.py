@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_tally._backends import Road
+
 K_WITHIN_CLASSES = False
 THRESHOLD_IN_SCORES_DTYPE = False
 NORM_HAS_FLOOR = False
@@ -82,4 +84,19 @@ def plan_options(dtype: str) -> dict[str, Any]:
     return {
         "numpy_results": True,
         "wrap_result": lambda array: keras.ops.cast(array, dtype)[()],
+    }
+
+
+def device_of(value: Any) -> str:
+    """Return where a state is."""
+    del value
+    return "cpu"
+
+
+def roads(value: Any, grouped: bool) -> dict[str, Road]:
+    """Return the roads of a metric or a group with this state."""
+    del value, grouped
+    return {
+        "eager": Road("native in place", "arrays are in memory that kernels write to"),
+        "stateless scope": Road("native pure", "the variables must not change there"),
     }

@@ -1,16 +1,22 @@
-"""TensorFlow: kernels run eagerly, Keras's own operations in graphs."""
+"""TensorFlow: kernels are operations, eagerly and in graphs."""
 
 from __future__ import annotations
 
+import importlib.util
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.backend.common.stateless_scope import in_stateless_scope
+from tensorflow.python.ops import gen_resource_variable_ops as resource_ops
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from keras_tally import _native
+from keras_tally._backends import Road
 from keras_tally._backends.stored import (
     K_WITHIN_CLASSES,
     NORM_HAS_FLOOR,
@@ -46,17 +52,59 @@ def read_variable(variable: Any) -> Any:
         return value
 
 
+_XLA = "XLA compiles this graph, and takes no operations but TensorFlow's"
+
+
+@cache
+def _operations() -> Any:
+    """Return the functions that make the operations; a string says why there are none."""
+    try:
+        # Loaded as TensorFlow's library first, then as a module.
+        spec = importlib.util.find_spec("keras_tally._tensorflow")
+        assert spec is not None and spec.origin is not None
+        library = tf.load_op_library(spec.origin)
+        from keras_tally import _tensorflow
+
+        if _tensorflow.fault():
+            raise RuntimeError(_tensorflow.fault())
+        _tensorflow.set_programs(_native.program_api())
+        for name in ("KerasTallyUpdate", "KerasTallyResult"):
+            tf.no_gradient(name)
+        return library
+    except Exception as error:
+        why = f"tensorflow {tf.__version__} does not take them: {error}"
+        warnings.warn(
+            f"keras-tally's kernels cannot be used: {why}. Keras's own operations do "
+            "the work.",
+            stacklevel=2,
+        )
+        return why
+
+
+@cache
+def _why_no_operations() -> str | None:
+    operations = _operations()
+    if isinstance(operations, str):
+        return operations
+    if tf.config.list_logical_devices("GPU"):
+        return "there are no kernels for TensorFlow on a GPU"
+    return None
+
+
 def why_portable(*tensors: Any) -> str | None:
     """Return why no kernel can take these tensors; None if one can."""
-    if not tf.executing_eagerly():
-        return "in a graph, Keras's operations are faster than a call of Python"
+    why = _why_no_operations()
+    if why is not None:
+        return why
+    if not tf.executing_eagerly() and GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    ):
+        return _XLA
     for x in tensors:
         if isinstance(x, keras.KerasTensor):
             return "a tensor is symbolic"
         if isinstance(x, (tf.RaggedTensor, tf.SparseTensor)):
             return f"a {type(x).__name__} is no plain array"
-        if isinstance(x, tf.Tensor) and "GPU" in x.device:
-            return f"there are no kernels for TensorFlow on {x.device}"
     return None
 
 
@@ -77,40 +125,83 @@ def read(variables: Sequence[Any]) -> list[Any]:
     if in_stateless_scope() or not tf.executing_eagerly():
         return [tf.convert_to_tensor(v.value) for v in variables]
     return [
-        v._value.value() if _is_plain(v) else tf.convert_to_tensor(v.value)
+        resource_ops.read_variable_op(v._value.handle, v._value.dtype)
+        if _is_plain(v)
+        else tf.convert_to_tensor(v.value)
         for v in variables
     ]
 
 
 def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
     """Put the values of a new state into the variables."""
-    in_scope = in_stateless_scope()
-    for variable, value in zip(variables, values, strict=True):
-        if in_scope or not _is_plain(variable):
+    if in_stateless_scope() or not tf.executing_eagerly():
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-            continue
-        # Keras and TensorFlow look at shapes and dtypes first, at ten times the cost.
-        tf.raw_ops.AssignVariableOp(
-            resource=variable._value.handle, value=tf.constant(value)
-        )
+        return
+    for variable, value in zip(variables, values, strict=True):
+        if _is_plain(variable):
+            # The rest of an assignment looks at shapes and dtypes, at ten times the cost.
+            resource_ops.assign_variable_op(variable._value.handle, value)
+        else:
+            variable.assign(value)
+
+
+def _check(program: Any, given: int, inputs: Sequence[Any]) -> None:
+    if all(x.shape.is_fully_defined() for x in inputs):
+        abstract = [(tuple(x.shape), x.dtype.name) for x in inputs]
+        _native.check_program(program.key, given, abstract)
 
 
 def update(
     program: Any, state: Sequence[Any], given: int, inputs: Sequence[Any]
 ) -> Sequence[Any]:
     """Return the state that a batch makes of the given one."""
-    del given
-    new: Sequence[Any] = _native.run_program(program.key, list(state), *inputs)
+    inputs = [x for x in inputs if x is not None]
+    if not tf.executing_eagerly():
+        _check(program, given, inputs)
+    try:
+        new: Sequence[Any] = _operations().keras_tally_update(
+            state=state, arguments=inputs, program=program.key, given=given
+        )
+    except tf.errors.InvalidArgumentError as error:
+        _check(program, given, inputs)
+        message = error.message.split("{{function_node", 1)[-1].split("}} ", 1)[-1]
+        raise ValueError(message.rsplit(" [Op:", 1)[0]) from None
+    if not tf.executing_eagerly():
+        for before, after in zip(state, new, strict=True):
+            after.set_shape(before.shape)
     return new
 
 
 def results(program: Any, state: Sequence[Any]) -> Sequence[Any]:
     """Return the results of the program's metrics."""
     written = [written_dtype(dtype, wide=True) for dtype in program.result_dtypes]
-    values = _native.run_results(program.key, list(state), written)
+    values = _operations().keras_tally_result(
+        state=state, dtypes=written, program=program.key
+    )
+    if not tf.executing_eagerly():
+        for value, shape in zip(values, program.result_shapes, strict=True):
+            value.set_shape(shape)
     return [
-        tf.constant(value) if dtype == own else tf.cast(value, dtype)
+        value if dtype == own else tf.cast(value, dtype)
         for value, dtype, own in zip(
             values, program.result_dtypes, written, strict=True
         )
     ]
+
+
+def device_of(value: Any) -> str:
+    """Return where a state is."""
+    return "unknown" if value is None else str(value.device)
+
+
+def roads(why: str | None) -> dict[str, Road]:
+    """Return the roads of metrics, which are portable if there is a reason for it."""
+    portable = Road("portable", why or _XLA)
+    if why is not None:
+        return {where: portable for where in ("eager", "graph", "XLA")}
+    return {
+        "eager": Road("op", "the operation calls the kernel"),
+        "graph": Road("op", "faster than Keras's operations and calls of Python"),
+        "XLA": portable,
+    }

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from keras_tally._backends import WrongDeviceError, torch_ops
+from keras_tally._backends import Road, WrongDeviceError, torch_ops
 from keras_tally._device import cuda_status
 
 # torch.topk refuses k beyond the classes; comparisons with a Python float
@@ -119,4 +119,31 @@ def plan_options(dtype: str) -> dict[str, Any]:
     return {
         "numpy_results": False,
         "wrap_result": lambda array: torch.from_numpy(array).to(torch_dtype),
+    }
+
+
+def device_of(value: Any) -> str:
+    """Return where a state is."""
+    return "cpu" if value is None else str(value.device)
+
+
+def roads(value: Any, grouped: bool) -> dict[str, Road]:
+    """Return the roads of a metric or a group with this state."""
+    eager = Road("native in place", "the kernels of the CPU write to its memory")
+    if value is not None and value.device.type == "cuda":
+        status = cuda_status()
+        eager = (
+            Road("native in place", "the kernels of the GPU write to its memory")
+            if status.enabled
+            else Road("native pure", f"on a copy in host memory. {status}")
+        )
+    elif value is not None and value.device.type != "cpu":
+        why = f"on a copy in host memory: there are no kernels for {value.device}"
+        eager = Road("native pure", why)
+    return {
+        "eager": eager,
+        "stateless scope": Road("native pure", "the variables must not change there"),
+        "torch.compile": Road(eager.road, "a group breaks the graph")
+        if grouped
+        else Road("op", "the compiled graph calls the same kernels"),
     }
