@@ -13,7 +13,7 @@ from keras.src.backend.common.stateless_scope import StatelessScope
 
 import keras_tally as kt
 from cases import CASES, DEFAULT_CASES, Batch
-from keras_tally import _engine, _kernel_metric, _native, _stored
+from keras_tally import _engine, _kernel_metric, _native, _portable, _stored
 from keras_tally.metrics import reduction
 from support import (
     BACKEND,
@@ -366,17 +366,17 @@ def test_plan_without_compensation():
     """A state of integers only needs none: so the confusion matrices will be."""
     twin = keras.metrics.MeanIoU(num_classes=3, name="iou")
     (matrix,) = keras.metrics.MeanIoU(num_classes=3, name="iou").variables
-    plan = _engine.make_plan(
+    plan = _portable.make_plan(
         "", "", (matrix,), {"keras_twin": lambda: twin, "result_dtype": "float32"}
     )
     reference = keras.metrics.MeanIoU(num_classes=3)
     rng = np.random.default_rng(0)
     for _ in range(3):
         y_true, y_pred = (to_backend(rng.integers(0, 3, 10)) for _ in "ab")
-        assert _engine.update(plan, y_true, y_pred, None)
+        assert _portable.update(plan, y_true, y_pred, None)
         reference.update_state(y_true, y_pred)
     assert np.array_equal(to_numpy(matrix), to_numpy(reference.variables[0]))
-    assert_close(_engine.result(plan), reference.result(), 1e-6)
+    assert_close(_portable.result(plan), reference.result(), 1e-6)
 
 
 @portable_only
@@ -387,7 +387,7 @@ def test_variables_of_several_shapes():
     for metric in (twin, mine):
         metric._build((None, 2), (None, 2))
     rows = keras.Variable(np.zeros((5, 2), np.float32))
-    plan = _engine.make_plan(
+    plan = _portable.make_plan(
         "",
         "",
         (*mine.variables, rows),
@@ -396,9 +396,9 @@ def test_variables_of_several_shapes():
     rng = np.random.default_rng(0)
     for _ in range(3):
         y_true, y_pred = (np.float32(rng.normal(size=(8, 2))) for _ in "ab")
-        assert _engine.update(plan, to_backend(y_true), to_backend(y_pred), None)
+        assert _portable.update(plan, to_backend(y_true), to_backend(y_pred), None)
         reference.update_state(to_backend(y_true), to_backend(y_pred))
-    assert_close(_engine.result(plan), reference.result(), 1e-5)
+    assert_close(_portable.result(plan), reference.result(), 1e-5)
 
 
 @portable_only
@@ -407,7 +407,7 @@ def test_plan_of_the_wrong_variables():
     twin = keras.metrics.Mean(name="mean")
     options = {"keras_twin": lambda: twin, "result_dtype": "float32"}
     with pytest.raises(RuntimeError, match="bug in keras-tally"):
-        _engine.make_plan("identity", "mean", (total,), options)
+        _portable.make_plan("identity", "mean", (total,), options)
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])

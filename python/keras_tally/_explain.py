@@ -85,4 +85,3 @@ def explain(metric: Any) -> Explanation:
         else backend.roads(why_portable()),
         separate=metric.separate if grouped else (),
     )
-

@@ -25,8 +25,8 @@ from keras.src.backend.common.stateless_scope import (
 
 from keras_tally import _backends, _native
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
-from keras_tally._packed import Part, View, compensation_view
 from keras_tally._masks import combine_mask
+from keras_tally._packed import Part, View, compensation_view
 from keras_tally._registration import KERAS_CLASSES
 
 Shape = tuple[int, ...]

@@ -248,4 +248,3 @@ def result_group(group: Any, /) -> Any:
 def reset_group(group: Any, /) -> bool:
     """Zero the states."""
     return _portable.reset_group(group.portable)
-

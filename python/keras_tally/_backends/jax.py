@@ -127,7 +127,9 @@ def _call(name: str, out: Any, **options: Any) -> Any:
     return jax.ffi.ffi_call(name, out, vmap_method="sequential", **options)
 
 
-def _new_state(name: str, state: Sequence[Any], more: Sequence[Any], **what: Any) -> Any:
+def _new_state(
+    name: str, state: Sequence[Any], more: Sequence[Any], **what: Any
+) -> Any:
     out = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in state)
     aliases = {i: i for i in range(len(state))}
     return _call(name, out, input_output_aliases=aliases)(*state, *more, **what)
@@ -163,7 +165,11 @@ def _sharded_update(
         sums = _update(program, given, tuple(map(jnp.zeros_like, state)), inputs)
         all_sums = [lax.all_gather(x, axis) for x in sums]
         return _new_state(
-            "keras_tally_merge", state, all_sums, program=program, others=np.int64(shards)
+            "keras_tally_merge",
+            state,
+            all_sums,
+            program=program,
+            others=np.int64(shards),
         )
 
     whole, cut = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import warnings
 from collections.abc import Sequence
@@ -56,21 +57,27 @@ _XLA = "XLA compiles this graph, and takes no operations but TensorFlow's"
 
 
 @cache
-def _operations() -> Any:
-    """Return the functions that make the operations; a string says why there are none."""
-    try:
-        # Loaded as TensorFlow's library first, then as a module.
-        spec = importlib.util.find_spec("keras_tally._tensorflow")
-        assert spec is not None and spec.origin is not None
-        library = tf.load_op_library(spec.origin)
-        from keras_tally import _tensorflow
+def _library() -> Any:
+    """Load the operations; TensorFlow tells a library's only once."""
+    spec = importlib.util.find_spec("keras_tally._tensorflow")
+    if spec is None or spec.origin is None:
+        raise ImportError("this build of keras-tally has none")
+    # TensorFlow's library first, then the same file as a module.
+    library = tf.load_op_library(spec.origin)
+    module = importlib.import_module("keras_tally._tensorflow")
+    if module.fault() or not hasattr(library, "keras_tally_update"):
+        raise RuntimeError(module.fault() or f"{spec.origin} was imported before")
+    module.set_programs(_native.program_api())
+    for name in ("KerasTallyUpdate", "KerasTallyResult"):
+        tf.no_gradient(name)
+    return library
 
-        if _tensorflow.fault():
-            raise RuntimeError(_tensorflow.fault())
-        _tensorflow.set_programs(_native.program_api())
-        for name in ("KerasTallyUpdate", "KerasTallyResult"):
-            tf.no_gradient(name)
-        return library
+
+@cache
+def _operations() -> Any:
+    """Return what makes the operations; a string says why there is nothing."""
+    try:
+        return _library()
     except Exception as error:
         why = f"tensorflow {tf.__version__} does not take them: {error}"
         warnings.warn(
@@ -140,7 +147,8 @@ def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
         return
     for variable, value in zip(variables, values, strict=True):
         if _is_plain(variable):
-            # The rest of an assignment looks at shapes and dtypes, at ten times the cost.
+            # The rest of an assignment looks at shapes and dtypes, at ten times
+            # the cost.
             resource_ops.assign_variable_op(variable._value.handle, value)
         else:
             variable.assign(value)
@@ -188,6 +196,13 @@ def results(program: Any, state: Sequence[Any]) -> Sequence[Any]:
             values, program.result_dtypes, written, strict=True
         )
     ]
+
+
+def updates() -> int:
+    """Return how many updates the operation has made."""
+    _library()
+    count: int = importlib.import_module("keras_tally._tensorflow").updates()
+    return count
 
 
 def device_of(value: Any) -> str:
