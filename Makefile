@@ -26,12 +26,16 @@ BENCH_ARGS ?=
 TEST_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
-# What runs on JAX and TensorFlow, where Keras's own operations do the work of the extension.
-PORTABLE_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable fit table group fuse bench))
+# What runs on JAX and TensorFlow.
+STORED_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable jax tensorflow explain fit table group fuse bench))
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
 EMULATED_TESTS := $(addprefix tests/test_,$(addsuffix .py,lifecycle errors exactness auc segmentation stateless \
                     copying functions group))
+
+# The headers that the handlers for JAX are built against.
+XLA_HEADERS := build/xla/xla/ffi/api/ffi.h
+WITH_XLA = -C cmake.define.KERAS_TALLY_XLA=ON -C cmake.define.KERAS_TALLY_XLA_INCLUDE_DIR=$(CURDIR)/build/xla
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
 NATIVE_SOURCES := $(shell find csrc cmake tests/native -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
@@ -75,10 +79,10 @@ test: $(VENV)/.built ## Run the tests and doctests, on every backend
 	@KERAS_BACKEND=torch KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) $(EMULATED_TESTS) $(PYTEST_ARGS)
 	@echo "== tests, NumPy backend"
 	@KERAS_BACKEND=numpy $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
-	@echo "== tests of the portable road, JAX backend"
-	@KERAS_BACKEND=jax $(PYTEST) $(PORTABLE_TESTS) $(PYTEST_ARGS)
-	@echo "== tests of the portable road, TensorFlow backend"
-	@KERAS_BACKEND=tensorflow $(PYTEST) $(PORTABLE_TESTS) $(PYTEST_ARGS)
+	@echo "== tests, JAX backend"
+	@KERAS_BACKEND=jax $(PYTEST) $(STORED_TESTS) $(PYTEST_ARGS)
+	@echo "== tests, TensorFlow backend"
+	@KERAS_BACKEND=tensorflow $(PYTEST) $(STORED_TESTS) $(PYTEST_ARGS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.built ## Random batches through ours and Keras's metrics, until they differ or you stop it
@@ -96,10 +100,10 @@ docs: $(VENV)/.built ## Write docs/metrics.md, the table of classes, kernels and
 	@KERAS_BACKEND=numpy $(BIN)/python tools/metrics_page.py
 
 .PHONY: wheel
-wheel: $(VENV)/.deps ## Build the wheel, install it into a clean venv, run the tests against it
+wheel: $(VENV)/.deps $(XLA_HEADERS) ## Build the wheel, install it into a clean venv, run the tests against it
 	@echo "== building the source archive, and the wheel from it"
 	@mkdir -p dist && rm -f dist/keras_tally-*
-	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build --outdir dist .
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build $(WITH_XLA) --outdir dist .
 	@echo "== installing it into $(WHEEL_VENV)"
 	@$(call make_venv,$(WHEEL_VENV))
 	@$(BIN)/python tools/requirements.py run demo bench test > build/wheel-requirements.txt
@@ -149,12 +153,18 @@ $(VENV)/.deps: constraints.txt pyproject.toml tools/requirements.py $(VENV)/.cre
 	@$(BIN)/python $(PIP_INSTALL) -r build/requirements.txt $(TOOLS)
 	@touch $@
 
+$(XLA_HEADERS): tools/xla_headers.py | $(VENV)/.deps
+	@echo "== fetching XLA's headers"
+	@$(BIN)/python tools/xla_headers.py build/xla
+	@touch $@
+
 # Development builds treat the compiler's warnings as errors; users' builds do not.
-$(VENV)/.built: $(VENV)/.deps $(NATIVE_SOURCES)
+$(VENV)/.built: $(VENV)/.deps $(XLA_HEADERS) $(NATIVE_SOURCES)
 	@echo "== building the extension"
 	@$(BIN)/python $(PIP_INSTALL) --no-build-isolation --no-deps --verbose \
 	  --config-settings=build-dir=build/dev \
 	  --config-settings=cmake.define.KERAS_TALLY_WERROR=ON \
+	  $(WITH_XLA) \
 	  --config-settings=cmake.define.KERAS_TALLY_CUDA=$(CUDA) \
 	  --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES) \
 	  --config-settings=cmake.define.KERAS_TALLY_EMULATED_CUDA=ON --editable .
