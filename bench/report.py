@@ -24,14 +24,14 @@ from keras_tally.bench.harness import clean, machine, say, shown, table, version
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def start(what: str) -> None:
+def start(what: str, backends: Sequence[str] = ("torch",)) -> None:
     """Say what starts; stop at once if the environment would make the numbers
     meaningless.
     """
-    if keras.config.backend() != "torch":
+    if keras.config.backend() not in backends:
         raise SystemExit(
-            "the benchmarks measure the torch backend; this is "
-            f"{keras.config.backend()!r}. Run them with KERAS_BACKEND=torch."
+            f"this benchmark measures the backend {' or '.join(backends)}; this is "
+            f"{keras.config.backend()!r}. Set KERAS_BACKEND."
         )
     say(f"== {what}")
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.8:
@@ -103,7 +103,7 @@ class Report:
         stored = {
             "name": self.name,
             "title": self.title,
-            "command": f"KERAS_BACKEND=torch python bench/{self.script}",
+            "command": f"KERAS_BACKEND={keras.config.backend()} python bench/{self.script}",
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
             "machine": self.machine,
             "load_average_at_start": round(self.load, 2),

@@ -18,7 +18,8 @@ namespace {
 using Place = std::tuple<int, std::int64_t, std::int64_t, int, std::int64_t>;
 
 // define_program(key, [(plan, [(array, at, size, low_array, low_at), ...]), ...])
-void define(const std::string& key, const std::vector<std::pair<py::capsule, std::vector<Place>>>& given) {
+void define(const std::string& key,
+            const std::vector<std::pair<py::capsule, std::vector<Place>>>& given) {
   std::vector<Program::Member> members;
   for (const auto& [capsule, places] : given) {
     const Plan* plan = plan_of(capsule.ptr());

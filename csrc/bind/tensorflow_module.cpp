@@ -128,8 +128,9 @@ DType dtype_of(TF_DataType dtype) {
     case 23:
       return DType::UInt64;
     default:
-      throw TypeMistake("tensors must have a bool, integer, float16, bfloat16, float32 or "
-                        "float64 dtype");
+      throw TypeMistake(
+          "tensors must have a bool, integer, float16, bfloat16, float32 or "
+          "float64 dtype");
   }
 }
 
@@ -160,8 +161,8 @@ class Context {
 
   void* output(int i, TF_DataType dtype, const View& shape) {
     const auto bytes = static_cast<std::size_t>(shape.size() * item_size(dtype_of(dtype)));
-    TF_Tensor* tensor = tf.TF_AllocateOutput(context_, i, dtype, shape.shape, shape.rank, bytes,
-                                             status_.get());
+    TF_Tensor* tensor =
+        tf.TF_AllocateOutput(context_, i, dtype, shape.shape, shape.rank, bytes, status_.get());
     status_.check();
     tensors_.push_back(tensor);
     return tf.TF_TensorData(tensor);
@@ -292,20 +293,19 @@ void register_operations() {
 #endif
   void* library = dlopen(kLibrary, RTLD_NOLOAD | RTLD_LAZY);
   if (library == nullptr) return;
-#define KT_LOOK_UP(result, name, arguments)                                  \
-  tf.name = reinterpret_cast<result(*) arguments>(dlsym(library, #name));    \
+#define KT_LOOK_UP(result, name, arguments)                               \
+  tf.name = reinterpret_cast<result(*) arguments>(dlsym(library, #name)); \
   if (tf.name == nullptr) throw std::runtime_error("TensorFlow has no " #name);
   KT_TENSORFLOW_FUNCTIONS(KT_LOOK_UP)
 #undef KT_LOOK_UP
   constexpr const char* kStates = "states: list({float, double, int32, int64}) >= 1";
-  register_operation("KerasTallyUpdate",
-                     {kStates, "inputs: list(type) >= 1", "program: string", "given: int"},
-                     {"state: states", "arguments: inputs"}, "new_state: states", create<true>,
-                     update);
-  register_operation("KerasTallyResult",
-                     {kStates, "dtypes: list({float, double, int32, int64}) >= 1",
-                      "program: string"},
-                     {"state: states"}, "results: dtypes", create<false>, result);
+  register_operation(
+      "KerasTallyUpdate", {kStates, "inputs: list(type) >= 1", "program: string", "given: int"},
+      {"state: states", "arguments: inputs"}, "new_state: states", create<true>, update);
+  register_operation(
+      "KerasTallyResult",
+      {kStates, "dtypes: list({float, double, int32, int64}) >= 1", "program: string"},
+      {"state: states"}, "results: dtypes", create<false>, result);
   fault.clear();
 }
 

@@ -100,13 +100,10 @@ ffi::Error update(std::string_view key, std::int64_t given, ffi::RemainingArgs a
       arrays.push_back(
           state_array(argument(arguments, next), target(targets, next).untyped_data()));
     }
-    const auto input = [&](const char* name) {
-      return view_of(argument(arguments, next++), name);
-    };
+    const auto input = [&](const char* name) { return view_of(argument(arguments, next++), name); };
     const Inputs inputs = read_inputs(static_cast<unsigned>(given), input);
     ++xla_updates;
-    program.update(inputs.batch, inputs.masked, arrays.data(), program.arrays(),
-                   BadLabels::Poison);
+    program.update(inputs.batch, inputs.masked, arrays.data(), program.arrays(), BadLabels::Poison);
   });
 }
 
@@ -157,11 +154,9 @@ XLA_FFI_DEFINE_HANDLER(merge_handler, merge,
                            .RemainingArgs()
                            .RemainingRets());
 
-XLA_FFI_DEFINE_HANDLER(result_handler, result,
-                       ffi::Ffi::Bind()
-                           .Attr<std::string_view>("program")
-                           .RemainingArgs()
-                           .RemainingRets());
+XLA_FFI_DEFINE_HANDLER(
+    result_handler, result,
+    ffi::Ffi::Bind().Attr<std::string_view>("program").RemainingArgs().RemainingRets());
 
 py::capsule handler(XLA_FFI_Handler* function) {
   return py::capsule(reinterpret_cast<void*>(function), "xla._CUSTOM_CALL_TARGET");

@@ -68,10 +68,11 @@ KT_HOST_DEVICE V log_loss_term(V t, V v, double sum, double shift, const Params&
   }
 }
 
+// Nobody can predict a hit: no branch may depend on it.
 struct CategoricalHit {
   static constexpr unsigned kNeeds = kTrueIsArgmax | kTrueArgmax;
   KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
-    return row.true_is_argmax ? 1.0 : 0.0;
+    return static_cast<double>(row.true_is_argmax);
   }
 };
 
@@ -79,7 +80,7 @@ struct CategoricalHit {
 struct SparseCategoricalHit {
   static constexpr unsigned kNeeds = kTrueIsArgmax;
   KT_HOST_DEVICE static double value(const RowStats& row, const Params&) {
-    return row.true_is_argmax ? 1.0 : 0.0;
+    return static_cast<double>(row.true_is_argmax);
   }
 };
 
@@ -88,7 +89,7 @@ struct SparseCategoricalHit {
 struct TopKHit {
   static constexpr unsigned kNeeds = kRankOfTrue | kTrueArgmax;
   KT_HOST_DEVICE static double value(const RowStats& row, const Params& params) {
-    return row.rank < static_cast<double>(params.k) && !row.true_is_nan ? 1.0 : 0.0;
+    return static_cast<double>((row.rank < static_cast<double>(params.k)) & !row.true_is_nan);
   }
 };
 

@@ -192,9 +192,8 @@ void Program::check_arrays(const StateArray* arrays, int count) const {
   };
   for (const Member& member : members_) {
     for (const Variable& v : member.variables) {
-      const bool low_fits =
-          v.low_array < 0 || (fits(v.low_array, v.low_at, v.size) &&
-                              arrays[v.array].dtype == arrays[v.low_array].dtype);
+      const bool low_fits = v.low_array < 0 || (fits(v.low_array, v.low_at, v.size) &&
+                                                arrays[v.array].dtype == arrays[v.low_array].dtype);
       if (!fits(v.array, v.at, v.size) || !low_fits) {
         throw std::logic_error("a program's state has arrays of other sizes or dtypes");
       }
@@ -226,8 +225,7 @@ bool Program::splits(const Batch& batch) const {
       case Executor::Elementwise:
         // One label decides for the whole batch what 0 and 1 mean; an only axis is what
         // the values are averaged over.
-        return !metric.find_zero_one_labels &&
-               (metric.last_axis == LastAxis::Kept || rank >= 2);
+        return !metric.find_zero_one_labels && (metric.last_axis == LastAxis::Kept || rank >= 2);
       case Executor::Rowwise:
         return y_pred.rank >= 2 && !is_first(metric.axis) &&
                std::none_of(metric.axes.begin(), metric.axes.end(), is_first);

@@ -96,19 +96,23 @@ std::int64_t row_argmax(const T* x, std::int64_t n, std::int64_t readable) {
 // Whether row_argmax(x, n) == index, in one pass that needs no maximum: nothing
 // before the index may reach its score, nothing behind it exceed it.
 template <class T>
-bool row_is_argmax(const T* x, std::int64_t n, std::int64_t index, std::int64_t readable) {
+[[gnu::always_inline]] inline bool row_is_argmax(const T* x, std::int64_t n, std::int64_t index,
+                                                 std::int64_t readable) {
   using V = Vec<T>;
   constexpr int kL = kLanes<T>;
   const T score = x[index];
   if (score != score) return row_argmax(x, n, readable) == index;
+  const V limit = V{} + score;
+  const auto lane = lane_numbers(V{});
+  const auto beaten_from = [&](const T* at, std::int64_t first) {
+    const V v = load<V>(at);
+    const auto from = (lane - lane) + static_cast<Index<V>>(index - first);
+    return ~((v < limit) | ((v == limit) & (lane >= from)));
+  };
   if (n < kL && readable >= kL) {
     // A short row with others behind it: one vector, of which n lanes count.
-    const V v = load<V>(x), limit = V{} + score;
-    const auto lane = lane_numbers(V{});
-    const auto from = (lane - lane) + static_cast<Index<V>>(index);
     const auto size = (lane - lane) + static_cast<Index<V>>(n);
-    const auto beaten = ~((v < limit) | ((v == limit) & (lane >= from)) | (lane >= size));
-    return !any_lane(beaten);
+    return !any_lane(beaten_from(x, 0) & (lane < size));
   }
   if (n < kL) {
     bool beaten = false;
@@ -118,21 +122,19 @@ bool row_is_argmax(const T* x, std::int64_t n, std::int64_t index, std::int64_t 
     }
     return !beaten;
   }
-  const V limit = V{} + score;
   auto beaten = limit != limit;
   std::int64_t i = 0;
   for (; i + kL <= index; i += kL) beaten |= ~(load<V>(x + i) < limit);
-  // The index lies in this vector, which may be the last, and short.
-  const std::int64_t end = i + kL < n ? i + kL : n;
-  bool beaten_near = false;
-  for (; i < end; ++i) beaten_near |= i < index ? !(x[i] < score) : !(x[i] <= score);
-  for (; i + kL <= n; i += kL) beaten |= ~(load<V>(x + i) <= limit);
-  for (; i < n; ++i) beaten_near |= !(x[i] <= score);
-  return !beaten_near && !any_lane(beaten);
+  // The index lies in this vector; the last one may overlap others.
+  const std::int64_t near = i + kL <= n ? i : n - kL;
+  beaten |= beaten_from(x + near, near);
+  for (i += kL; i + kL <= n; i += kL) beaten |= ~(load<V>(x + i) <= limit);
+  if (i < n) beaten |= beaten_from(x + n - kL, n - kL);
+  return !any_lane(beaten);
 }
 
 template <class T>
-double row_rank(const T* x, std::int64_t n, std::int64_t readable, T score) {
+[[gnu::always_inline]] inline double row_rank(const T* x, std::int64_t n, std::int64_t readable, T score) {
   using V = Vec<T>;
   constexpr int kL = kLanes<T>;
   if (n < kL && readable >= kL) {
@@ -148,19 +150,21 @@ double row_rank(const T* x, std::int64_t n, std::int64_t readable, T score) {
   V count = {};
   double total = 0;
   std::int64_t i = 0, since = 0;
-  for (; i < n; i += kL) {
-    const V a = i + kL <= n ? load<V>(x + i) : load_tail<T>(x + i, n - i, score);
-    count += a <= score ? V{} : constant<V>(1);
+  for (; i + kL <= n; i += kL) {
+    count += load<V>(x + i) <= score ? V{} : constant<V>(1);
     if (++since == 1 << 20) {  // a float lane counts exactly to 2^24
       total += sum_lanes(count);
       count = V{};
       since = 0;
     }
   }
-  // A NaN score pads its own tail: those lanes are no classes.
-  total += sum_lanes(count);
-  if (score != score) total = static_cast<double>(n);
-  return total;
+  if (i < n) {
+    // The last vector overlaps the one before, whose classes are counted.
+    const auto lane = lane_numbers(V{});
+    const auto counted = (lane - lane) + static_cast<Index<V>>(kL - (n - i));
+    count += (load<V>(x + n - kL) <= score) | (lane < counted) ? V{} : constant<V>(1);
+  }
+  return total + sum_lanes(count);
 }
 
 // log(sum(e^x)) - of - shift, with the shift that keeps e^x in range.
@@ -438,6 +442,14 @@ KT_HOST_DEVICE void row_stats(Needs needs, const OneRow<T>& row, const Rows& row
   compare_rows(needs, row, n, stats);
 }
 
+template <class T>
+KT_HOST_DEVICE OneRow<T> one_row(const Rows& rows, std::int64_t r) {
+  const std::int64_t offset = r * rows.stride, target_offset = r * rows.targets_stride;
+  return {static_cast<const T*>(rows.scores) + offset, rows.readable - offset,
+          static_cast<const T*>(rows.targets) + target_offset,
+          rows.targets_readable - target_offset, rows.labels == nullptr ? 0.0 : rows.labels[r]};
+}
+
 // Calls each(start, n, statistics, which rows to ignore) for a few rows at a time:
 // logarithms, and whatever definitions do with statistics, are computed for several
 // rows side by side.
@@ -455,15 +467,11 @@ KT_HOST_DEVICE void for_row_stats(Needs needs, const Rows& rows, const Params& p
     }
     for (int i = 0; i < side; ++i) {
       const std::int64_t r = start + i;
-      const double label = rows.labels == nullptr ? 0.0 : rows.labels[r];
-      if (params.has_ignore_class && label == params.ignore_class) {
+      const OneRow<T> row = one_row<T>(rows, r);
+      if (params.has_ignore_class && row.label == params.ignore_class) {
         ignored[i] = true;
         continue;
       }
-      const std::int64_t offset = r * rows.stride, target_offset = r * rows.targets_stride;
-      const OneRow<T> row = {static_cast<const T*>(rows.scores) + offset, rows.readable - offset,
-                             static_cast<const T*>(rows.targets) + target_offset,
-                             rows.targets_readable - target_offset, label};
       row_stats(needs, row, rows, params, &stats[i]);
     }
     if (logs) {
@@ -492,6 +500,20 @@ template <class Def, class T>
 std::int64_t rows_block(const Rows& rows, const Params& params, double* values) {
   std::int64_t first_bad = -1;
   constexpr std::integral_constant<unsigned, Def::kNeeds> needs;
+  constexpr unsigned kHits =
+      kTrueIsArgmax | kTrueArgmax | kRankOfTrue | kLabelInRange | kIntegerLabel;
+  if ((needs & ~kHits) == 0 && !params.has_ignore_class) {
+    // Nothing is gained from several rows side by side, and short rows would wait for
+    // their statistics to be written.
+    for (std::int64_t r = 0; r < rows.count; ++r) {
+      RowStats stats;
+      row_stats(needs, one_row<T>(rows, r), rows, params, &stats);
+      const bool bad = (needs & kUsableLabel) != 0 && !stats.usable_label;
+      if (bad && first_bad < 0) first_bad = r;
+      values[r] = bad ? 0.0 : Def::value(stats, params);
+    }
+    return first_bad;
+  }
   for_row_stats<T>(needs, rows, params,
                    [&](std::int64_t start, int n, const RowStats* stats, const bool* ignored) {
                      const std::int64_t bad = take_values(

@@ -1,0 +1,328 @@
+"""JAX and TensorFlow: every class beside Keras's own, eagerly and compiled; training.
+
+KERAS_BACKEND=jax python bench/frameworks.py                 # measure and store
+KERAS_BACKEND=tensorflow python bench/frameworks.py
+KERAS_BACKEND=jax python bench/frameworks.py --quick         # a smoke run; stores nothing
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_tally.bench import harness
+from keras_tally.bench.harness import Case, check, interleaved, say, table
+from report import Report, start
+
+BATCH = 32
+STEPS = 64  # of a compiled loop
+COLUMNS = {
+    "metric": "metric",
+    "eager": "eager update, us",
+    "keras_eager": "Keras, us",
+    "eager_ratio": "ratio",
+    "result": "eager result, us",
+    "keras_result": "Keras, us",
+    "result_ratio": "ratio",
+    "small": f"compiled, batch {BATCH}, us",
+    "keras_small": "Keras, us",
+    "small_ratio": "ratio",
+    "shape": "large batch",
+    "large": "compiled, ms",
+    "keras_large": "Keras, ms",
+    "large_ratio": "ratio",
+}
+FIT_COLUMNS = {
+    "step": "step",
+    "none": "no metrics, s",
+    "keras": "Keras, s",
+    "ours": "keras-tally, s",
+    "group": "MetricGroup, s",
+    "keras_share": "Keras's share, %",
+    "ours_part": "ours / Keras's",
+    "group_part": "MetricGroup's / Keras's",
+}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long it may take."""
+
+    rounds: int = 15
+    sample_s: float = 0.01
+    elements: int = 1_000_000
+    fit_rounds: int = 15
+
+
+QUICK = Effort(2, 0.0005, 2000, 1)
+
+
+class Jax:
+    """How a step is compiled, and when it has ended."""
+
+    name, compiled, eager_goal = "JAX", "jitted", 10
+
+    def wait(self, metric: Any) -> None:
+        import jax
+
+        jax.block_until_ready([v.value for v in metric.variables])
+
+    def loop(self, metric: Any, batches: Any) -> Callable[[], Any]:
+        """A call that runs one update for each of the stacked batches."""
+        import jax
+
+        @jax.jit
+        def run(state: Any, batches: Any) -> Any:
+            def step(state: Any, batch: Any) -> Any:
+                return tuple(metric.stateless_update_state(state, *batch)), None
+
+            return jax.lax.scan(step, state, batches)[0]
+
+        state = tuple(v.value for v in metric.variables)
+        return lambda: jax.block_until_ready(run(state, batches))
+
+
+class TensorFlow:
+    """How a step is compiled; nothing is asynchronous."""
+
+    name, compiled, eager_goal = "TensorFlow", "in a graph", 5
+
+    def wait(self, metric: Any) -> None:
+        metric.variables[0].numpy()
+
+    def loop(self, metric: Any, batches: Any) -> Callable[[], Any]:
+        """A call that runs one update for each of the stacked batches."""
+        import tensorflow as tf
+
+        @tf.function
+        def run(batches: Any) -> None:
+            for i in tf.range(tf.shape(batches[0])[0]):
+                metric.update_state(*(b[i] for b in batches))
+
+        def call() -> Any:
+            run(batches)
+            return [v.value for v in metric.variables]
+
+        return call
+
+
+def extra_subjects() -> list[Any]:
+    """What the targets ask for beyond the classes."""
+    from keras_tally.bench.subjects import Subject, ids, sparse
+
+    return [
+        Subject(
+            "SparseTopKCategoricalAccuracy(5), 1000 classes",
+            lambda n: sparse(n, 1000),
+            lambda m: m.SparseTopKCategoricalAccuracy(5),
+        ),
+        Subject(
+            "MeanIoU(21), class ids",
+            lambda n: ids(n, 21),
+            lambda m: m.MeanIoU(21),
+        ),
+        Subject(
+            "MeanIoU(21), scores",
+            lambda n: sparse(n, 21),
+            lambda m: m.MeanIoU(21, sparse_y_pred=False),
+        ),
+    ]
+
+
+def stacked(make: Any, steps: int, rows: int, count: int) -> tuple[Any, ...]:
+    """``steps`` batches behind one another, each of ``rows`` rows."""
+    arrays = make(steps * rows).keras[:count]
+    return tuple(
+        keras.ops.reshape(a, (steps, a.shape[0] // steps, *a.shape[1:])) for a in arrays
+    )
+
+
+def numbers(value: Any) -> list[float]:
+    """A result, as numbers."""
+    return np.ravel(keras.ops.convert_to_numpy(value)).tolist()
+
+
+def class_row(subject: Any, framework: Any, effort: Effort) -> dict[str, Any]:
+    """All timings of one class."""
+    import keras_tally
+
+    count = 1 if subject.alone else 2
+    few = subject.data(BATCH).keras[:count]
+    columns = max(1, int(np.prod(few[-1].shape)) // BATCH)
+    rows = max(1, effort.elements // columns)
+    pair = {"": subject.ours(keras_tally), "keras_": subject.ours(keras.metrics)}
+    for metric in pair.values():
+        metric.update_state(*few)
+    for a, b in zip(*(numbers(m.result()) for m in pair.values()), strict=True):
+        check(subject.name, a, b, 2e-5)
+
+    cases = []
+    for prefix, metric in pair.items():
+        wait = (lambda m: lambda: framework.wait(m))(metric)
+        cases.append(Case(prefix + "eager", metric.update_state, few, wait=wait))
+        cases.append(Case(prefix + "result", metric.result))
+    interleaved(cases, effort.rounds, effort.sample_s)
+    found = {c.name: c.median * 1e6 for c in cases}
+
+    for name, steps, size, unit in (
+        ("small", STEPS, BATCH, 1e6 / STEPS),
+        ("large", 1, rows, 1e3),
+    ):
+        batches = stacked(subject.data, steps, size, count)
+        loops = {p + name: framework.loop(m, batches) for p, m in pair.items()}
+        timed = [Case(key, loop) for key, loop in loops.items()]
+        interleaved(timed, effort.rounds, effort.sample_s if name == "small" else 0)
+        found |= {c.name: c.median * unit for c in timed}
+        shape = tuple(batches[-1].shape[1:])
+    for name in ("eager", "result", "small", "large"):
+        found[name + "_ratio"] = found["keras_" + name] / found[name]
+    return {"metric": subject.name, "shape": str(shape), **found}
+
+
+def training(effort: Effort) -> dict[str, dict[str, list[float]]]:
+    """Seconds of epochs and evaluations of a small MLP."""
+    import keras_tally
+
+    rows, width = (60_000, 64) if effort is not QUICK else (512, 64)
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((rows, width), dtype=np.float32)
+    y = (x @ rng.standard_normal(width, dtype=np.float32) > 0).astype(np.float32)
+    y = y[:, None]
+
+    def four(module: Any) -> list[Any]:
+        names = ("BinaryAccuracy", "Precision", "Recall", "AUC")
+        return [getattr(module, name)(name=name) for name in names]
+
+    models = {}
+    for name, metrics in {
+        "none": [],
+        "keras": four(keras.metrics),
+        "ours": four(keras_tally),
+        "group": [keras_tally.MetricGroup(four(keras_tally))],
+    }.items():
+        keras.utils.set_random_seed(1)
+        models[name] = keras.Sequential(
+            [
+                keras.layers.Input((width,)),
+                keras.layers.Dense(128, activation="relu"),
+                keras.layers.Dense(1, activation="sigmoid"),
+            ]
+        )
+        models[name].compile("adam", "binary_crossentropy", metrics=metrics)
+    seconds: dict[str, dict[str, list[float]]] = {
+        step: {name: [] for name in models} for step in ("fit", "evaluate")
+    }
+    logs = {}
+    names = list(models)
+    for r in range(-1, effort.fit_rounds):
+        for name in names[r % 4 :] + names[: r % 4]:
+            model = models[name]
+            keras.utils.set_random_seed(2)
+            began = time.perf_counter()
+            model.fit(x, y, batch_size=128, verbose=0)
+            fitted = time.perf_counter()
+            logs[name] = model.evaluate(
+                x, y, batch_size=128, verbose=0, return_dict=True
+            )
+            if r >= 0:  # the first round compiles
+                seconds["fit"][name].append(fitted - began)
+                seconds["evaluate"][name].append(time.perf_counter() - fitted)
+        for name in ("ours", "group"):
+            for key, value in logs["keras"].items():
+                check(f"{name}, {key} in evaluate", logs[name][key], value, 1e-5)
+        say(f"[{r + 2}/{effort.fit_rounds + 1}] epochs")
+    return seconds
+
+
+def training_row(step: str, by: dict[str, list[float]]) -> dict[str, Any]:
+    """Medians, and shares taken within a round."""
+    rounds = list(zip(*(by[n] for n in ("none", "keras", "ours", "group")), strict=True))
+    cost = statistics.median(k - n for n, k, _, _ in rounds)
+    return {
+        "step": step,
+        **{name: statistics.median(t) for name, t in by.items()},
+        "keras_share": statistics.median((k - n) / k * 100 for n, k, _, _ in rounds),
+        "ours_part": statistics.median(o - n for n, _, o, _ in rounds) / cost,
+        "group_part": statistics.median(g - n for n, _, _, g in rounds) / cost,
+    }
+
+
+def judge(report: Report, rows: list[dict[str, Any]], framework: Any) -> None:
+    """The targets of the classes' rows."""
+
+    def least(what: str, key: str, goal: float, chosen: Any) -> None:
+        worst = min(chosen, key=lambda row: row[key])
+        met = sum(row[key] >= goal for row in chosen)
+        report.target(
+            f"{what}, Keras / ours: {met} of {len(chosen)}; the lowest is "
+            f"{worst['metric']}",
+            f"at least {goal}x",
+            worst[key],
+            met == len(chosen),
+            "x",
+        )
+
+    least("eager update", "eager_ratio", framework.eager_goal, rows)
+    least(f"{framework.compiled}, batch {BATCH}", "small_ratio", 1, rows)
+    least(f"{framework.compiled}, large batch", "large_ratio", 1, rows)
+    heavy = [r for r in rows if r["metric"].startswith(("AUC", "MeanIoU", "SparseTopK"))]
+    heavy = [r for r in heavy if "(3)" not in r["metric"]]
+    least(f"{framework.compiled}, AUC, top-k, IoU", "large_ratio", 2, heavy)
+
+
+def main(effort: Effort) -> None:
+    backends = {"jax": Jax, "tensorflow": TensorFlow}
+    start("JAX and TensorFlow beside Keras", tuple(backends))
+    backend = keras.config.backend()
+    framework = backends[backend]()
+    from keras_tally.bench.subjects import MORE, SUBJECTS
+
+    core = harness.pin()
+    harness.set_threads(1)
+    report = Report(
+        backend, f"Every class on {framework.name}, CPU", COLUMNS, "frameworks.py"
+    )
+    report.notes = [
+        f"Pinned to core {core}, one thread. Medians of {effort.rounds} samples, taken "
+        "in turn; results were compared with Keras's before anything was timed.",
+        f"`compiled`: {framework.compiled}; batch {BATCH} is one of {STEPS} different "
+        f"ones in a compiled loop, the large batch has {effort.elements:,} elements.",
+        "Training: MLP 64-128-1, 60,000 rows, batch 128, Adam; BinaryAccuracy, "
+        f"Precision, Recall and AUC. {effort.fit_rounds} rounds of the four models in "
+        "turn; differences are taken within a round, then their medians.",
+    ]
+    subjects = [*SUBJECTS, *MORE, *extra_subjects()]
+    if effort is QUICK:
+        subjects = [s for s in subjects if s.name in ("AUC(200)", "Mean", "R2Score")]
+    for i, subject in enumerate(subjects, 1):
+        say(f"[{i}/{len(subjects)}] {subject.name}")
+        report.row(**class_row(subject, framework, effort))
+    rows = report.rows
+    report.tables.append({"title": "Classes", "columns": COLUMNS, "rows": rows})
+    report.table("Training", FIT_COLUMNS)
+    for step, by in training(effort).items():
+        report.row(**training_row(step, by))
+    judge(report, rows, framework)
+    for row in report.rows:
+        for key, goal in (("ours_part", 0.5), ("group_part", 0.25)):
+            report.target(
+                f"{row['step']}: {FIT_COLUMNS[key]} cost",
+                f"at most {goal}",
+                row[key],
+                row[key] <= goal,
+            )
+    if effort is QUICK:
+        say(table(COLUMNS, rows))
+    else:
+        report.write()
+
+
+if __name__ == "__main__":
+    main(QUICK if "--quick" in sys.argv else Effort())
