@@ -243,7 +243,9 @@ def training(effort: Effort) -> dict[str, dict[str, list[float]]]:
 
 def training_row(step: str, by: dict[str, list[float]]) -> dict[str, Any]:
     """Medians, and shares taken within a round."""
-    rounds = list(zip(*(by[n] for n in ("none", "keras", "ours", "group")), strict=True))
+    rounds = list(
+        zip(*(by[n] for n in ("none", "keras", "ours", "group")), strict=True)
+    )
     cost = statistics.median(k - n for n, k, _, _ in rounds)
     return {
         "step": step,
@@ -272,7 +274,9 @@ def judge(report: Report, rows: list[dict[str, Any]], framework: Any) -> None:
     least("eager update", "eager_ratio", framework.eager_goal, rows)
     least(f"{framework.compiled}, batch {BATCH}", "small_ratio", 1, rows)
     least(f"{framework.compiled}, large batch", "large_ratio", 1, rows)
-    heavy = [r for r in rows if r["metric"].startswith(("AUC", "MeanIoU", "SparseTopK"))]
+    heavy = [
+        r for r in rows if r["metric"].startswith(("AUC", "MeanIoU", "SparseTopK"))
+    ]
     heavy = [r for r in heavy if "(3)" not in r["metric"]]
     least(f"{framework.compiled}, AUC, top-k, IoU", "large_ratio", 2, heavy)
 

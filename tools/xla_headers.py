@@ -23,7 +23,15 @@ def fetch(target: Path) -> None:
     """Put the headers below `target`."""
     with tempfile.TemporaryDirectory() as folder:
         # The headers are the same in all wheels: not every Python has one.
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--dest",
+            folder,
+        ]
         command += ["--disable-pip-version-check", "--progress-bar", "on"]
         command += ["--only-binary=:all:", "--python-version", "3.12"]
         command += ["--platform", "manylinux2014_x86_64", OLDEST]

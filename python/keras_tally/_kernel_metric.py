@@ -25,6 +25,7 @@ from keras.src.backend.common.stateless_scope import (
 
 from keras_tally import _backends, _native
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
+from keras_tally._inputs import describe, prepare
 from keras_tally._masks import combine_mask
 from keras_tally._packed import Part, View, compensation_view
 from keras_tally._registration import KERAS_CLASSES
@@ -457,8 +458,8 @@ def traced(y_true: Any, y_pred: Any, sample_weight: Any) -> bool:
         raise ValueError(
             "the inputs must hold data: a meta or fake tensor can only be "
             "traced in a stateless scope, where nothing is accumulated. "
-            f"Received: y_true={_describe(y_true)}, "
-            f"y_pred={_describe(y_pred)}"
+            f"Received: y_true={describe(y_true)}, "
+            f"y_pred={describe(y_pred)}"
         )
     return True
 
@@ -470,33 +471,3 @@ def _add_exactly(high: Any, low: Any) -> Any:
         return high
     exact = Fraction(high) + Fraction(low)
     return int(exact) if exact.denominator == 1 else exact
-
-
-def _describe(x: Any) -> str:
-    shape = getattr(x, "shape", None)
-    kind = type(x).__name__
-    return kind if shape is None else f"{kind} of shape {tuple(shape)}"
-
-
-def prepare(x: Any, argument: str, like: Any = None) -> Any:
-    """Return `x` as a tensor that native code can borrow, where `like` is.
-
-    Raises:
-        TypeError: there is no such tensor.
-        WrongDeviceError: it is on another GPU.
-    """
-    if x is None:
-        raise TypeError(
-            f"`{argument}` must be a tensor, an array, a list or a number. "
-            "Received: None"
-        )
-    try:
-        return _backends.active().prepare(x, argument, like)
-    except _backends.WrongDeviceError:
-        raise
-    except Exception as error:
-        raise TypeError(
-            f"`{argument}` must be a tensor, an array, a list or a number of a bool, "
-            "integer, float16, bfloat16, float32 or float64 dtype. "
-            f"Received: {_describe(x)} ({error})"
-        ) from error

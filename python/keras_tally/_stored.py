@@ -26,6 +26,7 @@ from typing import Any
 from keras.src.backend import get_keras_mask
 
 from keras_tally import _backends, _native, _portable
+from keras_tally._inputs import prepare
 from keras_tally._masks import combine_mask
 
 # Which inputs a program gets, as bits (csrc/bind/program.h).
@@ -134,39 +135,49 @@ def why_portable(*tensors: Any) -> str | None:
     return why
 
 
-def _given(inputs: Sequence[Any]) -> int:
-    y_true, _, weight, masked = (x is not None for x in inputs)
-    return y_true * TRUTH | weight * WEIGHT | masked * MASKED_WEIGHT
+# Which input it is, the argument's name, and what the user gave.
+Input = tuple[int, str, Any]
 
 
-def _masked(y_pred: Any, sample_weight: Any) -> Any:
-    mask = get_keras_mask(y_pred)
-    return None if mask is None else combine_mask(mask, sample_weight)
+def _inputs(
+    y_true: Any, y_pred: Any, sample_weight: Any, mask: Any, values: bool
+) -> list[Input]:
+    """List the inputs of a program, in order."""
+    inputs: list[Input] = [] if values else [(TRUTH, "y_true", y_true)]
+    inputs.append((0, "values" if values else "y_pred", y_pred))
+    if sample_weight is not None:
+        inputs.append((WEIGHT, "sample_weight", sample_weight))
+    if mask is not None:
+        masked = combine_mask(mask, sample_weight)
+        inputs.append((MASKED_WEIGHT, "sample_weight", masked))
+    return inputs
 
 
 def _run(
-    program: Program, variables: Sequence[Any], inputs: Sequence[Any], taken: Any
+    program: Program,
+    variables: Sequence[Any],
+    inputs: Sequence[Input],
+    taken: dict[str, str],
 ) -> bool:
     """Put the new state into the variables; False where no kernel can make one."""
     backend = _backends.active()
     state = backend.read(variables)
-    given = [x for x in inputs if x is not None]
-    why = why_portable(*state, *given)
+    why = why_portable(*state, *(x for _, _, x in inputs))
     taken["update"] = why or "native"
     if why is not None:
         return False
-    inputs = [None if x is None else backend.prepare(x) for x in inputs]
-    new = backend.update(program, state, _given(inputs), inputs)
-    backend.assign(variables, new)
+    given = sum(bit for bit, _, _ in inputs)
+    tensors = [prepare(x, argument) for _, argument, x in inputs]
+    backend.assign(variables, backend.update(program, state, given, tensors))
     return True
 
 
 def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     """Add a batch to the state."""
-    masked = None
+    mask = None
     if plan.sees_mask and (sample_weight is not None or not plan.mask_only_with_weight):
-        masked = _masked(y_pred, sample_weight)
-    inputs = [None if plan.takes_values else y_true, y_pred, sample_weight, masked]
+        mask = get_keras_mask(y_pred)
+    inputs = _inputs(y_true, y_pred, sample_weight, mask, plan.takes_values)
     if not _run(plan.program, plan.state, inputs, plan.taken):
         _portable.update(plan.portable, y_true, y_pred, sample_weight)
     return True
@@ -226,8 +237,8 @@ def make_group(
 
 def update_group(group: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     """Add a batch to the states of all plans."""
-    masked = _masked(y_pred, sample_weight) if group.sees_mask else None
-    inputs = [y_true, y_pred, sample_weight, masked]
+    mask = get_keras_mask(y_pred) if group.sees_mask else None
+    inputs = _inputs(y_true, y_pred, sample_weight, mask, values=False)
     if not _run(group.program, group.packs, inputs, group.taken):
         _portable.update_group(group.portable, y_true, y_pred, sample_weight)
     return True

@@ -19,10 +19,10 @@ from keras_tally._engine import (
     update_group,
 )
 from keras_tally._identifiers import get
+from keras_tally._inputs import prepare
 from keras_tally._kernel_metric import (
     KernelMetric,
     LateMetric,
-    prepare,
     shape_of,
     traced,
 )

@@ -87,8 +87,9 @@ def why_portable(*tensors: Any) -> str | None:
     return None
 
 
-def prepare(x: Any) -> Any:
+def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as a tensor of JAX."""
+    del argument, like
     return x if isinstance(x, jax.Array) else keras.ops.convert_to_tensor(x)
 
 
@@ -143,8 +144,8 @@ def _update(
     )
 
 
-def _batch_mesh(inputs: Sequence[Any]) -> Any:
-    """Return Keras's mesh and its axis that batches are cut along, or None."""
+def _batch_mesh(inputs: Sequence[Any]) -> tuple[Any, str] | None:
+    """Return Keras's mesh and its axis that batches are cut along."""
     distribution = keras.distribution.distribution()
     axis = getattr(distribution, "batch_dim_name", None)
     if axis is None:
@@ -153,11 +154,11 @@ def _batch_mesh(inputs: Sequence[Any]) -> Any:
     shards = mesh.shape[axis]
     if shards == 1 or any(x.shape[0] % shards for x in inputs):
         return None
-    return mesh, axis, shards
+    return mesh, axis
 
 
 def _sharded_update(
-    program: str, given: int, mesh: Any, axis: str, shards: int, state: Any, inputs: Any
+    program: str, given: int, mesh: Any, axis: str, state: Any, inputs: Any
 ) -> Any:
     """Each device adds up its part of the batch; only these sums travel."""
 
@@ -169,7 +170,7 @@ def _sharded_update(
             state,
             all_sums,
             program=program,
-            others=np.int64(shards),
+            others=np.int64(mesh.shape[axis]),
         )
 
     whole, cut = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(axis)
@@ -192,7 +193,8 @@ def _checked_update(
     if _native.program_splits(program, given, abstract):
         found = _batch_mesh(inputs)
         if found is not None:
-            return _sharded_update(program, given, *found, state, inputs)
+            mesh, axis = found
+            return _sharded_update(program, given, mesh, axis, state, inputs)
     return _update(program, given, state, inputs)
 
 
@@ -205,7 +207,7 @@ def update(
     program: Any, state: Sequence[Any], given: int, inputs: Sequence[Any]
 ) -> Sequence[Any]:
     """Return the state that a batch makes of the given one."""
-    inputs = tuple(x for x in inputs if x is not None)
+    inputs = tuple(inputs)
     if _is_traced((*state, *inputs)):
         new: Sequence[Any] = _checked_update(program.key, given, state, inputs)
         return new

@@ -115,8 +115,9 @@ def why_portable(*tensors: Any) -> str | None:
     return None
 
 
-def prepare(x: Any) -> Any:
+def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as a tensor of TensorFlow."""
+    del argument, like
     return x if isinstance(x, tf.Tensor) else keras.ops.convert_to_tensor(x)
 
 
@@ -164,7 +165,6 @@ def update(
     program: Any, state: Sequence[Any], given: int, inputs: Sequence[Any]
 ) -> Sequence[Any]:
     """Return the state that a batch makes of the given one."""
-    inputs = [x for x in inputs if x is not None]
     if not tf.executing_eagerly():
         _check(program, given, inputs)
     try:

@@ -18,7 +18,7 @@ from keras.src.backend import set_keras_mask
 
 from keras_tally import _backends, _native
 from keras_tally._engine import IN_PLACE
-from keras_tally._kernel_metric import prepare
+from keras_tally._inputs import prepare
 from keras_tally.metrics.regression import row_axes
 
 _PARAMETERS = {
