@@ -16,7 +16,15 @@ from cases import (
     RATIOS,
     default_case,
 )
-from support import IS_TORCH, as_float, state_bits, to_backend, to_numpy, updated
+from support import (
+    BACKEND,
+    IS_TORCH,
+    as_float,
+    state_bits,
+    to_backend,
+    to_numpy,
+    updated,
+)
 
 if IS_TORCH:
     import torch

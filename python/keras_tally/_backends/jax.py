@@ -248,7 +248,8 @@ def results(program: Any, state: Sequence[Any]) -> Sequence[Any]:
 def device_of(value: Any) -> str:
     """Return where a state is."""
     if value is None:
-        return jax.default_backend()
+        platform: str = jax.default_backend()
+        return platform
     return ", ".join(sorted({str(device) for device in value.devices()}))
 
 
