@@ -103,7 +103,9 @@ class Report:
         stored = {
             "name": self.name,
             "title": self.title,
-            "command": f"KERAS_BACKEND={keras.config.backend()} python bench/{self.script}",
+            "command": (
+                f"KERAS_BACKEND={keras.config.backend()} python bench/{self.script}"
+            ),
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
             "machine": self.machine,
             "load_average_at_start": round(self.load, 2),

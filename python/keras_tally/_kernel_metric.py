@@ -4,8 +4,7 @@ The usual update is one native call that borrows the inputs and adds straight
 into the variables. `_update_general` takes whatever that call hands back:
 stateless scopes, symbolic tensors, masks, lists and scalars, other devices.
 
-Where there is no native road (`_engine`), Keras's own operations do the same, and
-hand nothing back.
+Where nobody can write into variables (`_stored`), nothing is handed back.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     `compensation`: what float64 could not hold of each of them, so that counts are
     exact far past 2^53 (a state of integers is int64 and needs none). The state
     of two data sets together is the sum of their states, variable by variable. On
-    JAX and TensorFlow the state is in Keras's own dtype and the arithmetic is
-    Keras's, see `_portable`.
+    JAX and TensorFlow the state is in Keras's own dtype, see `_stored`.
 
     Pickles and copies take the state along; they are made from `get_config()`, so
     other attributes, set after the constructor, stay behind.

@@ -1,7 +1,7 @@
-"""The metrics in Keras's own operations, for JAX and TensorFlow.
+"""The metrics in Keras's own operations, where no kernel can be called.
 
-The functions are those of the extension that the classes use. They work wherever
-Keras does: eagerly, in stateless scopes, in `jax.jit`, in `tf.function`, under XLA.
+On JAX and TensorFlow only, see `_stored`. They work wherever Keras does: eagerly, in
+stateless scopes, in `jax.jit`, in `tf.function`, under XLA.
 
 What this road promises:
 

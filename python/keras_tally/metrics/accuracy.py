@@ -380,7 +380,7 @@ class SparseMeanRank(_RankMean):
 
     Raises:
         ValueError: shapes or weights that do not fit; a label outside
-            `[0, num_classes)` (on JAX and TensorFlow the result is NaN).
+            `[0, num_classes)` (on JAX the result is NaN).
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
