@@ -1,0 +1,457 @@
+"""Kernels as foreign functions of XLA: eager, jitted, scanned, mapped, sharded."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from fractions import Fraction
+
+import keras
+import numpy as np
+import pytest
+
+import keras_tally as kt
+from cases import CASES, DEFAULT_CASES
+from keras_tally import _native, _stored
+from support import (
+    BACKEND,
+    assert_close,
+    attach_mask,
+    compensation,
+    state_bits,
+    to_backend,
+    to_numpy,
+    updated,
+)
+
+if BACKEND != "jax":
+    pytest.skip("runs under KERAS_BACKEND=jax", allow_module_level=True)
+
+import jax
+import jax.numpy as jnp
+
+from keras_tally._backends import jax as backend
+
+# The user's own function is compiled by XLA's rules.
+OWN_CASES = [case for case in CASES if case.name != "MeanMetricWrapper"]
+
+
+def handlers():
+    """How many updates XLA's handlers have made."""
+    return _native.road_counts()["xla"]
+
+
+def arguments(batch):
+    args = [to_backend(a) for a in batch.args]
+    return args, None if batch.weight is None else to_backend(batch.weight)
+
+
+def bits(state):
+    return [np.asarray(x).tobytes() for x in state]
+
+
+def values(metric):
+    return [v.value for v in metric.variables]
+
+
+def fresh(case, batch):
+    """A metric without a past, whose variables are there."""
+    metric = updated(case.ours(), [batch])
+    metric.reset_state()
+    return metric
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", OWN_CASES, ids=lambda c: c.id)
+def test_eager_jit_and_scan_are_one_kernel(case, weighted):
+    """The bits are the same; a silent way round the kernel would not count."""
+    batches = [case.sample(seed, 12, weighted) for seed in range(3)]
+    metric = fresh(case, batches[0])
+
+    def step(state, batch):
+        args, weight = batch
+        return metric.stateless_update_state(state, *args, sample_weight=weight)
+
+    def scanned(state, stacked):
+        return jax.lax.scan(lambda s, b: (step(s, b), None), state, stacked)[0]
+
+    before = handlers()
+    eager = updated(case.ours(), batches)
+    assert handlers() == before + 3
+    assert set(metric._plan.taken.values()) <= {"native"}
+    jitted = values(metric)
+    for batch in batches:
+        jitted = jax.jit(step)(jitted, arguments(batch))
+    jax.block_until_ready(jitted)
+    assert handlers() == before + 6
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *map(arguments, batches))
+    in_scan = jax.block_until_ready(jax.jit(scanned)(values(metric), stacked))
+    assert handlers() == before + 9
+    assert bits(values(eager)) == bits(jitted) == bits(in_scan)
+    result = jax.jit(metric.stateless_result)(jitted)
+    np.testing.assert_array_equal(to_numpy(result), to_numpy(eager.result()))
+
+
+@pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
+def test_vmap_is_one_update_after_the_other(case):
+    batches = [case.sample(seed, 6, True) for seed in range(3)]
+    metric = fresh(case, batches[0])
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *map(arguments, batches))
+
+    def step(state, batch):
+        args, weight = batch
+        return metric.stateless_update_state(state, *args, sample_weight=weight)
+
+    alone = [step(values(metric), arguments(batch)) for batch in batches]
+    shared = jax.vmap(step, in_axes=(None, 0))(values(metric), stacked)
+    states = [jnp.stack([x] * 3) for x in values(metric)]
+    own = jax.jit(jax.vmap(step))(states, stacked)
+    for i, expected in enumerate(alone):
+        tolerance = 1e-6 if case.name == "MeanMetricWrapper" else 0
+        for mapped in (shared, own):
+            for x, y in zip(mapped, expected, strict=True):
+                np.testing.assert_allclose(x[i], y, rtol=tolerance, atol=tolerance)
+    results = jax.vmap(metric.stateless_result)(own)
+    for i, expected in enumerate(alone):
+        assert_close(results[i], metric.stateless_result(expected), 1e-6)
+
+
+def test_gradients_pass_by():
+    metric = kt.MeanSquaredError()
+
+    def loss(w, state):
+        p = w * jnp.array([[1.0], [2.0]])
+        state = metric.stateless_update_state(state, jnp.zeros((2, 1)), p)
+        return jnp.sum(p * p), state
+
+    for differentiate in (jax.grad, lambda f, **kw: jax.jit(jax.grad(f, **kw))):
+        slope, state = differentiate(loss, has_aux=True)(2.0, values(metric))
+        assert float(slope) == 20.0
+        assert float(metric.stateless_result(state)) == 10.0
+
+
+def test_the_state_is_updated_in_place_where_it_is_donated():
+    metric = kt.MeanIoU(num_classes=300)
+    ids = jnp.arange(100) % 300
+
+    def step(state, y, p):
+        return metric.stateless_update_state(state, y, p)
+
+    jitted = jax.jit(step, donate_argnums=0)
+    text = jitted.lower(values(metric), ids, ids).compile().as_text()
+    assert "input_output_alias" in text.splitlines()[0]
+    assert "output_to_operand_aliasing" in text
+    copies = [s for s in text.splitlines() if " copy(" in s and "300,300" in s]
+    assert not copies, copies
+
+
+def test_what_is_not_donated_stays_as_it_was():
+    metric = kt.MeanSquaredError()
+    before = values(metric)
+    metric.update_state(jnp.zeros((4, 1)), jnp.ones((4, 1)))
+    jax.jit(metric.stateless_update_state)(before, jnp.zeros((4, 1)), jnp.ones((4, 1)))
+    assert [float(np.sum(x)) for x in before] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SparseCategoricalCrossentropy",
+        "SparseTopKCategoricalAccuracy",
+        "SparseMeanRank",
+    ],
+)
+def test_labels_that_are_no_class_give_nan_until_the_reset(name, jitted):
+    metric = getattr(kt, name)()
+    scores = jnp.full((3, 4), 0.25)
+
+    def update(labels):
+        if not jitted:
+            return metric.update_state(labels, scores)
+        state = jax.jit(metric.stateless_update_state)(values(metric), labels, scores)
+        metric._put(state)
+
+    update(jnp.array([0, 1, 9]))
+    assert np.isnan(float(metric.result()))
+    update(jnp.array([0, 1, 2]))
+    assert np.isnan(float(metric.result()))
+    metric.reset_state()
+    update(jnp.array([0, 1, 2]))
+    assert np.isfinite(float(metric.result()))
+
+
+def test_shapes_are_refused_while_they_are_traced():
+    metric = kt.BinaryAccuracy()
+    state = values(metric)
+    with pytest.raises(ValueError, match="`y_true` and `y_pred`"):
+        jax.jit(metric.stateless_update_state)(
+            state, jnp.ones((3, 2)), jnp.ones((4, 5))
+        )
+    with pytest.raises(TypeError, match="y_pred"):
+        jax.jit(metric.stateless_update_state)(
+            state, jnp.ones(3), jnp.ones(3, jnp.complex64)
+        )
+
+
+def test_counts_far_beyond_float32():
+    metric = kt.TruePositives()
+    ones = jnp.ones((8, 1))
+    for start in (2**24 - 1, 2**30 + 3, 2**40 + 5):
+        high = np.float32(start)
+        metric.accumulator.assign([high])
+        compensation(metric).assign(np.full((1, 1), start - int(high), np.float32))
+        for _ in range(5):
+            metric.update_state(ones, ones)
+        assert metric.exact_state() == {"accumulator": [start + 40]}
+
+
+def test_a_long_scan_loses_nothing():
+    """As many additions as a float32 would stop at several times over."""
+    count, error = kt.TruePositives(), kt.MeanSquaredError()
+    rng = np.random.default_rng(0)
+    p = rng.random((1000, 64, 1), dtype=np.float32)
+    y = np.ones_like(p)
+    rounds = 300
+
+    def step(states, batch):
+        y, p = batch
+        return (
+            count.stateless_update_state(states[0], y, jnp.ones_like(p)),
+            error.stateless_update_state(states[1], y, p),
+        ), None
+
+    @jax.jit
+    def run(states, batches):
+        def again(_, states):
+            return jax.lax.scan(step, states, batches)[0]
+
+        return jax.lax.fori_loop(0, rounds, again, states)
+
+    done = run((values(count), values(error)), (jnp.asarray(y), jnp.asarray(p)))
+    for metric, state in zip((count, error), done, strict=True):
+        metric._put(state)
+    samples = rounds * p.size
+    assert samples > 2**24
+    assert count.exact_state() == {"accumulator": [samples]}
+    exact = error.exact_state()
+    assert exact["count"] == samples
+    # Each value as float64 has it; a batch's sum is exact to 1e-16.
+    square = np.square(y.astype("float64") - p.astype("float64")).sum() * rounds
+    assert abs(Fraction(exact["total"]) / Fraction(square) - 1) < 1e-7
+
+
+def test_masks_and_lists():
+    metric = kt.MeanSquaredError()
+    p = attach_mask(jnp.array([[1.0], [2.0], [3.0]]), jnp.array([True, False, True]))
+    metric.update_state([[0.0], [0.0], [0.0]], p)
+    assert metric._plan.taken["update"] == "native"
+    assert float(metric.result()) == 5.0
+
+
+@pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
+def test_portable_and_native_continue_each_other(case, monkeypatch):
+    batches = [case.sample(seed, 12) for seed in range(3)]
+    native = updated(case.ours(), batches)
+    mixed = case.ours()
+    for i, batch in enumerate(batches):
+        monkeypatch.setattr(_stored, "only_portable", i == 1)
+        updated(mixed, [batch])
+        expected = "KERAS_TALLY_ROAD=portable asks for it" if i == 1 else "native"
+        assert mixed._plan.taken["update"] == expected
+    assert_close(mixed.result(), native.result(), 1e-5)
+
+
+def test_programs_are_told_apart_by_their_whole_configuration():
+    def key(metric):
+        return metric._plan.program.key
+
+    assert key(kt.AUC()) == key(kt.AUC(name="other"))
+    different = [
+        kt.AUC(),
+        kt.AUC(curve="PR"),
+        kt.AUC(num_thresholds=100),
+        kt.AUC(thresholds=[0.2, 0.7]),
+        kt.Precision(thresholds=0.4),
+        kt.Precision(thresholds=0.6),
+        kt.Precision(class_id=1),
+        kt.BinaryCrossentropy(),
+        kt.BinaryCrossentropy(label_smoothing=0.1),
+        kt.BinaryCrossentropy(from_logits=True),
+        kt.MeanIoU(3),
+        kt.MeanIoU(4),
+    ]
+    assert len({key(m) for m in different}) == len(different)
+
+
+def test_an_unknown_program_is_refused():
+    """As after a restart, when compiled code comes from a cache on disk."""
+    call = jax.ffi.ffi_call("keras_tally_result", jax.ShapeDtypeStruct((), "float32"))
+    kt.Mean().result()  # registers the handlers
+    with pytest.raises(Exception, match="Make a metric of the same configuration"):
+        jax.block_until_ready(call(jnp.zeros(()), program="0" * 64))
+
+
+@pytest.mark.parametrize("trouble", ["no handlers", "another interface"])
+def test_without_the_handlers(trouble, monkeypatch):
+    """Keras's operations do the work, one warning says why, and so does explain()."""
+
+    def refuse(*args, **kwargs):
+        raise RuntimeError("another interface")
+
+    if trouble == "no handlers":
+        monkeypatch.setattr(_native, "xla_handlers", lambda: None)
+    else:
+        monkeypatch.setattr(jax.ffi, "register_ffi_target", refuse)
+    backend._why_no_handlers.cache_clear()
+    try:
+        metric, y, p = kt.AUC(), jnp.array([0.0, 1.0, 1.0]), jnp.array([0.2, 0.1, 0.9])
+        before = handlers()
+        if trouble == "no handlers":
+            metric.update_state(y, p)
+            why = "KERAS_TALLY_XLA"
+        else:
+            versions = f"jax {jax.__version__}, jaxlib .* XLA FFI"
+            with pytest.warns(UserWarning, match=versions):
+                metric.update_state(y, p)
+            why = "another interface"
+        metric.update_state(y, p)  # and warns no more
+        road, reason = kt.explain(metric).roads["jit"]
+        assert road == "portable"
+        assert why in reason
+        assert float(metric.result()) == pytest.approx(0.5, abs=1e-3)
+        assert handlers() == before
+    finally:
+        monkeypatch.undo()
+        backend._why_no_handlers.cache_clear()
+    assert float(updated_once(kt.AUC(), y, p).result()) == pytest.approx(0.5, abs=1e-3)
+    assert handlers() == before + 1
+
+
+def updated_once(metric, *args):
+    metric.update_state(*args)
+    return metric
+
+
+def run(script, **environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def test_float64():
+    """JAX must be told before it starts."""
+    run(
+        """
+        import keras_tally as kt, numpy as np
+        rng = np.random.default_rng(0)
+        y, p = rng.random((2, 1000, 1))
+        metric = kt.MeanSquaredError(dtype="float64")
+        metric.update_state(y, p)
+        assert str(metric.result().dtype) == "float64"
+        expected = np.mean((y - p) ** 2)
+        assert abs(float(metric.result()) / expected - 1) < 1e-14
+        """,
+        JAX_ENABLE_X64="1",
+    )
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_data_parallel(devices):
+    """Devices of the host, in a process of its own: they must be asked for first."""
+    run(
+        """
+        import re
+        import jax, keras, keras_tally as kt, numpy as np
+
+        n = len(jax.devices())
+        rng = np.random.default_rng(0)
+        y = (rng.random((4096, 1)) > 0.5).astype("float32")
+        p = rng.random((4096, 1)).astype("float32")
+        names = ("AUC", "BinaryAccuracy", "Precision", "MeanSquaredError", "Hinge")
+        alone = [getattr(kt, name)(name=name) for name in names]
+        for metric in alone:
+            metric.update_state(y, p)
+        odd = kt.MeanSquaredError()
+        odd.update_state(y[:, 0], p[:, 0])
+        whole = kt.MeanSquaredError()
+        whole.update_state(y, p, sample_weight=2.0)
+
+        devices = [f"cpu:{i}" for i in range(n)]
+        distribution = keras.distribution.DataParallel(devices=devices)
+        keras.distribution.set_distribution(distribution)
+        mesh = distribution.device_mesh.backend_mesh
+        cut = jax.NamedSharding(mesh, jax.P(distribution.batch_dim_name))
+        ys, ps = jax.device_put(y, cut), jax.device_put(p, cut)
+
+        def gathered(metric):
+            state = [v.value for v in metric.variables]
+            lowered = jax.jit(metric.stateless_update_state).lower(state, ys, ps)
+            text = lowered.compile().as_text()
+            pattern = r"(\\w+\\[[0-9,]*\\])[^=]*\\b(all-gather|all-to-all|collective)"
+            shapes = [m[0] for m in re.findall(pattern, text)]
+            sizes = [re.findall(r"[0-9]+", s.split("[")[1]) for s in shapes]
+            return [int(np.prod([int(x) for x in size] or [1])) for size in sizes]
+
+        for old in alone:
+            new = getattr(kt, old.name)()
+            state = sum(int(np.prod(v.shape)) for v in new.variables)
+            sizes = gathered(new)
+            if old.name == "Hinge":  # needs the whole batch
+                assert max(sizes) >= y.size, sizes
+            else:
+                assert sizes and max(sizes) <= n * state, (old.name, sizes)
+            new.update_state(ys, ps)
+            assert new._plan.taken["update"] == "native"
+            assert abs(float(new.result()) - float(old.result())) < 1e-6, old.name
+            if old.name in ("AUC", "BinaryAccuracy", "Precision"):
+                assert new.exact_state() == old.exact_state()
+        for old, more, batch in (
+            (odd, {}, (y[:, 0], p[:, 0])), (whole, {"sample_weight": 2.0}, (y, p))
+        ):
+            new = kt.MeanSquaredError()
+            new.update_state(*batch, **more)
+            assert new.exact_state()["count"] == old.exact_state()["count"]
+            assert abs(float(new.result()) - float(old.result())) < 1e-6
+        uneven = kt.AUC()
+        uneven.update_state(y[:1001], p[:1001])
+        reference = keras.metrics.AUC()
+        reference.update_state(y[:1001], p[:1001])
+        assert abs(float(uneven.result()) - float(reference.result())) < 1e-5
+
+        x = rng.standard_normal((256, 8)).astype("float32")
+        t = (x.sum(1, keepdims=True) > 0).astype("float32")
+        model = keras.Sequential(
+            [keras.Input((8,)), keras.layers.Dense(1, activation="sigmoid")]
+        )
+        names = names[:-1]
+        model.compile("sgd", "mse", metrics=[
+            *(getattr(kt, name)(name=name) for name in names),
+            *(getattr(keras.metrics, name)(name="k" + name) for name in names),
+            kt.MetricGroup([getattr(kt, name)(name="g" + name) for name in names]),
+        ])
+        logs = model.fit(x, t, batch_size=64, epochs=2, verbose=0).history
+        for name in names:
+            np.testing.assert_allclose(logs[name], logs["k" + name], rtol=1e-5)
+            np.testing.assert_allclose(logs["g" + name], logs[name], rtol=1e-6)
+        """,
+        XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
+    )
+
+
+def test_fit_takes_the_handlers():
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).random((64, 4), dtype=np.float32)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    group = kt.MetricGroup([kt.MeanAbsoluteError(), kt.RootMeanSquaredError()])
+    model.compile("sgd", "mse", metrics=[kt.MeanSquaredError(), group])
+    before = handlers()
+    model.fit(x, x.sum(1), batch_size=16, verbose=0)
+    assert handlers() == before + 2 * 4  # four steps, one call for the group
+    assert group._plan.taken == {"update": "native", "result": "native"}
+    assert state_bits(group)
