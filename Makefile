@@ -27,7 +27,8 @@ TEST_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow.
-STORED_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable jax tensorflow explain fit table group fuse bench))
+STORED_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable jax tensorflow explain fit table \
+                  group fuse bench errors auc copying segmentation))
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
 EMULATED_TESTS := $(addprefix tests/test_,$(addsuffix .py,lifecycle errors exactness auc segmentation stateless \

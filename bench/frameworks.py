@@ -324,8 +324,8 @@ def main(effort: Effort) -> None:
         f"Pinned to core {core}, one thread. Medians of {effort.rounds} samples, taken "
         "in turn; results were compared with Keras's before anything was timed.",
         f"`compiled` is {framework.compiled}: one call of a step; in a loop of {STEPS} "
-        "batches no call is paid for, and XLA merges Keras's operations with the loop. "
-        f"The large batch has {effort.elements:,} elements.",
+        "batches no call from Python is paid for (on JAX, XLA also merges Keras's "
+        f"operations with the loop). The large batch has {effort.elements:,} elements.",
         "Training: MLP 64-128-1, 60,000 rows, batch 128, Adam; BinaryAccuracy, "
         f"Precision, Recall and AUC. {effort.fit_rounds} rounds of the four models in "
         "turn; differences are taken within a round, then their medians.",

@@ -33,9 +33,12 @@ SCRIPTS = (
     "accuracy",
     "import_time",
 )
+# One script, measured on several backends: its results have their names.
+FRAMEWORKS = ("jax", "tensorflow")
 HOME = ["-m", "keras_tally.bench", "--out", "bench/results/home", "--seconds", "120"]
 STEPS = {
     **{name: [f"bench/{name}.py"] for name in SCRIPTS},
+    **{name: ["bench/frameworks.py"] for name in FRAMEWORKS},
     "home": HOME,  # what users run at home; it has no targets
 }
 SHOWN = (
@@ -53,7 +56,7 @@ def stored() -> dict[str, dict[str, Any]]:
     """Every stored result, by name."""
     return {
         s: json.loads((RESULTS / f"{s}.json").read_text())
-        for s in SCRIPTS
+        for s in (*SCRIPTS, *FRAMEWORKS)
         if (RESULTS / f"{s}.json").exists()
     }
 
@@ -215,7 +218,10 @@ def main(arguments: list[str]) -> None:
             [sys.executable, *STEPS[name]],
             check=True,
             cwd=HERE.parent,
-            env={**os.environ, "KERAS_BACKEND": "torch"},
+            env={
+                **os.environ,
+                "KERAS_BACKEND": name if name in FRAMEWORKS else "torch",
+            },
         )
     results = stored()
     write_summary(results)
