@@ -134,7 +134,8 @@ template <class T>
 }
 
 template <class T>
-[[gnu::always_inline]] inline double row_rank(const T* x, std::int64_t n, std::int64_t readable, T score) {
+[[gnu::always_inline]] inline double row_rank(const T* x, std::int64_t n, std::int64_t readable,
+                                              T score) {
   using V = Vec<T>;
   constexpr int kL = kLanes<T>;
   if (n < kL && readable >= kL) {
