@@ -36,7 +36,7 @@ EMULATED_TESTS := $(addprefix tests/test_,$(addsuffix .py,lifecycle errors exact
 
 # The headers that the handlers for JAX are built against.
 XLA_HEADERS := build/xla/xla/ffi/api/ffi.h
-WITH_XLA = -C cmake.define.KERAS_TALLY_XLA=ON -C cmake.define.KERAS_TALLY_XLA_INCLUDE_DIR=$(CURDIR)/build/xla
+WITH_XLA = cmake.define.KERAS_TALLY_XLA=ON cmake.define.KERAS_TALLY_XLA_INCLUDE_DIR=$(CURDIR)/build/xla
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
 NATIVE_SOURCES := $(shell find csrc cmake tests/native -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
@@ -104,7 +104,7 @@ docs: $(VENV)/.built ## Write docs/metrics.md, the table of classes, kernels and
 wheel: $(VENV)/.deps $(XLA_HEADERS) ## Build the wheel, install it into a clean venv, run the tests against it
 	@echo "== building the source archive, and the wheel from it"
 	@mkdir -p dist && rm -f dist/keras_tally-*
-	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build $(WITH_XLA) --outdir dist .
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build $(addprefix -C,$(WITH_XLA)) --outdir dist .
 	@echo "== installing it into $(WHEEL_VENV)"
 	@$(call make_venv,$(WHEEL_VENV))
 	@$(BIN)/python tools/requirements.py run demo bench test > build/wheel-requirements.txt
@@ -165,7 +165,7 @@ $(VENV)/.built: $(VENV)/.deps $(XLA_HEADERS) $(NATIVE_SOURCES)
 	@$(BIN)/python $(PIP_INSTALL) --no-build-isolation --no-deps --verbose \
 	  --config-settings=build-dir=build/dev \
 	  --config-settings=cmake.define.KERAS_TALLY_WERROR=ON \
-	  $(WITH_XLA) \
+	  $(addprefix --config-settings=,$(WITH_XLA)) \
 	  --config-settings=cmake.define.KERAS_TALLY_CUDA=$(CUDA) \
 	  --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES) \
 	  --config-settings=cmake.define.KERAS_TALLY_EMULATED_CUDA=ON --editable .

@@ -386,7 +386,8 @@ def test_data_parallel(devices):
         distribution = keras.distribution.DataParallel(devices=devices)
         keras.distribution.set_distribution(distribution)
         mesh = distribution.device_mesh.backend_mesh
-        cut = jax.NamedSharding(mesh, jax.P(distribution.batch_dim_name))
+        spec = jax.sharding.PartitionSpec(distribution.batch_dim_name)
+        cut = jax.sharding.NamedSharding(mesh, spec)
         ys, ps = jax.device_put(y, cut), jax.device_put(p, cut)
 
         def gathered(metric):

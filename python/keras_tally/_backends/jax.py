@@ -148,7 +148,7 @@ def _batch_mesh(inputs: Sequence[Any]) -> tuple[Any, str] | None:
     """Return Keras's mesh and its axis that batches are cut along."""
     distribution = keras.distribution.distribution()
     axis = getattr(distribution, "batch_dim_name", None)
-    if axis is None:
+    if axis is None or not hasattr(jax, "shard_map"):  # before jax 0.6: gathered
         return None
     mesh = distribution.device_mesh.backend_mesh
     shards = mesh.shape[axis]
