@@ -28,6 +28,7 @@ if BACKEND != "jax":
     pytest.skip("runs under KERAS_BACKEND=jax", allow_module_level=True)
 
 import jax
+import jax.export
 import jax.numpy as jnp
 
 from keras_tally._backends import jax as backend
@@ -239,6 +240,19 @@ def test_a_long_scan_loses_nothing():
     # Each value as float64 has it; a batch's sum is exact to 1e-16.
     square = np.square(y.astype("float64") - p.astype("float64")).sum() * rounds
     assert abs(Fraction(exact["total"]) / Fraction(square) - 1) < 1e-7
+
+
+def test_symbolic_shapes_go_the_portable_road():
+    metric = kt.MeanSquaredError()
+    (rows,) = jax.export.symbolic_shape("rows")
+    state = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in metric.variables]
+    batch = jax.ShapeDtypeStruct((rows, 1), "float32")
+    step = jax.export.export(jax.jit(metric.stateless_update_state))
+    exported = step(state, batch, batch)
+    assert metric._plan.taken["update"] == "a shape is symbolic"
+    for n in (1, 5):
+        new = exported.call(values(metric), jnp.zeros((n, 1)), jnp.ones((n, 1)) * 2)
+        assert [float(x) for x in new[:2]] == [4 * n, n]
 
 
 def test_masks_and_lists():
