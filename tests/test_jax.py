@@ -433,6 +433,18 @@ def test_data_parallel(devices):
             new.update_state(*batch, **more)
             assert new.exact_state()["count"] == old.exact_state()["count"]
             assert abs(float(new.result()) - float(old.result())) < 1e-6
+        # In the user's own shard_map a batch is the part of one device already.
+        metric = kt.MeanSquaredError()
+
+        def of_a_part(y, p):
+            state = [v.value for v in metric.variables]
+            return tuple(x[None] for x in metric.stateless_update_state(state, y, p))
+
+        parts = jax.jit(jax.shard_map(
+            of_a_part, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+        ))(ys, ps)
+        assert np.asarray(parts[1]).tolist() == [4096 // n] * n
+
         uneven = kt.AUC()
         uneven.update_state(y[:1001], p[:1001])
         reference = keras.metrics.AUC()

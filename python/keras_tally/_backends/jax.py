@@ -151,6 +151,9 @@ def _batch_mesh(inputs: Sequence[Any]) -> tuple[Any, str] | None:
     if axis is None or not hasattr(jax, "shard_map"):  # before jax 0.6: gathered
         return None
     mesh = distribution.device_mesh.backend_mesh
+    # In the user's own `shard_map` a batch is the part of one device.
+    if axis in jax.sharding.get_abstract_mesh().manual_axes:
+        return None
     shards = mesh.shape[axis]
     if shards == 1 or any(x.shape[0] % shards for x in inputs):
         return None
