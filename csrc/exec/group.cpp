@@ -138,7 +138,9 @@ bool GroupWork::run() {
   for (auto& bundle : rowwise_) {
     for (auto& [work, place] : bundle->works) {
       work->sums = bundle->sums[place];
-      work->bad = bundle->bad;
+      // A label that is no class is nothing to the others.
+      const auto kernel = static_cast<int>(work->op.kernel);
+      if (active_level().rowwise[kernel].needs_label) work->bad = bundle->bad;
     }
   }
   return parallel;

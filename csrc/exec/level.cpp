@@ -29,8 +29,9 @@ const ElementwiseBlocks kElementwise[] = {
 #include "../kernels.def"
 };
 
-#define KT_ROWWISE(name, definition, labels, shapes) \
-  {rows_block<definition, float>, rows_block<definition, double>},
+#define KT_ROWWISE(name, definition, labels, shapes)              \
+  {rows_block<definition, float>, rows_block<definition, double>, \
+   (definition::kNeeds & kUsableLabel) != 0},
 const RowsBlocks kRowwise[] = {
 #include "../kernels.def"
 };

@@ -62,6 +62,7 @@ using RowsBlock = std::int64_t (*)(const Rows& rows, const Params& params, doubl
 struct RowsBlocks {
   RowsBlock float32;
   RowsBlock float64;
+  bool needs_label;  // that is a class
 };
 
 // One of several definitions that rows are read for.

@@ -201,7 +201,12 @@ void Program::check_arrays(const StateArray* arrays, int count) const {
   }
 }
 
+void Program::check_inputs(const Batch& batch) const {
+  if (batch.has_true == takes_values_) throw std::logic_error("a program's input is missing");
+}
+
 void Program::check(const Batch& batch, const Batch& masked) const {
+  check_inputs(batch);
   ScratchArena arena;
   for (const Member& member : members_) {
     make_work(member.metric, member.masked ? masked : batch, *arena);
@@ -209,15 +214,17 @@ void Program::check(const Batch& batch, const Batch& masked) const {
 }
 
 bool Program::splits(const Batch& batch) const {
-  const View& y_pred = batch.y_pred;
-  if (y_pred.rank == 0 || (batch.has_weight && (batch.sample_weight.rank == 0 ||
-                                                batch.sample_weight.shape[0] != y_pred.shape[0]))) {
+  const View &y_pred = batch.y_pred, &y_true = batch.y_true, &weight = batch.sample_weight;
+  const auto is_cut = [&](const View& x) {
+    return x.rank > 0 && x.rank <= y_pred.rank && x.shape[0] == y_pred.shape[0];
+  };
+  if (!is_cut(y_pred) || (batch.has_weight && !is_cut(weight)) ||
+      (batch.has_true && !is_cut(y_true))) {
     return false;
   }
-  if (batch.has_true && (batch.y_true.rank == 0 || batch.y_true.shape[0] != y_pred.shape[0])) {
-    return false;
-  }
-  const int rank = batch.has_true ? std::min(y_pred.rank, batch.y_true.rank) : y_pred.rank;
+  // Where ranks differ, the first axis of one may be broadcast along the last of the other.
+  const bool same_rank = !batch.has_true || y_true.rank == y_pred.rank;
+  const auto is_last = [&](std::int64_t axis) { return axis == -1 || axis == y_pred.rank - 1; };
   const auto is_first = [&](std::int64_t axis) { return axis == 0 || axis == -y_pred.rank; };
   return std::all_of(members_.begin(), members_.end(), [&](const Member& member) {
     const Metric& metric = member.metric;
@@ -225,20 +232,28 @@ bool Program::splits(const Batch& batch) const {
       case Executor::Elementwise:
         // One label decides for the whole batch what 0 and 1 mean; an only axis is what
         // the values are averaged over.
-        return !metric.find_zero_one_labels && (metric.last_axis == LastAxis::Kept || rank >= 2);
+        return same_rank && !metric.find_zero_one_labels &&
+               (metric.last_axis == LastAxis::Kept || y_pred.rank >= 2);
       case Executor::Rowwise:
         return y_pred.rank >= 2 && !is_first(metric.axis) &&
+               (same_rank ||
+                (metric.kernel.labels == Labels::Sparse && y_true.rank == y_pred.rank - 1)) &&
                std::none_of(metric.axes.begin(), metric.axes.end(), is_first);
+      case Executor::Columnwise:
+        return same_rank && y_pred.rank >= 2;
       case Executor::Binned:
-        return metric.top_k == 0 || rank >= 2;
-      default:
-        return rank >= 2 || metric.kernel.executor == Executor::Tabulated;
+        return metric.top_k == 0 || (same_rank && y_pred.rank >= 2);
+      case Executor::Tabulated:
+        return !(metric.dense_labels || metric.dense_predicted) ||
+               (y_pred.rank >= 2 && is_last(metric.axis));
     }
+    return false;
   });
 }
 
 bool Program::update(const Batch& batch, const Batch& masked, const StateArray* arrays, int count,
                      BadLabels bad_labels) const {
+  check_inputs(batch);
   check_arrays(arrays, count);
   ScratchArena scratch;
   Arena& arena = *scratch;

@@ -77,6 +77,7 @@ class Program {
   std::int64_t result_size(int member) const;
 
  private:
+  void check_inputs(const Batch& batch) const;
   void check_arrays(const StateArray* arrays, int count) const;
   void store(const StateArray* arrays, int count,
              const std::pmr::vector<WorkingState>& states) const;

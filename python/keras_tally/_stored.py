@@ -32,6 +32,9 @@ from keras_tally._masks import combine_mask
 # Which inputs a program gets, as bits (csrc/bind/program.h).
 TRUTH, WEIGHT, MASKED_WEIGHT = 1, 2, 4
 
+# Changes with what a program's state means: a cache on disk may outlive this version.
+_FORMAT = 1
+
 # KERAS_TALLY_ROAD=portable goes without kernels, to find out whether they are at fault.
 _asked_for = os.environ.get("KERAS_TALLY_ROAD", "")
 if _asked_for not in ("", "native", "portable"):
@@ -88,7 +91,7 @@ class _Plan:
 
 def _define(members: Sequence[Member], places: Sequence[Sequence[Place]]) -> Program:
     described = [[m.description, p] for m, p in zip(members, places, strict=True)]
-    text = json.dumps(described, sort_keys=True, default=repr)
+    text = json.dumps([_FORMAT, described], sort_keys=True, default=repr)
     # In compiled code, also in caches on disk, the key stands for the configuration.
     key = hashlib.sha256(text.encode()).hexdigest()
     _native.define_program(
