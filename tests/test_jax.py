@@ -182,6 +182,46 @@ def test_labels_that_are_no_class_give_nan_until_the_reset(name, jitted):
     assert np.isfinite(float(metric.result()))
 
 
+def test_a_bad_label_in_a_group_spoils_who_needs_labels_only():
+    labels = jnp.array([0, 1, 2, 3, 9])
+    scores = jnp.eye(5, 4) * 0.9 + 0.02
+    alone = updated_once(kt.SparseCategoricalAccuracy(), labels, scores)
+    group = kt.MetricGroup(
+        [kt.SparseCategoricalAccuracy(), kt.SparseCategoricalCrossentropy()]
+    )
+    found = updated_once(group, labels, scores).result()
+    assert float(alone.result()) == pytest.approx(0.8)
+    assert float(found["sparse_categorical_accuracy"]) == float(alone.result())
+    assert np.isnan(float(found["sparse_categorical_crossentropy"]))
+
+
+@pytest.mark.parametrize(
+    ("metric", "y_true", "y_pred", "cut"),
+    [
+        (kt.MeanSquaredError(), (4, 1), (4, 1), True),
+        (kt.MeanSquaredError(), (4,), (4,), False),  # averaged over the only axis
+        (kt.MeanSquaredError(), (4, 4), (4, 4, 4), False),  # broadcast at the end
+        (kt.Accuracy(), (4,), (4, 4), False),
+        (kt.Hinge(), (4, 1), (4, 1), False),
+        (kt.CategoricalHinge(), (4,), (4, 1), False),
+        (kt.CosineSimilarity(), (4, 3), (4, 3), True),
+        (kt.CosineSimilarity(axis=0), (4, 3), (4, 3), False),
+        (kt.SparseCategoricalAccuracy(), (4,), (4, 3), True),
+        (kt.SparseCategoricalAccuracy(), (4, 1), (4, 3), True),
+        (kt.AUC(), (4,), (4,), True),
+        (kt.Precision(top_k=2), (4, 3), (4, 3), True),
+        (kt.MeanIoU(4), (4,), (4,), True),
+        (kt.OneHotMeanIoU(4), (4, 4), (4, 4), True),
+        (kt.OneHotMeanIoU(4, axis=0), (4, 4), (4, 4), False),
+    ],
+    ids=lambda x: getattr(x, "name", str(x)),
+)
+def test_what_can_be_cut_along_the_batch(metric, y_true, y_pred, cut):
+    shapes = [(y_true, "float32"), (y_pred, "float32")]
+    key = metric._plan.program.key
+    assert _native.program_splits(key, _stored.TRUTH, shapes) is cut
+
+
 def test_shapes_are_refused_while_they_are_traced():
     metric = kt.BinaryAccuracy()
     state = values(metric)
