@@ -217,6 +217,6 @@ def roads(why: str | None) -> dict[str, Road]:
         return {where: portable for where in ("eager", "graph", "XLA")}
     return {
         "eager": Road("op", "the operation calls the kernel"),
-        "graph": Road("op", "faster than Keras's operations and calls of Python"),
+        "graph": Road("op", "the operation is a part of the graph"),
         "XLA": portable,
     }
