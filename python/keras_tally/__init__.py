@@ -73,6 +73,7 @@ from keras_tally.metrics.functions import (
     squared_hinge,
     top_k_categorical_accuracy,
 )
+from keras_tally.metrics.elementwise import ElementwiseMetric, elementwise
 from keras_tally.metrics.hinge import (
     CategoricalHinge,
     Hinge,
@@ -123,6 +124,7 @@ __all__ = [
     "CategoricalHinge",
     "ConcordanceCorrelation",
     "CosineSimilarity",
+    "ElementwiseMetric",
     "F1Score",
     "FBetaScore",
     "FalseNegatives",
@@ -176,6 +178,7 @@ __all__ = [
     "concordance_correlation",
     "cuda_status",
     "deserialize",
+    "elementwise",
     "explain",
     "fuse",
     "get",
