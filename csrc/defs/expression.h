@@ -42,8 +42,8 @@ KT_UNARY(Negative, return -x;)
 KT_UNARY(Sign, return x > 0.0 ? constant<V>(1) : (x < 0.0 ? constant<V>(-1) : x);)
 KT_UNARY(Reciprocal, return 1.0 / x;)
 KT_UNARY(Square, return x * x;)
-KT_UNARY(SquareRoot, return root_of(x);)
-KT_UNARY(ReciprocalRoot, return 1.0 / root_of(x);)
+KT_UNARY(SquareRoot, return Lanes<V>::root(x);)
+KT_UNARY(ReciprocalRoot, return 1.0 / Lanes<V>::root(x);)
 
 // From 2^51 on every number is a whole one; halves go to even ones.
 KT_UNARY(Round, const V rounded = (x + kRoundMagic) - kRoundMagic;

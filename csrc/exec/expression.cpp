@@ -5,7 +5,7 @@
 #include <bit>
 #include <map>
 #include <mutex>
-#include <stdexcept>
+#include <utility>
 
 #include "../tensor/error.h"
 #include "level.h"
@@ -47,7 +47,9 @@ struct Node {
   Operation operation;
   std::array<int, Code::kMaxArity> from = {-1, -1, -1, -1};
 
-  auto operator<= > (const Node&) const = default;
+  bool operator<(const Node& other) const {
+    return std::pair(operation, from) < std::pair(other.operation, other.from);
+  }
 };
 
 // The steps as a graph in which every value is computed once.
@@ -353,15 +355,7 @@ std::shared_ptr<const Expression> Expression::make(const Source& source) {
 }
 
 void Expression::evaluate(const double* inputs, double* outputs) const {
-  double wide[Code::kMaxInputs][kExpressionStep] = {};
-  const double* at[Code::kMaxInputs];
-  double out[Code::kMaxOutputs][kExpressionStep];
-  for (int i = 0; i < this->inputs(); ++i) {
-    wide[i][0] = inputs[i];
-    at[i] = wide[i];
-  }
-  active_level().expression_float64(*this, at, 1, out[0], kExpressionStep);
-  for (int i = 0; i < this->outputs(); ++i) outputs[i] = out[i][0];
+  active_level().expression_values(*this, inputs, outputs);
 }
 
 }  // namespace kt

@@ -96,13 +96,12 @@ class Expression {
   std::vector<Spread> spread_;
 };
 
-// How an expression's steps run over a block: `inputs` of float or double, all of one
-// type; outputs `stride` numbers apart. Both may be read and written up to the next
-// multiple of kExpressionStep.
+// Adds, for each output, the sums of its values over a block (times the weights, if there
+// are any) and of the weights to its lanes, 2 kBlockLanes of them. The inputs, of float or
+// double, are readable up to the next multiple of kExpressionStep.
 constexpr std::int64_t kExpressionStep = 16;
-constexpr std::int64_t kExpressionTile = 512;
 template <class T>
-using ExpressionBlock = void (*)(const Expression& expression, const T* const* inputs,
-                                 std::int64_t n, double* outputs, std::int64_t stride);
+using ExpressionSums = void (*)(const Expression& expression, const T* const* inputs,
+                                std::int64_t n, const double* weight, double* lanes);
 
 }  // namespace kt

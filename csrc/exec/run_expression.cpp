@@ -12,11 +12,11 @@ bool single_precision(const ExpressionJob& job) {
 namespace {
 
 template <class T>
-ExpressionBlock<T> block_of(const Level& level) {
+ExpressionSums<T> sums_of(const Level& level) {
   if constexpr (std::is_same_v<T, float>) {
-    return level.expression_float32;
+    return level.expression_sums_float32;
   } else {
-    return level.expression_float64;
+    return level.expression_sums_float64;
   }
 }
 
@@ -50,7 +50,6 @@ class ExpressionPass final : public Pass {
   void run_as(std::int64_t begin, std::int64_t end, ChunkLanes* lanes) const {
     alignas(64) T buffers[2][kBlock];
     alignas(64) double weight_buffer[kBlock];
-    alignas(64) double values[Code::kMaxOutputs * kBlock];
     const View* const views[2] = {&job_.y_true, &job_.y_pred};
     for (std::int64_t start = begin; start < end; start += kBlock) {
       const std::int64_t n = std::min(kBlock, end - start);
@@ -64,17 +63,10 @@ class ExpressionPass final : public Pass {
         std::fill_n(buffers[i] + n, rest, T{});
         inputs[i] = buffers[i];
       }
-      block_of<T>(level_)(*job_.expression, inputs, n, values, kBlock);
       const double* weight = job_.weight == nullptr
                                  ? nullptr
                                  : fetch(level_, walk_, 2, *job_.weight, start, n, weight_buffer);
-      for (int k = 0; k < job_.expression->outputs(); ++k) {
-        if (weight == nullptr) {
-          level_.sum(values + k * kBlock, n, lanes[k].all);
-        } else {
-          level_.weighted_sum(values + k * kBlock, weight, n, lanes[k].all);
-        }
-      }
+      sums_of<T>(level_)(*job_.expression, inputs, n, weight, lanes->all);
     }
   }
 

@@ -44,6 +44,7 @@ from keras_tally.metrics.correlation import (
     ConcordanceCorrelation,
     PearsonCorrelation,
 )
+from keras_tally.metrics.elementwise import ElementwiseMetric, elementwise
 from keras_tally.metrics.f_score import (
     F1Score,
     FBetaScore,
@@ -73,7 +74,6 @@ from keras_tally.metrics.functions import (
     squared_hinge,
     top_k_categorical_accuracy,
 )
-from keras_tally.metrics.elementwise import ElementwiseMetric, elementwise
 from keras_tally.metrics.hinge import (
     CategoricalHinge,
     Hinge,

@@ -1,4 +1,4 @@
-"""Elementwise functions as data: traced once, checked, stored, never executed as Python.
+"""Elementwise functions as data: traced once, checked, stored, never run as Python.
 
 An expression is a list of steps over numbered values: the inputs, then the constants,
 then what each step computes. Native code runs it over blocks of elements
@@ -24,8 +24,9 @@ from keras_tally import _native
 _NAMES = {"true_divide": "divide", "stop_gradient": "copy"}
 # Those whose results are true or false.
 _TRUTHS = frozenset(
-    "isnan isinf isfinite equal not_equal less less_equal greater greater_equal "
-    "logical_not logical_and logical_or logical_xor".split()
+    ("isnan", "isinf", "isfinite", "equal", "not_equal", "less", "less_equal")
+    + ("greater", "greater_equal", "logical_not")
+    + ("logical_and", "logical_or", "logical_xor")
 )
 _MOST_STEPS = 4096
 _CONSTANTS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -262,7 +263,7 @@ class _Tracer:
             raise ValueError(
                 f"{self._what} may only use operations that are elementwise. "
                 f"`{type(operation).__name__}` is not one that is known. These are: "
-                f"{', '.join(sorted(arities()))}, cast and divide_no_nan of `keras.ops`, "
+                f"{', '.join(sorted(arities()))}, cast, divide_no_nan of `keras.ops`, "
                 "and Python's operators. Sums and means over samples are what the "
                 "metric itself does; for functions that work on whole rows, there is "
                 "`keras_tally.MeanMetricWrapper`."
