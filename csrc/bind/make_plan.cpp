@@ -200,6 +200,13 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   read(options, "target_class_ids", &metric.target_class_ids);
   metric.expression = read_expression(options, "expression");
   metric.finalize = read_expression(options, "finalize");
+  std::array<std::uintptr_t, Expression::kCompiled> addresses;
+  if (metric.expression != nullptr && read(options, "compiled", &addresses)) {
+    std::array<Expression::Compiled, Expression::kCompiled> compiled;
+    std::transform(addresses.begin(), addresses.end(), compiled.begin(),
+                   [](std::uintptr_t at) { return reinterpret_cast<Expression::Compiled>(at); });
+    metric.expression->set_compiled(compiled);
+  }
   if (metric.expression != nullptr && metric.expression->inputs() != 2) {
     throw ValueMistake("`expression` must have two inputs, y_true and y_pred.");
   }

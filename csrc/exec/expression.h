@@ -4,6 +4,8 @@
 // ends, and no addresses, so it reads nothing but its operands.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -85,6 +87,19 @@ class Expression {
   // A vector of equal numbers for each constant, as blocks of elements are read.
   const double* constant(int i) const { return spread_[static_cast<std::size_t>(i)].lanes; }
 
+  // The same steps as machine code, where somebody has compiled them: with inputs of
+  // float or double, with weights or without. It takes `step` elements at a time, whose
+  // sums it adds to the lanes in the interpreter's order. The code must stay.
+  using Compiled = void (*)(const void* y_true, const void* y_pred, const double* weight,
+                            std::int64_t n, double* lanes);
+  static constexpr int kCompiled = 4;
+  void set_compiled(const std::array<Compiled, kCompiled>& all) const {
+    for (int i = 0; i < kCompiled; ++i) compiled_[i].store(all[static_cast<std::size_t>(i)]);
+  }
+  Compiled compiled(bool wide, bool weighted) const {
+    return compiled_[(wide ? 2 : 0) + (weighted ? 1 : 0)].load(std::memory_order_relaxed);
+  }
+
   // One element.
   void evaluate(const double* inputs, double* outputs) const;
 
@@ -94,6 +109,7 @@ class Expression {
   };
   Code code_;
   std::vector<Spread> spread_;
+  mutable std::atomic<Compiled> compiled_[kCompiled] = {};
 };
 
 // Adds, for each output, the sums of its values over a block (times the weights, if there

@@ -208,15 +208,12 @@ KT_HOST_DEVICE void go_on_summing(const double* values, const double* weight, st
   std::memcpy(lanes + kBlockLanes, total, sizeof(total));
 }
 
-// Adds the sums of each output over a block to its lanes: the same additions as those of
-// other elementwise kernels.
+// Goes on with the sums of each output that are in its lanes.
 template <class T>
-void expression_sums(const Expression& expression, const T* const* inputs, std::int64_t n,
-                     const double* weight, double* lanes) {
+void interpret_sums(const Expression& expression, const T* const* inputs, std::int64_t n,
+                    const double* weight, double* lanes) {
   constexpr int kOfOutput = 2 * kBlockLanes;
   const int outputs = expression.outputs();
-  alignas(64) double own[Code::kMaxOutputs * kOfOutput];
-  std::fill_n(own, outputs * kOfOutput, 0.0);
   Steps<T> steps(expression, inputs);
   for (std::int64_t start = 0; start < n; start += kExpressionTile) {
     const std::int64_t count = std::min(kExpressionTile, n - start);
@@ -227,12 +224,31 @@ void expression_sums(const Expression& expression, const T* const* inputs, std::
       const std::int64_t padded = (count + kBlockLanes - 1) / kBlockLanes * kBlockLanes;
       std::fill_n(values + count, padded - count, 0.0);
       go_on_summing(values, weight == nullptr ? nullptr : weight + start, count,
-                    own + k * kOfOutput);
+                    lanes + k * kOfOutput);
     }
+  }
+}
+
+// Adds the sums of each output over a block to its lanes: the same additions as those of
+// other elementwise kernels.
+template <class T>
+void expression_sums(const Expression& expression, const T* const* inputs, std::int64_t n,
+                     const double* weight, double* lanes) {
+  constexpr int kOfOutput = 2 * kBlockLanes;
+  const int outputs = expression.outputs();
+  alignas(64) double own[Code::kMaxOutputs * kOfOutput];
+  std::fill_n(own, outputs * kOfOutput, 0.0);
+  std::int64_t done = 0;
+  if (const auto compiled = expression.compiled(sizeof(T) == 8, weight != nullptr)) {
+    done = n / kBlockLanes * kBlockLanes;
+    compiled(inputs[0], inputs[1], weight, done, own);
+  }
+  if (done < n) {
+    const T* const rest[2] = {inputs[0] + done, inputs[1] + done};
+    interpret_sums(expression, rest, n - done, weight == nullptr ? nullptr : weight + done, own);
   }
   for (int i = 0; i < outputs * kOfOutput; ++i) lanes[i] += own[i];
 }
-
 // Of one element.
 inline void expression_values(const Expression& expression, const double* inputs, double* outputs) {
   double spread[Code::kMaxInputs][kExpressionStep];

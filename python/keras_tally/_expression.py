@@ -252,6 +252,11 @@ class _Tracer:
             return self._cast(tensor.dtype, self._operand(operands[0]))
         if known and name == "round":
             return self._round(operation.decimals, self._operand(operands[0]))
+        if known and name == "power" and not isinstance(operands[1], keras.KerasTensor):
+            cheaper = {2.0: "square", 1.0: "copy", 0.5: "sqrt", -1.0: "reciprocal"}
+            found = cheaper.get(self._constants[self._constant(operands[1])[1]])
+            if found is not None:
+                return self._step(found, self._operand(operands[0]))
         if known and name == "divide_no_nan":
             a, b = map(self._operand, operands)
             none = self._step("equal", b, self._constant(0.0))

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_tally._compile import addresses
+from keras_tally._engine import IN_PLACE
 from keras_tally._expression import Expression, accepted, trace
 from keras_tally._kernel_metric import PairMetric
 from keras_tally._portable_elementwise import SumsOfTerms, mean_twin
@@ -134,6 +136,7 @@ class ElementwiseMetric(PairMetric):
             state,
             self.dtype,
             expression=self._expression.native(),
+            compiled=addresses(self._expression) if IN_PLACE else None,
             finalize=None if self._finalize is None else self._finalize.native(),
         )
 
