@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -51,9 +52,11 @@ class ElementwiseMetric(PairMetric):
     then summed in that precision; the sum over batches is exact everywhere.
 
     Args:
-        name: string name of the metric instance.
+        name: string name of the metric; by default the class's name in snake case.
         dtype: dtype of the result.
         reduction: `"mean"` or `"sum"`; without a meaning where there is a `finalize`.
+        direction: `"up"` or `"down"`, where a better model has the larger or smaller
+            result, for callbacks with `mode="auto"`.
         expression: what `fn` does, as `get_config()` stores it; instead of `fn`.
         **params: arguments for `fn`; part of the config of a subclass.
 
@@ -93,10 +96,17 @@ class ElementwiseMetric(PairMetric):
         name: str | None = None,
         dtype: Any = None,
         reduction: str = "mean",
+        direction: str | None = None,
         expression: Any = None,
         **params: Any,
     ) -> None:
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name=name or _snake_case(type(self).__name__), dtype=dtype)
+        if direction not in (None, "up", "down"):
+            raise ValueError(
+                f"`direction` must be 'up', 'down' or None. Received: {direction!r}"
+            )
+        if direction is not None:
+            self._direction = direction
         if reduction not in _REDUCTIONS:
             raise ValueError(
                 f"`reduction` must be one of {', '.join(map(repr, _REDUCTIONS))}. "
@@ -154,14 +164,23 @@ class ElementwiseMetric(PairMetric):
         names and numbers; a subclass stores its arguments.
         """
         config = {"name": self.name, "dtype": self.dtype, **self._params}
-        if self._reduction != "mean":
-            config["reduction"] = self._reduction
+        # Subclasses need not take these to be made from their config.
+        for key, value, usual in (
+            ("reduction", self._reduction, "mean"),
+            ("direction", getattr(self, "_direction", None), None),
+        ):
+            if self._given or value != usual:
+                config[key] = value
         if self._given:
             config["expression"] = {
                 "terms": self._expression.get_config(),
                 "finalize": self._finalize and self._finalize.get_config(),
             }
         return config
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def _describe(
@@ -231,6 +250,7 @@ def elementwise(
     name: str | None = None,
     dtype: Any = None,
     reduction: str = "mean",
+    direction: str | None = None,
     finalize: Callable[..., Any] | None = None,
     **params: Any,
 ) -> ElementwiseMetric:
@@ -249,6 +269,8 @@ def elementwise(
         name: string name of the metric; by default that of the function.
         dtype: dtype of the result.
         reduction: `"mean"` or `"sum"`; without a meaning where there is a `finalize`.
+        direction: `"up"` or `"down"`, where a better model has the larger or smaller
+            result, for callbacks with `mode="auto"`.
         finalize: a function that makes the result of the sums of the terms (by name)
             and of `count`, the sum of the weights or the number of elements.
         **params: more arguments for `fn`; their values become part of the steps.
@@ -281,5 +303,6 @@ def elementwise(
         name=name or (own_name if own_name.isidentifier() else "elementwise"),
         dtype=dtype,
         reduction=reduction,
+        direction=direction,
         expression=_describe(fn, finalize, params),
     )
