@@ -64,9 +64,9 @@ inline const char* launch_kernel(int device, void* stream, const void* kernel, c
   const OnDevice on(device);
   if (on.error != cudaSuccess) return text_of(on.error);
   void* arguments[] = {const_cast<void*>(launch)};
-  return text_of(cudaLaunchKernel(
-      kernel, dim3(static_cast<unsigned>(grid.blocks)), dim3(kThreads), arguments,
-      static_cast<std::size_t>(grid.shared_bytes), static_cast<cudaStream_t>(stream)));
+  return text_of(cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(grid.blocks)), dim3(kThreads),
+                                  arguments, static_cast<std::size_t>(grid.shared_bytes),
+                                  static_cast<cudaStream_t>(stream)));
 }
 
 }  // namespace kt

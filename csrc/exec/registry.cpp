@@ -42,8 +42,8 @@ void check(const KernelModule& module, const std::string& name) {
   }
   for (int i = 0; i < module.kernel_count; ++i) {
     const KernelRow& row = module.kernels[i];
-    if (row.executor != Executor::Elementwise || row.id != i ||
-        row.operands != Operands::Binary || row.shapes == Shapes::Rows) {
+    if (row.executor != Executor::Elementwise || row.id != i || row.operands != Operands::Binary ||
+        row.shapes == Shapes::Rows) {
       refuse(name, std::string("`") + row.name + "` is no elementwise kernel of two operands");
     }
   }

@@ -11,9 +11,9 @@
 
 namespace kt {
 
-#define KT_OWN_LEVEL(space)                        \
-  namespace space {                                \
-  extern const ElementwiseBlocks kOwnBlocks[];     \
+#define KT_OWN_LEVEL(space)                    \
+  namespace space {                            \
+  extern const ElementwiseBlocks kOwnBlocks[]; \
   }
 KT_OWN_LEVEL(baseline)
 #if defined(KT_HAVE_X86_LEVELS)
@@ -54,13 +54,13 @@ const KernelModule kModule = {
 
 // keras_tally._native.register_kernels(capsule, name): a dict of names, or null.
 PyObject* registered(PyObject* name) {
-  PyObject* capsule = PyCapsule_New(const_cast<KernelModule*>(&kModule), kKernelModuleCapsule,
-                                    nullptr);
+  PyObject* capsule =
+      PyCapsule_New(const_cast<KernelModule*>(&kModule), kKernelModuleCapsule, nullptr);
   if (capsule == nullptr) return nullptr;
   PyObject* native = PyImport_ImportModule("keras_tally._native");
-  PyObject* names = native == nullptr ? nullptr
-                                      : PyObject_CallMethod(native, "register_kernels", "OO",
-                                                            capsule, name);
+  PyObject* names = native == nullptr
+                        ? nullptr
+                        : PyObject_CallMethod(native, "register_kernels", "OO", capsule, name);
   Py_XDECREF(native);
   Py_DECREF(capsule);
   return names;
@@ -91,8 +91,15 @@ PyModuleDef_Slot slots[] = {
 #define KT_JOIN(a, b) KT_JOINED(a, b)
 
 PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, KT_TEXT(KT_MODULE), "Kernels of keras_tally, by name.", 0,
-    nullptr,               slots,              nullptr, nullptr, nullptr,
+    PyModuleDef_HEAD_INIT,
+    KT_TEXT(KT_MODULE),
+    "Kernels of keras_tally, by name.",
+    0,
+    nullptr,
+    slots,
+    nullptr,
+    nullptr,
+    nullptr,
 };
 
 }  // namespace

@@ -4,11 +4,12 @@ import copy
 import pickle
 
 import keras
-import keras_tally as kt
 import ml_dtypes
 import numpy as np
 import pytest
 from custom_kernel import QuantileError, _kernels
+
+import keras_tally as kt
 from keras_tally import _native
 
 BACKEND = keras.config.backend()
@@ -119,7 +120,9 @@ def test_strides():
     metric = metric_of()
     metric.update_state(tensor(y_true).T[::2], tensor(y_pred).T[::2])
     np.testing.assert_allclose(
-        float(metric.result()), mean_of(y_true.T[::2], y_pred.T[::2], 0.3), rtol=RELATIVE
+        float(metric.result()),
+        mean_of(y_true.T[::2], y_pred.T[::2], 0.3),
+        rtol=RELATIVE,
     )
 
 

@@ -10,8 +10,8 @@
 from typing import Any
 
 import keras
-import keras_tally as kt
 
+import keras_tally as kt
 from custom_kernel import _kernels  # importing it registers the kernels
 
 
@@ -42,7 +42,9 @@ class QuantileError(kt.NativeMetric):
         dtype: Any = None,
     ) -> None:
         if not 0 < quantile < 1:
-            raise ValueError(f"`quantile` must be between 0 and 1. Received: {quantile}")
+            raise ValueError(
+                f"`quantile` must be between 0 and 1. Received: {quantile}"
+            )
         self.quantile = float(quantile)
         super().__init__(name=name, dtype=dtype)
 
