@@ -7,8 +7,10 @@ operands. `make custom-kernel` tests the example itself, built against the wheel
 
 import ctypes
 import importlib.util
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -33,6 +35,7 @@ from support import (
 _custom_emulated = pytest.importorskip("keras_tally._custom_emulated")
 _cuda_emulated = pytest.importorskip("keras_tally._cuda_emulated")
 
+ROOT = Path(__file__).resolve().parent.parent
 OURS = [k["name"] for k in _native.kernels() if _native.elementwise_shapes(k["name"])]
 ARGUMENTS = {"quantile_error": [0.3]}
 
@@ -438,3 +441,14 @@ def test_cmake_dir(capsys):
         check=True,
     )
     assert done.stdout.strip() == kt.get_cmake_dir()
+
+
+@pytest.mark.parametrize("file", ["src/quantile_error.h", "CMakeLists.txt"])
+def test_page_shows_the_example(file):
+    page = (ROOT / "docs" / "cpp.md").read_text()
+    example = (ROOT / "examples" / "custom_kernel" / file).read_text()
+    code = re.sub(r"^ *(//|#(?! *include|pragma)).*\n", "", example, flags=re.M)
+    code = code.replace("#pragma once\n", "")
+    lines = [line for line in code.splitlines() if line.strip()]
+    shown = [line for line in page.splitlines() if line in lines]
+    assert [line for line in lines if line not in shown] == []
