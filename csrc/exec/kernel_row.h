@@ -5,7 +5,7 @@
 
 namespace kt {
 
-enum class Executor { Elementwise, Rowwise, Columnwise, Binned, Tabulated };
+enum class Executor { Elementwise, Rowwise, Columnwise, Binned, Tabulated, Expression };
 enum class Operands { Unary, Binary };
 enum class Shapes { Broadcast, Plain, Rows, Same };
 enum class Labels { None, Sparse, Dense, Pair };

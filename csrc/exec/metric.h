@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct Statistics {
   bool threshold_in_scores_dtype = false;  // BinaryAccuracy on 16-bit scores
   bool has_value_dtype = false;            // Sum of integers
   DType value_dtype = DType::Float64;
+  std::shared_ptr<const kt::Expression> expression;
   // Rowwise.
   std::int64_t axis = -1;
   std::vector<std::int64_t> axes;  // of pairs: what makes a row
@@ -74,6 +76,7 @@ struct Metric : Statistics {
   double beta = 1.0;
   double regressors = 0.0;
   std::vector<std::int64_t> target_class_ids;
+  std::shared_ptr<const kt::Expression> finalize;
 };
 
 struct Batch {
