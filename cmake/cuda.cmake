@@ -1,7 +1,8 @@
 # Finds a CUDA compiler and enables the language, before any target is made (pybind11's targets could not be made later).
-# Sets KERAS_TALLY_HAVE_CUDA; then keras_tally_add_cuda() makes the extension module `_cuda`.
+# Sets KERAS_TALLY_HAVE_CUDA; then keras_tally_set_cuda() prepares targets. Included by CMakeLists.txt, and by
+# find_package(keras_tally) in the projects of others; KERAS_TALLY_SOURCES is where the sources are in either.
 
-set(KERAS_TALLY_CUDA AUTO CACHE STRING "Build keras_tally._cuda: AUTO (where nvcc is found), ON or OFF")
+set(KERAS_TALLY_CUDA AUTO CACHE STRING "Build CUDA kernels: AUTO (where nvcc is found), ON or OFF")
 set_property(CACHE KERAS_TALLY_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(KERAS_TALLY_CUDA_OLDEST 12.0)
 set(KERAS_TALLY_HAVE_CUDA FALSE)
@@ -9,7 +10,7 @@ set(KERAS_TALLY_HAVE_CUDA FALSE)
 # Ends the configuration if CUDA was demanded.
 function(keras_tally_no_cuda reason)
   if(KERAS_TALLY_CUDA STREQUAL "AUTO")
-    message(STATUS "keras_tally._cuda is left out: ${reason}")
+    message(STATUS "The CUDA kernels are left out: ${reason}")
   else()
     message(FATAL_ERROR "KERAS_TALLY_CUDA=${KERAS_TALLY_CUDA}, but ${reason}.\nInstall CUDA ${KERAS_TALLY_CUDA_OLDEST} or newer "
                         "and put its nvcc into PATH, or name it in the environment: CUDACXX=<folder>/bin/nvcc. "
@@ -19,7 +20,7 @@ endfunction()
 
 # The lines of a file that are not comments.
 function(keras_tally_read_list file result)
-  set(path ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+  set(path ${KERAS_TALLY_SOURCES}/${file})
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
   file(STRINGS ${path} lines REGEX "^[^#]")
   set(${result} ${lines} PARENT_SCOPE)
@@ -70,19 +71,15 @@ macro(keras_tally_find_cuda)
       # CMake before 3.26 does not know it of nvcc.
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
     endif()
-    set(CMAKE_CUDA_STANDARD 20)
-    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-    set(CMAKE_CUDA_EXTENSIONS OFF)
-    set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
     set(KERAS_TALLY_HAVE_CUDA TRUE)
-    message(STATUS "keras_tally._cuda is built by ${CMAKE_CUDA_COMPILER} (CUDA ${kt_cuda_version}) "
+    message(STATUS "The CUDA kernels are built by ${CMAKE_CUDA_COMPILER} (CUDA ${kt_cuda_version}) "
                    "for ${CMAKE_CUDA_ARCHITECTURES}")
   endif()
 endmacro()
 
 # Machine code for what both the list and the compiler know, and PTX of the newest.
 macro(keras_tally_default_architectures)
-  keras_tally_read_list(csrc/cuda/architectures.txt kt_listed)
+  keras_tally_read_list(cuda/architectures.txt kt_listed)
   execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-code OUTPUT_VARIABLE kt_known COMMAND_ERROR_IS_FATAL ANY)
   string(REGEX MATCHALL "sm_[0-9]+" kt_known "${kt_known}")
   set(kt_chosen "")
@@ -98,24 +95,21 @@ endmacro()
 if(KERAS_TALLY_CUDA STREQUAL "AUTO" OR KERAS_TALLY_CUDA)
   keras_tally_find_cuda()
 else()
-  message(STATUS "keras_tally._cuda is left out: KERAS_TALLY_CUDA=${KERAS_TALLY_CUDA}")
+  message(STATUS "The CUDA kernels are left out: KERAS_TALLY_CUDA=${KERAS_TALLY_CUDA}")
 endif()
 
-# A module of its own, so that what is wrong with CUDA on a machine is not wrong with `_native`. It has the CUDA runtime in
-# it and needs no driver to be imported.
-function(keras_tally_add_cuda)
-  pybind11_add_module(_cuda MODULE ${ARGN})
-  set_target_properties(_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden
-                                         # nothing of the runtime is offered to other libraries
-                                         LINK_OPTIONS "LINKER:--exclude-libs,ALL")
-  target_include_directories(_cuda SYSTEM PRIVATE ${DLPACK_INCLUDE_DIR} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-  target_link_libraries(_cuda PRIVATE keras_tally_options)
-  keras_tally_read_list(csrc/cuda/nvcc_flags.txt flags)
+# Of a target with CUDA sources. It has the CUDA runtime in it and needs no driver to be loaded.
+function(keras_tally_set_cuda target)
+  set_target_properties(${target} PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
+                                             CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden
+                                             # nothing of the runtime is offered to other libraries
+                                             LINK_OPTIONS "LINKER:--exclude-libs,ALL")
+  target_include_directories(${target} SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  keras_tally_read_list(cuda/nvcc_flags.txt flags)
   # Architectures are compiled side by side, and the machine code is compressed.
-  list(APPEND flags --threads=0 -Xfatbin=-compress-all)
+  list(APPEND flags -O3 --threads=0 -Xfatbin=-compress-all)
   if(KERAS_TALLY_WERROR)
     list(APPEND flags --Werror=all-warnings)
   endif()
-  target_compile_options(_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${flags}>")
-  install(TARGETS _cuda LIBRARY DESTINATION keras_tally)
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${flags}>")
 endfunction()

@@ -20,7 +20,8 @@ PUBLIC = [
 CLASSES = [
     name
     for name in PUBLIC
-    if isinstance(getattr(kt, name, None), type) and name != "MetricGroup"
+    if isinstance(getattr(kt, name, None), type)
+    and name not in ("MetricGroup", "NativeMetric")
 ]
 
 

@@ -59,7 +59,9 @@ def metric_classes() -> dict[str, type[KernelMetric]]:
     return {
         name: item
         for name, item in public.items()
-        if isinstance(item, type) and issubclass(item, KernelMetric)
+        if isinstance(item, type)
+        and issubclass(item, KernelMetric)
+        and item is not kt.NativeMetric  # which has no kernel of its own
     }
 
 

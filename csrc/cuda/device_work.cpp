@@ -6,6 +6,7 @@
 #include "../defs/columns.h"
 #include "../defs/rows.h"
 #include "../exec/group.h"
+#include "../exec/registry.h"
 #include "../exec/walk.h"
 #include "../tensor/error.h"
 
@@ -157,6 +158,25 @@ void settle(const ElementwiseJob& job, ElementwiseLaunch* launch) {
   if (launch->rounds_pred) launch->round_pred = *job.round_pred;
 }
 
+// Who has a kernel's device code, and its number there.
+struct Place {
+  const DeviceKernels* own = nullptr;  // null: we do
+  int kernel = 0;
+};
+
+Place place_of(ElementwiseId kernel) {
+  const int id = static_cast<int>(kernel);
+  if (id < kElementwiseKernels) return {nullptr, id};
+  const RegisteredKernel& registered = registered_kernel(id);
+  if (registered.module->device == nullptr) {
+    throw ValueMistake(
+        "`y_pred` must be in host memory: the kernel " + registered.name +
+        " was built without CUDA. Received: a tensor on a GPU. Use `.cpu()` and a metric that was "
+        "made on the CPU, or build the kernel's package where nvcc is found (docs/cpp.md).");
+  }
+  return {registered.module->device, registered.id_in_module};
+}
+
 void add_op(int kernel, const Params& params, ElementwiseLaunch* launch) {
   Definition& op = launch->ops[launch->op_count++] = {kernel, params};
   if (!launch->finds_zero_one) return;
@@ -243,16 +263,18 @@ namespace {
 
 template <class Launch>
 void launch_with_workspace(int device, void* stream, CudaKernel kernel,
-                           const Configuration& configuration, Launch* launch) {
+                           const Configuration& configuration, Launch* launch,
+                           const DeviceKernels* own = nullptr) {
   launch->workspace = workspace_of(device, stream, configuration.needed);
-  launch_on(device, stream, kernel, configuration.grid, launch);
+  launch_on(device, stream, kernel, configuration.grid, launch, own);
 }
 
 }  // namespace
 
 template <class Launch>
-void DeviceUpdate::launch(CudaKernel kernel, const Configuration& configuration, Launch* launch) {
-  launch_with_workspace(device_, stream_, kernel, configuration, launch);
+void DeviceUpdate::launch(CudaKernel kernel, const Configuration& configuration, Launch* launch,
+                          const DeviceKernels* own) {
+  launch_with_workspace(device_, stream_, kernel, configuration, launch, own);
 }
 
 void DeviceUpdate::add(const Metric& metric, Work& work, const DeviceConstants& constants,
@@ -278,13 +300,14 @@ void DeviceUpdate::add(const Metric& metric, Work& work, const DeviceConstants& 
 void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State& state) {
   const ElementwiseJob& job = work.job;
   const std::int64_t n = job.y_pred.size();
+  const auto [own, kernel] = place_of(work.op.kernel);
   if (n == 0) return;
-  const int kernel = static_cast<int>(work.op.kernel);
   const bool pairs = metric.find_zero_one_labels;
   ElementwiseLaunch* launch = nullptr;
   int op = -1;
   for (auto& known : elementwise_) {
     if (!same_input(*known->job, job) || known->launch.finds_zero_one != pairs) continue;
+    if (known->own != own) continue;
     if (known->launch.targets.count == kMaxTargets) continue;
     ElementwiseLaunch& candidate = known->launch;
     for (int i = 0; i < candidate.op_count && op < 0; i += pairs ? 2 : 1) {
@@ -299,6 +322,7 @@ void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State&
     elementwise_.push_back(std::make_unique<Elementwise>());
     Elementwise& made = *elementwise_.back();
     made.job = &job;
+    made.own = own;
     made.kernel = single ? CudaKernel::elementwise_float32 : CudaKernel::elementwise_float64;
     launch = &made.launch;
     settle(job, launch);
@@ -530,7 +554,9 @@ void DeviceUpdate::run(const Metric& metric, ExpressionWork& work, const State& 
 void DeviceUpdate::run() {
   const DeviceInfo& info = device_info(device_);
   for (auto& made : elementwise_) {
-    launch(made->kernel, configure(made->kernel, &made->launch, info), &made->launch);
+    const DeviceInfo& its_info = device_info(device_, made->own);
+    launch(made->kernel, configure(made->kernel, &made->launch, its_info), &made->launch,
+           made->own);
   }
   for (auto& made : rowwise_) {
     launch(made->kernel, configure(made->kernel, &made->launch, info), &made->launch);
@@ -554,14 +580,16 @@ namespace {
 
 void values_on(int device, void* stream, const ElementwiseJob& job, const ValuesJob& values,
                const Destination& to) {
-  const DeviceInfo& info = device_info(device);
+  const Place place = place_of(job.ops->kernel);
+  const DeviceInfo& info = device_info(device, place.own);
   const bool single = single_precision(job);
   ElementwiseLaunch launch;
   settle(job, &launch);
   launch.finds_zero_one = values.metric().find_zero_one_labels;
-  add_op(static_cast<int>(job.ops->kernel), job.ops->params, &launch);
+  add_op(place.kernel, job.ops->params, &launch);
   const auto run = [&](CudaKernel kernel) {
-    launch_with_workspace(device, stream, kernel, configure(kernel, &launch, info), &launch);
+    launch_with_workspace(device, stream, kernel, configure(kernel, &launch, info), &launch,
+                          place.own);
   };
   // Whether all labels are 0 or 1 decides every value: it must be known first.
   if (launch.finds_zero_one && launch.n > 0) {

@@ -42,6 +42,7 @@ class DeviceUpdate {
   struct Elementwise {
     const ElementwiseJob* job;
     CudaKernel kernel;
+    const DeviceKernels* own;  // of another package; null: ours
     ElementwiseLaunch launch;
   };
   struct Rowwise {
@@ -58,7 +59,8 @@ class DeviceUpdate {
   void run(const Metric& metric, ExpressionWork& work, const State& state);
 
   template <class Launch>
-  void launch(CudaKernel kernel, const Configuration& configuration, Launch* launch);
+  void launch(CudaKernel kernel, const Configuration& configuration, Launch* launch,
+              const DeviceKernels* own = nullptr);
 
   struct Other {
     const Metric* metric;

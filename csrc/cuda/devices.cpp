@@ -18,6 +18,8 @@ const DeviceApi* api = nullptr;
 struct Device {
   bool described = false;
   DeviceInfo info;
+  // With other packages' kernels in the place of ours.
+  std::map<const DeviceKernels*, DeviceInfo> own;
 };
 std::vector<Device> devices;
 std::map<std::pair<int, std::string>, const char*> constants;
@@ -81,13 +83,18 @@ std::vector<std::string> device_names() {
   return names;
 }
 
-const DeviceInfo& device_info(int device) {
+const DeviceInfo& device_info(int device, const DeviceKernels* own) {
   Device& known = devices.at(static_cast<std::size_t>(device));
   if (!known.described) {
     check(api->describe(device, &known.info), "the kernels cannot be loaded on the device");
     known.described = true;
   }
-  return known.info;
+  if (own == nullptr) return known.info;
+  const auto found = known.own.find(own);
+  if (found != known.own.end()) return found->second;
+  DeviceInfo info = known.info;
+  check(own->describe(device, info.blocks), "a package's kernels cannot be loaded on the device");
+  return known.own[own] = info;
 }
 
 void* allocate_on(int device, std::size_t bytes) {
@@ -135,8 +142,10 @@ Workspace workspace_of(int device, void* stream, const Needed& needed) {
   return workspace;
 }
 
-void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch) {
-  check(api->launch(device, stream, kernel, grid, launch), "a kernel could not be launched");
+void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch,
+               const DeviceKernels* own) {
+  const auto launcher = own == nullptr ? api->launch : own->launch;
+  check(launcher(device, stream, kernel, grid, launch), "a kernel could not be launched");
   ++device_counts.launches;
 }
 

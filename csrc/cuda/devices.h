@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "../extension/abi.h"
 #include "configure.h"
 #include "device.h"
 
@@ -24,7 +25,8 @@ extern bool devices_are_emulated;
 void set_device_api(const DeviceApi* api, bool emulated);
 bool has_devices();
 std::vector<std::string> device_names();
-const DeviceInfo& device_info(int device);
+// `own`: those of another package take the elementwise kernels' place.
+const DeviceInfo& device_info(int device, const DeviceKernels* own = nullptr);
 
 // Memory that stays; 0 at first.
 void* allocate_on(int device, std::size_t bytes);
@@ -36,6 +38,7 @@ void clear_on(int device, void* stream, void* memory, std::size_t bytes);
 // The scratch memory of a stream, grown to what is needed. What it was before stays
 // allocated: launches under way, and captured graphs, may use it.
 Workspace workspace_of(int device, void* stream, const Needed& needed);
-void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch);
+void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch,
+               const DeviceKernels* own = nullptr);
 
 }  // namespace kt

@@ -7,12 +7,7 @@
 namespace kt {
 namespace kernels {
 
-#define KT_CUDA_KERNEL(name, launch_type, ...)           \
-  __global__ void __launch_bounds__(kThreads, 2)         \
-      name(const __grid_constant__ launch_type launch) { \
-    using namespace cuda;                                \
-    __VA_ARGS__(CudaThread(), launch);                   \
-  }
+#define KT_CUDA_KERNEL KT_DEFINE_CUDA_KERNEL
 KT_CUDA_KERNELS
 #undef KT_CUDA_KERNEL
 
@@ -21,12 +16,11 @@ KT_CUDA_KERNELS
 
 // The compiler that knows no host (tools/check_cuda12.py) ends here.
 #if !defined(__CUDACC_RTC__)
-#include <cuda_runtime.h>
-
 #include <cstdio>
 
 #include "device.h"
 #include "module.h"
+#include "runtime.h"
 
 namespace kt {
 namespace {
@@ -37,46 +31,6 @@ const void* const kKernels[] = {
 #undef KT_CUDA_KERNEL
 };
 static_assert(sizeof(kKernels) / sizeof(kKernels[0]) == kCudaKernels);
-
-const char* text_of(cudaError_t error) {
-  if (error == cudaSuccess) return nullptr;
-  cudaGetLastError();  // it is ours to report, and nobody else's to find
-  return cudaGetErrorString(error);
-}
-
-// Makes a device the current one, for as long as it lives.
-class OnDevice {
- public:
-  explicit OnDevice(int device) {
-    error = cudaGetDevice(&before_);
-    if (error != cudaSuccess || before_ == device) return;
-    error = cudaSetDevice(device);
-    changed_ = error == cudaSuccess;
-  }
-  ~OnDevice() {
-    if (changed_) cudaSetDevice(before_);
-  }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-
-  cudaError_t error;
-
- private:
-  int before_ = 0;
-  bool changed_ = false;
-};
-
-// Allocations and copies that belong to no capture that may be under way.
-class Uncaptured {
- public:
-  Uncaptured() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-  ~Uncaptured() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-  Uncaptured(const Uncaptured&) = delete;
-  Uncaptured& operator=(const Uncaptured&) = delete;
-
- private:
-  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
-};
 
 // Runs work(stream) on a stream of our own and waits for that one alone.
 template <class Work>
@@ -116,11 +70,8 @@ const char* describe(int device, DeviceInfo* info) {
     error = attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, &shared);
   }
   info->shared_memory = shared;
-  for (int k = 0; k < kCudaKernels && error == cudaSuccess; ++k) {
-    error =
-        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&info->blocks[k], kKernels[k], kThreads, 0);
-  }
-  return text_of(error);
+  return error == cudaSuccess ? blocks_of(device, kKernels, kCudaKernels, info->blocks)
+                              : text_of(error);
 }
 
 const char* allocate(int device, std::size_t bytes, void** memory) {
@@ -148,12 +99,7 @@ const char* clear(int device, void* stream, void* memory, std::size_t bytes) {
 
 const char* launch(int device, void* stream, CudaKernel kernel, const Grid& grid,
                    const void* launch) {
-  const OnDevice on(device);
-  if (on.error != cudaSuccess) return text_of(on.error);
-  void* arguments[] = {const_cast<void*>(launch)};
-  return text_of(cudaLaunchKernel(
-      kKernels[static_cast<int>(kernel)], dim3(static_cast<unsigned>(grid.blocks)), dim3(kThreads),
-      arguments, static_cast<std::size_t>(grid.shared_bytes), static_cast<cudaStream_t>(stream)));
+  return launch_kernel(device, stream, kKernels[static_cast<int>(kernel)], grid, launch);
 }
 
 }  // namespace

@@ -40,3 +40,10 @@ struct CudaThread {
 };
 
 }  // namespace kt::KT_LEVEL
+
+#define KT_DEFINE_CUDA_KERNEL(name, launch_type, ...)    \
+  __global__ void __launch_bounds__(kThreads, 2)         \
+      name(const __grid_constant__ launch_type launch) { \
+    using namespace kt::KT_LEVEL;                        \
+    __VA_ARGS__(CudaThread(), launch);                   \
+  }

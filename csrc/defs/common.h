@@ -34,6 +34,8 @@
 
 namespace kt {
 
+constexpr int kMaxArguments = 4;
+
 // Configuration of one metric, fixed when the metric is created.
 struct Params {
   double threshold = 0.5;
@@ -53,6 +55,8 @@ struct Params {
   bool has_ignore_class = false;
   double ignore_class = 0.0;
   std::int64_t k = 5;
+  // What a kernel of another package is configured with (docs/cpp.md).
+  double arguments[kMaxArguments] = {};
 
   // Inlined, or a level might link to another level's copy.
   __attribute__((always_inline)) bool operator==(const Params&) const = default;

@@ -2,6 +2,7 @@
 // lanes of a block are added to the chunk's, which are reduced once a chunk.
 #pragma once
 
+#include "blocks.h"
 #include "vec.h"
 
 namespace kt::KT_LEVEL {
@@ -125,6 +126,13 @@ void values_block(const T* y_true, const T* y_pred, std::int64_t n, const Params
     store_double(v, Def::template value<F64>(load_double(t), load_double(p), params));
     std::memcpy(values + i, v, left * sizeof(double));
   }
+}
+
+template <class Def>
+constexpr ElementwiseBlocks blocks_of() {
+  return {{sum_block<Def, float>, values_block<Def, float>},
+          {sum_block<Def, double>, values_block<Def, double>},
+          Def::kCounts};
 }
 
 inline void sum_each_row(const double* values, std::int64_t rows, std::int64_t width, double scale,

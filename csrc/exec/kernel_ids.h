@@ -7,6 +7,12 @@ namespace kt {
 enum class ElementwiseId : int {
 #include "../kernels.def"
 };
+#define KT_ELEMENTWISE(name, definition, operands, shapes) +1
+constexpr int kElementwiseKernels = 0
+#include "../kernels.def"
+    ;
+// So many of other packages may be registered behind them.
+constexpr int kMaxRegistered = 128;
 #define KT_ROWWISE(name, definition, labels, shapes) name,
 enum class RowwiseId : int {
 #include "../kernels.def"

@@ -2,10 +2,7 @@
 // the level's namespace and the matching -march.
 #include "level.h"
 
-#include "../defs/accuracy.h"
-#include "../defs/crossentropy.h"
-#include "../defs/hinge.h"
-#include "../defs/regression.h"
+#include "../defs/elementwise.h"
 #include "accumulate.h"
 #include "binned_block.h"
 #include "class_cells.h"
@@ -13,6 +10,7 @@
 #include "convert.h"
 #include "elementwise_block.h"
 #include "expression_block.h"
+#include "kernel_ids.h"
 #include "row_value.h"
 
 #define KT_STRING_OF(x) #x
@@ -22,11 +20,8 @@ namespace kt::KT_LEVEL {
 
 namespace {
 
-#define KT_ELEMENTWISE(name, definition, operands, shapes)            \
-  {{sum_block<definition, float>, values_block<definition, float>},   \
-   {sum_block<definition, double>, values_block<definition, double>}, \
-   definition::kCounts},
-const ElementwiseBlocks kElementwise[] = {
+#define KT_ELEMENTWISE(name, definition, operands, shapes) blocks_of<definition>(),
+ElementwiseBlocks kElementwise[kElementwiseKernels + kMaxRegistered] = {
 #include "../kernels.def"
 };
 

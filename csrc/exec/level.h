@@ -7,6 +7,7 @@
 
 #include "../defs/common.h"
 #include "../tensor/view.h"
+#include "blocks.h"
 #include "expression.h"
 
 namespace kt {
@@ -21,24 +22,6 @@ struct ClassPairs {
 
   std::int64_t size() const { return by_class ? 3 * classes : classes * classes; }
   bool operator==(const ClassPairs&) const = default;
-};
-
-// A sum is kept in this many lanes; their number is part of its definition.
-constexpr int kBlockLanes = 32;
-
-// sum: adds the values over a block to kBlockLanes lanes. values: writes them.
-template <class T>
-struct ElementwiseBlock {
-  void (*sum)(const T* y_true, const T* y_pred, std::int64_t n, const Params& params,
-              double* lanes);
-  void (*values)(const T* y_true, const T* y_pred, std::int64_t n, const Params& params,
-                 double* values);
-};
-
-struct ElementwiseBlocks {
-  ElementwiseBlock<float> float32;
-  ElementwiseBlock<double> float64;
-  bool counts;  // values are 0 and 1
 };
 
 // Rows of scores, `stride` elements apart, and their labels or targets. Targets
@@ -132,7 +115,8 @@ struct BinnedBlocks {
 
 struct Level {
   const char* name;
-  const ElementwiseBlocks* elementwise;  // in the table's order
+  // In the table's order; behind it, room for registered kernels (registry.h).
+  ElementwiseBlocks* elementwise;
   const RowsBlocks* rowwise;
   const ColumnsBlocks* columnwise;
   RowsTogether rows_together_float32;

@@ -9,30 +9,17 @@
 #include "../defs/common.h"
 #include "../defs/results.h"
 #include "../tensor/view.h"
+#include "kernel_row.h"
 #include "run.h"
 #include "state.h"
 
 namespace kt {
 
-enum class Executor { Elementwise, Rowwise, Columnwise, Binned, Tabulated, Expression };
-enum class Operands { Unary, Binary };
-enum class Shapes { Broadcast, Plain, Rows, Same };
-enum class Labels { None, Sparse, Dense, Pair };
 enum class Cell : int { TruePositives, FalsePositives, FalseNegatives, TrueNegatives };
 enum class LastAxis { Kept, Mean, Sum };
 
-// A row of the table.
-struct KernelRow {
-  const char* name;
-  Executor executor;
-  int id;  // ElementwiseId, RowwiseId or ColumnwiseId
-  Operands operands = Operands::Binary;
-  Shapes shapes = Shapes::Broadcast;
-  Labels labels = Labels::Sparse;
-
-  bool operator==(const KernelRow&) const = default;
-};
 const std::vector<KernelRow>& kernel_table();
+// In the table, or among the registered ones (registry.h).
 const KernelRow& find_kernel(const std::string& name);
 
 // What decides the statistics of a batch: metrics that agree in all of this share

@@ -86,6 +86,7 @@ from keras_tally.metrics.iou import (
     OneHotIoU,
     OneHotMeanIoU,
 )
+from keras_tally.metrics.native import NativeMetric, get_cmake_dir
 from keras_tally.metrics.probabilistic import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -145,6 +146,7 @@ __all__ = [
     "MeanSquaredLogarithmicError",
     "Metric",
     "MetricGroup",
+    "NativeMetric",
     "OneHotIoU",
     "OneHotMeanIoU",
     "PearsonCorrelation",
@@ -182,6 +184,7 @@ __all__ = [
     "explain",
     "fuse",
     "get",
+    "get_cmake_dir",
     "hinge",
     "huber",
     "install",
