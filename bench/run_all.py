@@ -29,6 +29,7 @@ SCRIPTS = (
     "throughput",
     "all_classes",
     "group",
+    "elementwise",
     "fit",
     "accuracy",
     "import_time",

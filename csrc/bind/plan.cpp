@@ -286,6 +286,32 @@ PyObject* values(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
+// add_exactly(high, low, value) -> bool: adds to two arrays of float64 on the host, whose
+// sum it is. False: Python must do it.
+PyObject* add_exactly(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 3) throw TypeMistake("add_exactly() takes 3 arguments");
+    Keep keep;
+    View value;
+    std::int64_t size = 0, low_size = 0;
+    int place = kHost, low_place = kHost;
+    double* high = borrow_numbers<double>(args[0], DType::Float64, &size, &keep, &place);
+    double* low = borrow_numbers<double>(args[1], DType::Float64, &low_size, &keep, &low_place);
+    if (high == nullptr || low == nullptr || size != low_size || place != kHost ||
+        low_place != kHost || !borrow(args[2], "value", &value, &keep)) {
+      Py_RETURN_FALSE;
+    }
+    if (value.device != kHost || (value.rank > 0 && value.size() != size) || !value.contiguous()) {
+      Py_RETURN_FALSE;
+    }
+    const Level& level = active_level();
+    Buffer<double, 64> numbers(size);
+    level.to_float64(value.data, value.dtype, value.rank > 0 ? 1 : 0, size, numbers.data());
+    level.accumulate(high, low, numbers.data(), size);
+    Py_RETURN_TRUE;
+  });
+}
+
 PyMethodDef methods[] = {
     entry_point("update", update, "update(plan, y_true, y_pred, sample_weight) -> bool"),
     entry_point("update_into", update_into,
@@ -293,6 +319,7 @@ PyMethodDef methods[] = {
     entry_point("result", result, "result(plan) -> tensor or None"),
     entry_point("result_from", result_from, "result_from(plan, states) -> tensor or None"),
     entry_point("values", values, "values(plan, y_true, y_pred) -> tensor or None"),
+    entry_point("add_exactly", add_exactly, "add_exactly(high, low, value) -> bool"),
     entry_point("reset", reset, "reset(plan) -> bool"),
     {nullptr, nullptr, 0, nullptr},
 };

@@ -7,14 +7,13 @@
 0.75
 """
 
-from keras.metrics import Metric
-
 from keras_tally import callbacks
 from keras_tally._device import cuda_status
 from keras_tally._explain import explain
 from keras_tally._fuse import fuse
 from keras_tally._identifiers import deserialize, get, serialize
 from keras_tally._install import install, uninstall
+from keras_tally._metric import Metric
 from keras_tally._threads import num_threads, set_num_threads
 from keras_tally.group import MetricGroup
 from keras_tally.metrics.accuracy import (

@@ -281,8 +281,9 @@ def _function(expression: Expression, name: str) -> str:
     lines += ["  br i1 %some, label %loop, label %none", "loop:"]
     lines.append("  %i = phi i64 [0, %entry], [%next, %loop]")
     for row in range(len(rows)):
+        again = new[str(row)]
         lines.append(
-            f"  %acc{row} = phi {_VECTOR} [%start{row}, %entry], [{new[str(row)]}, %loop]"
+            f"  %acc{row} = phi {_VECTOR} [%start{row}, %entry], [{again}, %loop]"
         )
     lines += body.lines
     lines.append(f"  %next = add i64 %i, {_LANES * _VECTORS}")

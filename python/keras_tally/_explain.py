@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_tally import _backends
+from keras_tally._compile import why_not
 from keras_tally._engine import IN_PLACE
 from keras_tally._kernel_metric import KernelMetric
 from keras_tally._stored import why_portable
 from keras_tally.group import MetricGroup
+from keras_tally.metrics.elementwise import ElementwiseMetric
 
 
 class Explanation(NamedTuple):
@@ -76,12 +78,17 @@ def explain(metric: Any) -> Explanation:
     variables = metric.variables
     value = variables[0]._value if variables else None
     backend = _backends.active()
+    roads = backend.roads(value, grouped) if IN_PLACE else backend.roads(why_portable())
+    if isinstance(metric, ElementwiseMetric):
+        why = why_not(metric.expression)
+        roads["expression"] = _backends.Road(
+            "interpreted" if why else "compiled",
+            why or "machine code, through LLVM",
+        )
     return Explanation(
         name=metric.name,
         backend=keras.config.backend(),
         device=backend.device_of(value),
-        roads=backend.roads(value, grouped)
-        if IN_PLACE
-        else backend.roads(why_portable()),
+        roads=roads,
         separate=metric.separate if grouped else (),
     )

@@ -23,11 +23,11 @@ from keras_tally import _native
 # What an operation is called here, where it is not its class's name.
 _NAMES = {"true_divide": "divide", "stop_gradient": "copy"}
 # Those whose results are true or false.
-_TRUTHS = frozenset(
-    ("isnan", "isinf", "isfinite", "equal", "not_equal", "less", "less_equal")
-    + ("greater", "greater_equal", "logical_not")
-    + ("logical_and", "logical_or", "logical_xor")
-)
+_TRUTHS = {
+    *("isnan", "isinf", "isfinite"),
+    *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
+    *("logical_not", "logical_and", "logical_or", "logical_xor"),
+}
 _MOST_STEPS = 4096
 _CONSTANTS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import keras
@@ -26,13 +25,14 @@ from keras_tally import _backends, _native
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
 from keras_tally._inputs import describe, prepare
 from keras_tally._masks import combine_mask
+from keras_tally._metric import Metric, sum_exactly
 from keras_tally._packed import Part, View, compensation_view
 from keras_tally._registration import KERAS_CLASSES
 
 Shape = tuple[int, ...]
 
 
-class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
+class KernelMetric(Metric):
     """A Keras metric whose arithmetic is native.
 
     The state is Keras's own variables, as float64, plus one variable
@@ -69,7 +69,9 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         backend = _backends.active()
         dtype = dtype or keras.config.floatx()
         choose = backend.whole_dtype if whole else backend.state_dtype
-        variable = self.add_variable(
+        # Its low halves are kept apart, see `compensation`.
+        variable = keras.metrics.Metric.add_variable(
+            self,
             shape=tuple(shape),
             initializer=keras.initializers.Zeros(),
             dtype=choose(dtype),
@@ -279,7 +281,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             if self.compensation is not None:
                 lows = keras.ops.convert_to_numpy(self.compensation.value)[index]
                 low = lows.ravel()[: high.size].reshape(high.shape)
-            exact[variable.name] = _add_exactly(high.tolist(), low.tolist())
+            exact[variable.name] = sum_exactly(high.tolist(), low.tolist())
         return exact
 
     def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
@@ -460,12 +462,3 @@ def traced(y_true: Any, y_pred: Any, sample_weight: Any) -> bool:
             f"y_pred={describe(y_pred)}"
         )
     return True
-
-
-def _add_exactly(high: Any, low: Any) -> Any:
-    if isinstance(high, list):
-        return [_add_exactly(h, r) for h, r in zip(high, low, strict=True)]
-    if high - high != 0:
-        return high
-    exact = Fraction(high) + Fraction(low)
-    return int(exact) if exact.denominator == 1 else exact

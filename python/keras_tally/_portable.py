@@ -84,7 +84,7 @@ def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     if plan.compensation is None:
         state = [high + x for high, x in zip(state, additions, strict=True)]
     else:
-        high, low = _add(
+        high, low = add_exactly(
             plan.rows(state), plan.compensation.value, plan.rows(additions)
         )
         state = plan.unstack(high)
@@ -156,7 +156,7 @@ def update_group(group: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) ->
         if pack.shape[0] == 1:
             new = rows + added
         else:
-            new = keras.ops.stack(_add(rows[0], rows[1], added))
+            new = keras.ops.stack(add_exactly(rows[0], rows[1], added))
         if others.shape[1]:
             new = keras.ops.concatenate([new, others], axis=1)
         pack.assign(new)
@@ -177,7 +177,7 @@ def reset_group(group: Any, /) -> bool:
     return True
 
 
-def _add(high: Any, low: Any, x: Any) -> tuple[Any, Any]:
+def add_exactly(high: Any, low: Any, x: Any) -> tuple[Any, Any]:
     """Return high + low + x as its rounded value and what the rounding took away.
 
     Knuth's two-sum of high and x, Dekker's with what is left over: that is smaller

@@ -131,6 +131,11 @@ class ElementwiseMetric(PairMetric):
         self._expression, self._finalize = _settle(expression)
         self._make_state()
 
+    @property
+    def expression(self) -> Expression:
+        """What `fn` does, step by step."""
+        return self._expression
+
     def _make_state(self) -> None:
         counted = self._finalize is not None or self._reduction == "mean"
         names = self._expression.names + (("count",) if counted else ())

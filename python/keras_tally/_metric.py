@@ -1,0 +1,152 @@
+"""The base class of users' own metrics: Keras's, with sums that lose nothing."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.backend import name_scope, standardize_dtype
+from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+from keras_tally import _backends, _native
+from keras_tally._engine import IN_PLACE
+from keras_tally._portable import add_exactly
+
+
+class ExactVariable(keras.Variable):  # type: ignore[misc]
+    """A variable to which numbers are added without rounding errors.
+
+    What its dtype cannot hold is in a second variable, `low`: the sum of both is exact.
+    """
+
+    low: Any = None
+
+    def assign(self, value: Any) -> Any:
+        """Set the variable; what was left over from sums is gone."""
+        new = super().assign(value)
+        if self.low is not None:  # there, but for the first value of all
+            self.low.assign(keras.ops.zeros(self.low.shape, dtype=self.low.dtype))
+        return new
+
+    def assign_add(self, value: Any) -> Any:
+        """Add a number, or one to each entry."""
+        if not hasattr(value, "shape"):
+            value = np.asarray(value, "float64")
+        if not (
+            IN_PLACE
+            and not in_stateless_scope()
+            and tuple(value.shape) in ((), tuple(self.shape))
+            and _native.add_exactly(self._value, self.low._value, value)
+        ):
+            value = keras.ops.cast(value, self.dtype)
+            high, low = add_exactly(self.value, self.low.value, value)
+            super().assign(high)
+            self.low.assign(low)
+        return self.value
+
+    def assign_sub(self, value: Any) -> Any:
+        """Subtract a number, or one from each entry."""
+        return self.assign_add(-keras.ops.convert_to_tensor(value))
+
+
+class Metric(keras.metrics.Metric):  # type: ignore[misc]
+    """Keras's base class of metrics, whose variables add up exactly.
+
+    Write a metric as Keras's documentation says: variables from `add_weight()` or
+    `add_variable()`, and `update_state()`, `result()`, `get_config()`. What
+    `assign_add()` adds to a variable of floats loses nothing: counts do not stop at
+    16,777,216, and a million small numbers arrive at their sum. On torch and NumPy such
+    variables are float64; everywhere each one has a second one beside it, named `..._low`,
+    that takes what its dtype cannot hold.
+
+    `isinstance(metric, keras_tally.Metric)` holds for every metric of this package.
+
+    Example:
+
+    >>> import keras
+    >>> import keras_tally as kt
+    >>> class Positives(kt.Metric):
+    ...     def __init__(self, name="positives", dtype=None):
+    ...         super().__init__(name=name, dtype=dtype)
+    ...         self.total = self.add_weight(name="total", initializer="zeros")
+    ...     def update_state(self, y_true, y_pred, sample_weight=None):
+    ...         self.total.assign_add(keras.ops.sum(keras.ops.cast(y_true, "float32")))
+    ...     def result(self):
+    ...         return self.total
+    >>> m = Positives()
+    >>> _ = m.total.assign(2.0**24)
+    >>> m.update_state([1.0], [0.5])
+    >>> m.exact_state() == {"total": 2**24 + 1}
+    True
+
+    Source: `keras.metrics.Metric`.
+    """
+
+    def add_variable(
+        self,
+        shape: Any,
+        initializer: Any,
+        dtype: Any = None,
+        aggregation: str = "sum",
+        name: str | None = None,
+    ) -> Any:
+        """Add a variable; of floats, one that adds up exactly."""
+        dtype = standardize_dtype(dtype)
+        if not keras.backend.is_float_dtype(dtype):
+            return super().add_variable(shape, initializer, dtype, aggregation, name)
+        self._check_super_called()
+        backend = _backends.active()
+        options: dict[str, Any] = {
+            "shape": shape,
+            "dtype": backend.state_dtype(dtype),
+            "trainable": False,
+            "aggregation": aggregation,
+            "synchronization": "on_read",
+        }
+        with name_scope(self.name.replace("/", ">"), caller=self):
+            variable = ExactVariable(
+                initializer=keras.initializers.get(initializer), name=name, **options
+            )
+            low = keras.Variable(
+                initializer=keras.initializers.Zeros(),
+                name=f"{variable.name}_low",
+                **options,
+            )
+        # Not an attribute of the metric: the order of its variables matters.
+        for made in (variable, low):
+            self._tracker.add_to_store("variables", made)
+            backend.settle(made)
+        variable.low = low
+        return variable
+
+    def exact_state(self) -> dict[str, Any]:
+        """Return the state without rounding.
+
+        Returns:
+            For each variable's name, a Python `int` (or `Fraction`, where it is
+            no whole number), or nested lists of them in the variable's shape. A
+            value that is infinite or NaN stays a `float`.
+        """
+        exact = {}
+        lows = {id(v.low) for v in self.variables if isinstance(v, ExactVariable)}
+        for variable in self.variables:
+            if id(variable) in lows:
+                continue
+            high = keras.ops.convert_to_numpy(variable.value)
+            low = high - high
+            if isinstance(variable, ExactVariable):
+                low = keras.ops.convert_to_numpy(variable.low.value)
+            exact[variable.name] = sum_exactly(high.tolist(), low.tolist())
+        return exact
+
+
+def sum_exactly(high: Any, low: Any) -> Any:
+    """Return the sums of two numbers, or of nested lists of them, without rounding."""
+    if isinstance(high, list):
+        return [sum_exactly(h, r) for h, r in zip(high, low, strict=True)]
+    if high - high != 0:
+        return high
+    exact = Fraction(high) + Fraction(low)
+    return int(exact) if exact.denominator == 1 else exact
