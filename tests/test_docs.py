@@ -13,7 +13,7 @@ import keras_tally as kt
 from keras_tally import _native
 
 ROOT = Path(__file__).resolve().parent.parent
-# `Metric` is Keras's own class.
+# `Metric` computes nothing by itself.
 PUBLIC = [
     name for name in kt.__all__ if callable(getattr(kt, name)) and name != "Metric"
 ] + [f"callbacks.{name}" for name in kt.callbacks.__all__]
@@ -21,7 +21,7 @@ CLASSES = [
     name
     for name in PUBLIC
     if isinstance(getattr(kt, name, None), type)
-    and name not in ("MetricGroup", "NativeMetric")
+    and name not in ("MetricGroup", "NativeMetric", "ElementwiseMetric")
 ]
 
 

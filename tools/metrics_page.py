@@ -61,7 +61,8 @@ def metric_classes() -> dict[str, type[KernelMetric]]:
         for name, item in public.items()
         if isinstance(item, type)
         and issubclass(item, KernelMetric)
-        and item is not kt.NativeMetric  # which has no kernel of its own
+        # These compute what their subclasses say.
+        and item not in (kt.NativeMetric, kt.ElementwiseMetric)
     }
 
 

@@ -58,8 +58,8 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
     `add_variable()`, and `update_state()`, `result()`, `get_config()`. What
     `assign_add()` adds to a variable of floats loses nothing: counts do not stop at
     16,777,216, and a million small numbers arrive at their sum. On torch and NumPy such
-    variables are float64; everywhere each one has a second one beside it, named `..._low`,
-    that takes what its dtype cannot hold.
+    variables are float64; everywhere each one has a second one beside it, named
+    `..._low`, that takes what its dtype cannot hold.
 
     `isinstance(metric, keras_tally.Metric)` holds for every metric of this package.
 
