@@ -46,6 +46,7 @@ NUMPY_NAMES = {
     "copy": lambda x: x,
     "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high),
     "where": lambda c, a, b: np.where(c != 0, a, b),
+    "floor_divide": lambda a, b: np.floor(a / b),
 }
 
 
@@ -87,7 +88,7 @@ def test_every_operation_on_special_values(name):
             metric.reset_state()
             args = (np.array([t[at]], dtype), np.array([p[at]], dtype))
             metric.update_state(*map(to_backend, args))
-            found = float(metric.total)
+            found = float(metric.exact_state()["total"])
             wanted = float(expected[at])
             assert found == wanted or np.isclose(
                 found, wanted, rtol=4e-15, atol=5e-324, equal_nan=True
@@ -171,9 +172,9 @@ def test_random_expressions_interpreted_and_compiled(expression, n, weighted, wi
         found = sums_of(expression, t, p, weight)
     np.testing.assert_equal(compiled, found)  # the same bits
     scale = np.maximum(1, np.abs(expected))
-    np.testing.assert_allclose(
-        np.array(found) / scale, np.array(expected) / scale, atol=1e-9, equal_nan=True
-    )
+    with np.errstate(invalid="ignore"):
+        shares = np.array(found) / scale, np.array(expected) / scale
+    np.testing.assert_allclose(*shares, atol=1e-9, equal_nan=True)
 
 
 class interpreted:
@@ -346,7 +347,7 @@ def test_arguments_that_are_wrong():
 def test_too_much_at_once():
     def wide(y_true, y_pred):
         values = [y_true + i * y_pred + 0.5 for i in range(2, 30)]
-        return sum(v * w for v, w in zip(values, reversed(values), strict=True))
+        return sum(v * (sum(values) + i) for i, v in enumerate(values))
 
     with pytest.raises(ValueError, match="intermediate values at once"):
         kt.elementwise(wide)
@@ -391,6 +392,9 @@ def test_a_class_with_arguments():
     assert type(again) is Tolerance
 
 
+@pytest.mark.skipif(
+    keras.config.backend() == "numpy", reason="Keras's NumPy backend cannot train"
+)
 def test_a_saved_model_holds_steps_and_no_code(tmp_path):
     calls = []
 

@@ -118,8 +118,7 @@ struct Where {
 struct Clip {
   template <class V>
   KT_HOST_DEVICE static V value(V x, V low, V high) {
-    x = x < low ? low : x;
-    return x > high ? high : x;
+    return Minimum::value(Maximum::value(x, low), high);
   }
 };
 

@@ -176,8 +176,7 @@ def _sign(body: _Body, x: str) -> str:
 
 
 def _clip(body: _Body, x: str, low: str, high: str) -> str:
-    x = body.choose("olt", x, low, low, x)
-    return body.choose("ogt", x, high, high, x)
+    return _extreme("olt")(body, _extreme("ogt")(body, x, low), high)
 
 
 def _reciprocal(body: _Body, x: str) -> str:
