@@ -10,6 +10,7 @@
 from keras.metrics import Metric
 
 from keras_tally import callbacks
+from keras_tally._bytes import from_bytes
 from keras_tally._device import cuda_status
 from keras_tally._explain import explain
 from keras_tally._fuse import fuse
@@ -177,6 +178,7 @@ __all__ = [
     "cuda_status",
     "deserialize",
     "explain",
+    "from_bytes",
     "fuse",
     "get",
     "hinge",

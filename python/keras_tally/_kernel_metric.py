@@ -22,17 +22,19 @@ from keras.src.backend.common.stateless_scope import (
     in_stateless_scope,
 )
 
-from keras_tally import _backends, _native
+from keras_tally import _backends, _native, _states
+from keras_tally._bytes import check_room
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
 from keras_tally._inputs import describe, prepare
 from keras_tally._masks import combine_mask
+from keras_tally._merging import Mergeable
 from keras_tally._packed import Part, View, compensation_view
 from keras_tally._registration import KERAS_CLASSES
 
 Shape = tuple[int, ...]
 
 
-class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
+class KernelMetric(Mergeable, keras.metrics.Metric):  # type: ignore[misc]
     """A Keras metric whose arithmetic is native.
 
     The state is Keras's own variables, as float64, plus one variable
@@ -51,6 +53,8 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     # Whether a Keras mask on y_pred becomes a weight.
     _sees_mask = False
     _input_names = ("y_true", "y_pred")
+    # Whether the config is all there is to the metric: no functions.
+    _plain_config = True
     # The arguments of Keras's `_build`, for a metric that knows its shape only from
     # a batch; set before `_make_plan`.
     _keras_build_args: tuple[Any, ...] = ()
@@ -66,6 +70,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
 
         With `whole` it stays one of integers.
         """
+        check_room(shape)
         backend = _backends.active()
         dtype = dtype or keras.config.floatx()
         choose = backend.whole_dtype if whole else backend.state_dtype
@@ -158,6 +163,28 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             return (high,)
         rounded = high.astype("float64")
         return rounded, (high - rounded.astype(high.dtype)).astype("float64")
+
+    def _exact_numbers(self, index: int) -> np.ndarray[Any, Any]:
+        """Return a copy of a variable's numbers: int64, or pairs of float64."""
+        high = np.ravel(_backends.active().read_variable(self._own_state()[index]))
+        if self.compensation is None:
+            return np.array(high, "int64")
+        return _states.exact_pairs(high, self._own_halves(index)[1])
+
+    def _assign_numbers(self, numbers: Sequence[np.ndarray[Any, Any]]) -> None:
+        """Make such numbers, one array for each variable, the state."""
+        own = self._own_state()
+        if self.compensation is None:
+            for variable, values in zip(own, numbers, strict=True):
+                _states.assign_whole(variable, values)
+            return
+        lows = []
+        for variable, values in zip(own, numbers, strict=True):
+            high, low = _states.halves_in(values, _states.dtype_of(variable))
+            variable.assign(high.reshape(variable.shape))
+            lows.append((low, variable.shape))
+        rows = _states.compensation_rows(self.compensation, lows)
+        self.compensation.assign(rows)
 
     def _move_state(self, parts: Sequence[Part]) -> None:
         """Keep the state where these parts are, instead of in own variables."""
