@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ VERSION = 1
 # Magic, version, bytes of the header, bytes of the numbers; the checksum is last.
 _START = struct.Struct("<8sIQQ")
 _CHECKSUM = struct.Struct("<I")
-_DTYPES = {"pair": "<f8", "whole": "<i8"}
+_DTYPE = np.dtype("<f8")
 # A config's number of thresholds or classes may be this, whatever the state holds.
 _SMALL = 2**20
 
@@ -47,7 +48,7 @@ def check_room(shape: Sequence[int]) -> None:
         ValueError: it is.
     """
     room = _room.get()
-    if room is not None and _states.entries(shape) > room:
+    if room is not None and math.prod(shape) > room:
         raise ValueError(f"a variable of shape {tuple(shape)}, for {room} numbers")
 
 
@@ -66,17 +67,17 @@ def encode(metric: Any) -> bytes:
             )
         numbers = _states.read(member)
         config = {k: _states.plain(v) for k, v in member.get_config().items()}
-        built = None if _states.is_unbuilt(member) else list(member._keras_build_args)
+        built = None if _states.is_unbuilt(member) else _states.build_arguments(member)
         records.append(
             {
                 "key": key,
                 "class": type(member).__name__,
                 "config": config,
-                "built": _states.plain(built),
-                "variables": [[n.name, list(n.shape), n.kind] for n in numbers],
+                "built": built,
+                "variables": [[name, list(shape)] for name, shape in numbers.layout],
             }
         )
-        blocks += [n.values.astype(_DTYPES[n.kind]).tobytes() for n in numbers]
+        blocks.append(numbers.pairs.astype(_DTYPE).tobytes())
     group = None
     if list(members_of(metric)) != [""]:
         if REGISTERED.get(type(metric).__name__) is not type(metric):
@@ -136,18 +137,13 @@ def from_bytes(data: bytes | bytearray | memoryview) -> Any:
     records = header["metrics"]
     at, found = 0, {}
     for record in records:
-        numbers = []
-        for name, shape, kind in record["variables"]:
-            size = _states.entries(shape) * (2 if kind == "pair" else 1)
-            block = payload[at : at + 8 * size]
-            if len(block) != 8 * size:
-                raise _refuse("its numbers are cut")
-            at += 8 * size
-            dtype = _DTYPES[kind]
-            values = np.frombuffer(block, dtype).astype(dtype[1:])
-            values = values.reshape(2, -1) if kind == "pair" else values
-            numbers.append(Numbers(name, tuple(shape), kind, values))
-        found[record["key"]] = record, numbers
+        layout = [(name, tuple(shape)) for name, shape in record["variables"]]
+        size = 2 * _DTYPE.itemsize * _states.count(layout)
+        if at + size > len(payload):
+            raise _refuse("there are fewer numbers than variables")
+        pairs = np.frombuffer(payload[at : at + size], _DTYPE).astype("float64")
+        found[record["key"]] = record, Numbers(layout, pairs.reshape(2, -1))
+        at += size
     if at != len(payload) or len(found) != len(records):
         raise _refuse("there are more numbers than variables, or a key is there twice")
     metrics = {key: _make(*parts) for key, parts in found.items()}
@@ -252,22 +248,20 @@ def _is_shape(shape: Any) -> bool:
 def _is_variable(variable: Any) -> bool:
     return (
         isinstance(variable, list)
-        and len(variable) == 3
+        and len(variable) == 2
         and isinstance(variable[0], str)
         and _is_shape(variable[1])
         and None not in variable[1]
-        and isinstance(variable[2], str)
-        and variable[2] in _DTYPES
     )
 
 
-def _make(record: dict[str, Any], numbers: list[Numbers]) -> keras.metrics.Metric:
+def _make(record: dict[str, Any], numbers: Numbers) -> keras.metrics.Metric:
     """Return the metric of a record."""
     name, config = record["class"], record["config"]
     cls: Any = REGISTERED.get(name)
     if cls is None or not _is_ours(cls):
         raise _refuse(f"keras_tally has no class {name!r} that can be read from bytes")
-    room = sum(_states.entries(n.shape) for n in numbers)
+    room = _states.count(numbers.layout)
     for key, value in config.items():
         size = isinstance(value, int | float) and key.startswith("num_")
         if size and value > max(room, _SMALL):
@@ -278,12 +272,12 @@ def _make(record: dict[str, Any], numbers: list[Numbers]) -> keras.metrics.Metri
             metric = cls.from_config(config)
             if record["built"] is not None and _states.is_unbuilt(metric):
                 _states.build_like(metric, record["built"])
-            if _states.is_unbuilt(metric) is not (not numbers):
+            if _states.is_unbuilt(metric) is not (not numbers.layout):
                 raise ValueError("a state without variables, or the reverse")
             _states.check_fits(metric, numbers)
         except Exception as error:
             # Whatever a constructor makes of arguments that somebody has made up.
             raise _refuse(f"{name} refuses its config or state ({error})") from error
-    if numbers:
+    if numbers.layout:
         _states.write(metric, numbers)
     return metric  # type: ignore[no-any-return]

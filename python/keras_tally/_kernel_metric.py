@@ -164,27 +164,9 @@ class KernelMetric(Mergeable, keras.metrics.Metric):  # type: ignore[misc]
         rounded = high.astype("float64")
         return rounded, (high - rounded.astype(high.dtype)).astype("float64")
 
-    def _exact_numbers(self, index: int) -> np.ndarray[Any, Any]:
-        """Return a copy of a variable's numbers: int64, or pairs of float64."""
-        high = np.ravel(_backends.active().read_variable(self._own_state()[index]))
-        if self.compensation is None:
-            return np.array(high, "int64")
-        return _states.exact_pairs(high, self._own_halves(index)[1])
-
-    def _assign_numbers(self, numbers: Sequence[np.ndarray[Any, Any]]) -> None:
-        """Make such numbers, one array for each variable, the state."""
-        own = self._own_state()
-        if self.compensation is None:
-            for variable, values in zip(own, numbers, strict=True):
-                _states.assign_whole(variable, values)
-            return
-        lows = []
-        for variable, values in zip(own, numbers, strict=True):
-            high, low = _states.halves_in(values, _states.dtype_of(variable))
-            variable.assign(high.reshape(variable.shape))
-            lows.append((low, variable.shape))
-        rows = _states.compensation_rows(self.compensation, lows)
-        self.compensation.assign(rows)
+    def _exact_pairs(self, index: int) -> np.ndarray[Any, Any]:
+        """Return a copy of a variable's numbers as `_states` has them."""
+        return _states.exact_pairs(*self._own_halves(index))
 
     def _move_state(self, parts: Sequence[Part]) -> None:
         """Keep the state where these parts are, instead of in own variables."""

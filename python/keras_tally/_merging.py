@@ -13,20 +13,15 @@ from keras_tally import _backends, _bytes, _states
 from keras_tally._states import Numbers, members_of
 
 # For each member of a group: the arguments of its `_build`, and its numbers.
-States = dict[str, tuple[Sequence[Any], list[Numbers]]]
+States = dict[str, tuple[Sequence[Any], Numbers]]
 
 
 def read_states(metric: Any) -> States:
     """Return copies of the states of all members."""
     return {
-        key: (build_arguments(member), _states.read(member))
+        key: (_states.build_arguments(member), _states.read(member))
         for key, member in members_of(metric).items()
     }
-
-
-def build_arguments(metric: Any) -> Sequence[Any]:
-    """Return what a metric that was built late has been built with."""
-    return getattr(metric, "_keras_build_args", ())
 
 
 def total_states(metric: Any, states: Sequence[States]) -> States:
@@ -38,9 +33,9 @@ def total_states(metric: Any, states: Sequence[States]) -> States:
     totals: States = {}
     for key, member in members_of(metric).items():
         of_member = [state[key] for state in states]
-        arguments = next((a for a, numbers in of_member if numbers), ())
-        what = f"{member.name!r}"
-        totals[key] = arguments, _states.total([n for _, n in of_member], what)
+        arguments = next((a for a, numbers in of_member if numbers.layout), ())
+        numbers = [numbers for _, numbers in of_member]
+        totals[key] = arguments, _states.total(numbers, repr(member.name))
     return totals
 
 
@@ -52,7 +47,7 @@ def write_states(metric: Any, states: States) -> None:
     """
     members = members_of(metric)
     for key, (arguments, numbers) in states.items():
-        if numbers and _states.is_unbuilt(members[key]):
+        if numbers.layout and _states.is_unbuilt(members[key]):
             _states.build_like(members[key], arguments)
     for key, (_, numbers) in states.items():
         _states.check_fits(members[key], numbers)
@@ -157,7 +152,7 @@ class Mergeable:
                 **_states.describe(self)[key],
                 "built": None
                 if _states.is_unbuilt(member)
-                else _states.plain(list(build_arguments(member))),
+                else _states.build_arguments(member),
                 "variables": {
                     v.name: keras.ops.copy(v.value)
                     for v in _variables_of(member)
