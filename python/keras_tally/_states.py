@@ -265,11 +265,11 @@ def write(metric: Any, numbers: Numbers) -> None:
 def _rows(like: Any, lows: Sequence[tuple[Array, Any]]) -> Array:
     """Return what the variable of low halves holds: a row for each variable."""
     rows = np.zeros(like.shape, dtype_of(like))
-    for row, (low, shape) in zip(rows, lows, strict=True):
+    for i, (low, shape) in enumerate(lows):
         if IN_PLACE:
-            row.reshape(-1)[: low.size] = low
+            rows[i : i + 1].reshape(-1)[: low.size] = low
         else:
-            row[...] = low.reshape(shape)
+            rows[i, ...] = low.reshape(shape)
     return rows
 
 
