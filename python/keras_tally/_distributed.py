@@ -325,7 +325,7 @@ def _refuse_different(named: Mapping[Any, Any], heads: Array, group: Any) -> Non
     text = json.dumps([_FORMAT, described]).encode()
     sizes = backend.all_gather(np.array([len(text)], "int64"), group)
     padded = text.ljust(-(-int(sizes.max()) // 8) * 8)
-    rows = backend.all_gather(np.frombuffer(padded, "int64"), group)
+    rows = backend.all_gather(np.frombuffer(padded, "int64").copy(), group)
     (version, first), *others = [json.loads(row.tobytes()) for row in rows]
     for rank, (other_version, other) in enumerate(others, 1):
         found = None

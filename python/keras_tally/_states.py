@@ -304,8 +304,8 @@ def describe(metric: Any) -> dict[str, Any]:
     if known is None:
         known = {}
         for key, member in members_of(metric).items():
-            copied = getattr(member, "_copied_config", member.get_config)()
-            config = {k: plain(v) for k, v in copied.items() if k != "name"}
+            given = member.get_config().items()
+            config = {k: plain(v) for k, v in given if k != "name"}
             known[key] = {"class": class_name(member), "config": config}
         # Past Keras's tracking. A metric's config is fixed when it is made.
         object.__setattr__(metric, "_described", known)

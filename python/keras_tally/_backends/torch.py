@@ -129,7 +129,8 @@ def _process_group(group: Any) -> Any:
 
 def buffer_size(group: Any) -> int:
     """Return the size that buffers of this group were given last, or 0."""
-    return _buffer_sizes.get(_process_group(group), 0)
+    found = _process_group(group)
+    return 0 if found is None else _buffer_sizes.get(found, 0)
 
 
 def keep_buffer_size(group: Any, size: int) -> None:
