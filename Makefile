@@ -107,7 +107,7 @@ wheel: $(VENV)/.deps $(XLA_HEADERS) ## Build the wheel, install it into a clean 
 	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build $(addprefix -C,$(WITH_XLA)) --outdir dist .
 	@echo "== installing it into $(WHEEL_VENV)"
 	@$(call make_venv,$(WHEEL_VENV))
-	@$(BIN)/python tools/requirements.py run demo bench test > build/wheel-requirements.txt
+	@$(BIN)/python tools/requirements.py run demo bench engines test > build/wheel-requirements.txt
 	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) -r build/wheel-requirements.txt
 	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) --no-deps dist/keras_tally-*.whl
 	@rm -rf $(WHEEL_CWD) && mkdir -p $(WHEEL_CWD)

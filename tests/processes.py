@@ -167,7 +167,7 @@ def sync_different(rank, world):
         lambda: kt.Precision() if odd else kt.Recall(),
         lambda: [kt.AUC()] if odd else [kt.AUC(), kt.Recall()],
         lambda: {"a": kt.AUC()} if odd else {"b": kt.AUC()},
-        lambda: kt.MetricGroup([kt.AUC(num_thresholds=9 if odd else 8)]),
+        lambda: kt.MetricGroup({"auc": kt.AUC(num_thresholds=9 if odd else 8)}),
         lambda: _late(3 if odd else 2),
         lambda: keras.metrics.AUC() if odd else kt.AUC(),
     ]
@@ -199,7 +199,15 @@ def sync_in_groups(rank, world):
     total = kt.Sum()
     total.update_state([float(2**rank)])
     mine = kt.sync(total, group=halves[rank // 2])
-    return float(mine.result()), float(kt.sync(total).result())
+    counted = Counted()
+    wide = kt.MeanIoU(100)
+    wide.update_state([rank], [2])
+    collectives = []
+    for _ in range(3):
+        start = counted.count
+        assert len(kt.sync(wide).metric().exact_state()) == 1
+        collectives.append(counted.count - start)
+    return float(mine.result()), float(kt.sync(total).result()), collectives
 
 
 def sync_without_one(rank, world, how):

@@ -328,16 +328,16 @@ def _refuse_different(named: Mapping[Any, Any], heads: Array, group: Any) -> Non
     rows = backend.all_gather(np.frombuffer(padded, "int64").copy(), group)
     (version, first), *others = [json.loads(row.tobytes()) for row in rows]
     for rank, (other_version, other) in enumerate(others, 1):
-        found = None
+        found: str | None = None
         if other_version != version:
             found = "another version of keras-tally"
         elif [key for key, _ in other] != [key for key, _ in first]:
             found = f"the metrics {_kinds(other)} instead of {_kinds(first)}"
         else:
             for (key, a), (_, b) in zip(first, other, strict=True):
-                found = found or (
-                    (d := _states.difference(a, b)) and f"{d} in metric {key!r}"
-                )
+                differs = _states.difference(a, b)
+                if found is None and differs is not None:
+                    found = f"{differs} in metric {key!r}" if key else differs
         if found:
             raise ValueError(
                 "the metrics of all processes must be of the same classes and configs. "
