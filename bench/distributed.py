@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -58,14 +59,13 @@ ROWS_FOR_SKLEARN = 4_000_000
 
 def twenty_metrics() -> list[Any]:
     """Metrics of labels and scores of shape (n, 1)."""
-    classes = (
-        [kt.BinaryAccuracy, kt.Precision, kt.Recall, kt.AUC, kt.BinaryCrossentropy]
-        + [kt.TruePositives, kt.FalsePositives, kt.TrueNegatives, kt.FalseNegatives]
-        + [kt.MeanSquaredError, kt.RootMeanSquaredError, kt.MeanAbsoluteError]
-        + [kt.LogCoshError, kt.Huber, kt.Hinge, kt.SquaredHinge, kt.Poisson]
-        + [kt.KLDivergence, kt.R2Score, kt.BinaryIoU]
+    names = (
+        "BinaryAccuracy Precision Recall AUC BinaryCrossentropy TruePositives "
+        "FalsePositives TrueNegatives FalseNegatives MeanSquaredError "
+        "RootMeanSquaredError MeanAbsoluteError LogCoshError Huber Hinge "
+        "SquaredHinge Poisson KLDivergence R2Score BinaryIoU"
     )
-    return [cls() for cls in classes]
+    return [getattr(kt, name)() for name in names.split()]
 
 
 def batch_of(rank: int) -> tuple[Any, Any]:
@@ -180,7 +180,7 @@ def write_file(path: Path, rows: int) -> None:
 
 def ours(path: Path) -> dict[str, float]:
     metrics = new_metrics()
-    add_batches(metrics, read_batches([str(path)]))
+    add_batches(metrics, read_batches(str(path)))
     return {name: float(value) for name, value in metrics.result().items()}
 
 
@@ -226,8 +226,6 @@ def evaluate(path: Path) -> None:
 
 
 def in_a_process(path: Path) -> dict[str, Any]:
-    import subprocess
-
     done = subprocess.run(
         [sys.executable, __file__, "--evaluate", str(path)],
         check=True,

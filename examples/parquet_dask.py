@@ -2,8 +2,8 @@
 
     python examples/parquet_dask.py FOLDER [WORKERS]
 
-A task returns the metrics' state as bytes, a few kilobytes whatever the file's size. The
-counts, and with them the results, are exactly those of examples/parquet_single.py.
+A task returns the metrics' state as bytes, a few kilobytes whatever the file's size.
+The counts, and with them the results, are exactly those of examples/parquet_single.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import keras_tally as kt
 def evaluate_file(file: str) -> tuple[int, bytes]:
     """What a worker does: return the rows of a file, and what they add."""
     metrics = new_metrics()
-    rows = add_batches(metrics, read_batches([file]))
+    rows = add_batches(metrics, read_batches(file))
     return rows, metrics.to_bytes()
 
 

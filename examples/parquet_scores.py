@@ -16,7 +16,6 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 import keras_tally as kt
@@ -55,11 +54,14 @@ def add_batches(metrics: kt.MetricGroup, batches: Iterable[pa.RecordBatch]) -> i
     return rows
 
 
-def read_batches(files: list[str]) -> Iterable[pa.RecordBatch]:
-    """Yield the files' rows, a few at a time, so that memory stays bounded."""
-    return ds.dataset(files).to_batches(
-        columns=COLUMNS, batch_size=BATCH, batch_readahead=1, fragment_readahead=1
-    )
+def read_batches(file: str) -> Iterable[pa.RecordBatch]:
+    """Yield a file's rows, a few at a time.
+
+    Without `pre_buffer`, which would keep all of the file that has been read, memory
+    stays bounded by a row group and a batch.
+    """
+    with pq.ParquetFile(file, pre_buffer=False) as opened:
+        yield from opened.iter_batches(BATCH, columns=COLUMNS)
 
 
 def parquet_files(folder: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Evaluate a Parquet set in one process, in bounded memory.
 
-    python examples/parquet_single.py FOLDER
+python examples/parquet_single.py FOLDER
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main(folder: str) -> None:
     files = parquet_files(folder)
     rows = 0
     for done, file in enumerate(files, 1):
-        rows += add_batches(metrics, read_batches([file]))
+        rows += add_batches(metrics, read_batches(file))
         print(f"[{done}/{len(files)}] {rows:,} rows", file=sys.stderr)
     say_results(metrics, rows)
 

@@ -49,9 +49,7 @@ def main(folder: str) -> None:
         .getOrCreate()
     )
     try:
-        spark.sparkContext.addPyFile(
-            str(Path(__file__).with_name("parquet_scores.py"))
-        )
+        spark.sparkContext.addPyFile(str(Path(__file__).with_name("parquet_scores.py")))
         scores = spark.read.parquet(folder).select(*COLUMNS)
         states = scores.mapInArrow(evaluate, "rows long, state binary").rdd
         rows, state = states.map(lambda r: (r.rows, bytes(r.state))).treeReduce(add)

@@ -1,5 +1,6 @@
 """The examples for data engines: the same counts from Dask, Spark and one process."""
 
+import json
 import os
 import re
 import shutil
@@ -77,6 +78,27 @@ def test_spark_gives_the_same(scores, single):
     if shutil.which("java") is None:
         skip_or_fail("no Java on this machine", "KERAS_TALLY_REQUIRE_JAVA")
     assert run("parquet_spark.py", scores).stdout == single
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    """In a process that evaluates a file ten times as large as what it may take."""
+    pq, pa = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    path = tmp_path / "scores.parquet"
+    rng = np.random.default_rng(0)
+    table = pa.table(
+        {
+            "label": rng.integers(0, 2, 2**20, dtype="int8"),
+            "score": rng.random(2**20, "float32"),
+        }
+    )
+    with pq.ParquetWriter(path, table.schema, use_dictionary=False) as writer:
+        for _ in range(125):
+            writer.write_table(table, row_group_size=2**18)
+    done = run("../bench/distributed.py", "--evaluate", path)
+    found = json.loads(done.stdout.splitlines()[-1])
+    bound = 48 * 2**20
+    assert found["file"] > 10 * bound
+    assert found["growth"] < bound
 
 
 def test_arrow_memory_is_read_where_it_lies(roads):

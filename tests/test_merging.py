@@ -469,8 +469,10 @@ json_values = st.recursive(
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -498,10 +500,11 @@ def test_any_config_is_refused_or_makes_a_metric(data):
     payload = data.draw(st.binary(max_size=64))
     try:
         metric = kt.from_bytes(sealed(header, payload))
-    except ValueError as error:
-        assert "`data` holds no metric" in str(error)
+    except ValueError as refused:
+        found = str(refused)
     else:
-        assert type(metric).__name__ == name
+        found = type(metric).__name__
+    assert found == name or "`data` holds no metric" in found
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def _is_ours(cls: type) -> bool:
 
 def encode(metric: Any) -> bytes:
     """Return a metric or a group as bytes."""
-    records, blocks = [], []
+    records: list[dict[str, Any]] = []
+    blocks: list[bytes] = []
     for key, member in members_of(metric).items():
         if not _is_ours(type(member)):
             raise ValueError(
@@ -280,4 +281,4 @@ def _make(record: dict[str, Any], numbers: Numbers) -> keras.metrics.Metric:
             raise _refuse(f"{name} refuses its config or state ({error})") from error
     if numbers.layout:
         _states.write(metric, numbers)
-    return metric  # type: ignore[no-any-return]
+    return metric

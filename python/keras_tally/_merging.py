@@ -154,8 +154,7 @@ class Mergeable:
                 if _states.is_unbuilt(member)
                 else _states.build_arguments(member),
                 "variables": {
-                    v.name: keras.ops.copy(v.value)
-                    for v in _variables_of(member)
+                    v.name: keras.ops.copy(v.value) for v in _variables_of(member)
                 },
             }
             for key, member in members_of(self).items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import keras
 
@@ -18,7 +18,7 @@ KERAS_CLASSES: dict[str, type] = {
 }
 
 # Every class of ours, by name.
-REGISTERED: dict[str, type] = {}
+REGISTERED: dict[str, Any] = {}
 
 
 def register(cls: type[T]) -> type[T]:

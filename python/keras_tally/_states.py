@@ -128,9 +128,7 @@ def read_into(pairs: Array, metric: Any, column: int) -> int:
     if at == column:
         own = own_variables(metric)
         halves += [metric._exact_pairs(i) for i in range(len(own))]
-    halves += [
-        exact_pairs(np.ravel(read_variable(v))) for v in plain_variables(metric)
-    ]
+    halves += [exact_pairs(np.ravel(read_variable(v))) for v in plain_variables(metric)]
     for some in halves:
         room = pairs[:, at : at + some.shape[1]]
         room[...] = some[:, : room.shape[1]]

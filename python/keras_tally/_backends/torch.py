@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-
 from weakref import WeakKeyDictionary
 
 import keras
@@ -152,7 +151,8 @@ def all_gather(buffer: np.ndarray[Any, Any], group: Any) -> np.ndarray[Any, Any]
     gathered = torch.empty(size, dtype=torch.int64, device=device)
     own = torch.from_numpy(buffer).to(device)
     dist.all_gather(list(gathered.unbind()), own, group=found)
-    return gathered.cpu().numpy()
+    all_buffers: np.ndarray[Any, Any] = gathered.cpu().numpy()
+    return all_buffers
 
 
 def plan_options(dtype: str) -> dict[str, Any]:
