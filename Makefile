@@ -28,11 +28,11 @@ PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow.
 STORED_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable jax tensorflow explain fit table \
-                  group fuse bench errors auc copying segmentation))
+                  group fuse bench errors auc copying segmentation merging distributed))
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
 EMULATED_TESTS := $(addprefix tests/test_,$(addsuffix .py,lifecycle errors exactness auc segmentation stateless \
-                    copying functions group))
+                    copying functions group merging))
 
 # The headers that the handlers for JAX are built against.
 XLA_HEADERS := build/xla/xla/ffi/api/ffi.h

@@ -4,6 +4,7 @@ import datetime
 import multiprocessing
 import os
 import signal
+import socket
 import time
 import traceback
 
@@ -24,6 +25,9 @@ def run(scenario, world, folder, *arguments, missing=(), timeout_s=60):
     """
     results = CONTEXT.Queue()
     meeting = f"{folder}/{scenario.__name__}-{world}"
+    if keras.config.backend() == "jax":
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            meeting = f"127.0.0.1:{free.getsockname()[1]}"
     processes = [
         CONTEXT.Process(
             target=_work,
@@ -51,6 +55,11 @@ def _work(results, meeting, timeout_s, scenario, rank, world, *arguments):
                 world_size=world,
                 timeout=datetime.timedelta(seconds=timeout_s),
             )
+        else:
+            import jax
+
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+            jax.distributed.initialize(meeting, world, rank)
         results.put((rank, scenario(rank, world, *arguments)))
     except BaseException:
         results.put((rank, traceback.format_exc()))

@@ -26,7 +26,7 @@ def run(script, *arguments):
         env={**os.environ, "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
