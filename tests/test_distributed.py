@@ -105,8 +105,8 @@ def test_a_missing_process_is_an_error_and_no_hang(how, tmp_path):
 
 @torch_only
 def test_fit_leaves_the_numbers_of_each_process(tmp_path):
-    found = processes.run(processes.keras_fit, 2, tmp_path, str(tmp_path))
-    assert found == [(20.0, [50, 50]), (30.0, [50, 50])]
+    found = processes.run(processes.keras_fit, 2, tmp_path)
+    assert found == [(20.0, [[50, 50]] * 2), (30.0, [[50, 50]] * 2)]
 
 
 @distributed

@@ -26,6 +26,7 @@ from support import (
     assert_states_close,
     state,
     state_bits,
+    to_backend,
     updated,
 )
 from test_copying import Scaled, unregistered
@@ -98,6 +99,21 @@ def test_counts_beyond_float64():
     expected = {"total": 5 * 2**60 + 15}
     assert functools.reduce(lambda a, b: a + b, parts).exact_state() == expected
     assert parts[0].merge_state(parts[1:]).exact_state() == expected
+
+
+@pytest.mark.skipif(IS_PORTABLE, reason="integers of 32 bits")
+def test_integers_beyond_float64():
+    parts = []
+    for i in range(3):
+        part = kt.MeanIoU(2)
+        counts = np.array([[2**60 + 1, 2**53 + i], [7, 0]])
+        part.total_cm.assign(to_backend(counts))
+        parts.append(part)
+    expected = [[3 * 2**60 + 3, 3 * 2**53 + 3], [21, 0]]
+    both = parts[0] + parts[1] + parts[2]
+    again = kt.from_bytes(both.to_bytes())
+    for metric in (both, again, parts[0].merge_state(parts[1:])):
+        assert metric.exact_state() == {"total_confusion_matrix": expected}
 
 
 def test_infinity_stays_infinity():
