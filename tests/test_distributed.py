@@ -130,6 +130,19 @@ def test_alone_the_totals_are_the_own_numbers():
 
 
 @distributed
+def test_what_nobody_has_seen_stays_nothing():
+    """Also when the metrics go on and learn their shapes."""
+    metrics = processes.some_metrics()
+    synced = kt.sync(metrics)
+    with pytest.raises(ValueError, match="no result before"):
+        synced["late"].result()
+    processes.feed(metrics, [processes.rows(0, 10)])
+    assert synced["late"].exact_state() == {}
+    assert not synced["late_group"].result()["score"].any()
+    assert synced["hits"].exact_state() == {"total": 0, "count": 0}
+
+
+@distributed
 def test_what_is_no_metric_is_refused():
     with pytest.raises(TypeError, match="`metrics` must be"):
         kt.sync([kt.Mean(), keras.metrics.Mean()])

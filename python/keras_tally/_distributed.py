@@ -54,7 +54,7 @@ class Synced:
     def __init__(self, metric: Any, pairs: Array, states: States | None = None) -> None:
         self._metric = metric
         self._pairs = pairs
-        # Known where the processes' metrics have not all seen data.
+        # Given where the shapes of the numbers do not follow from the metric.
         self._states = states
         self._merged: Any = None
 
@@ -268,11 +268,12 @@ def _synced_alike(
     synced = {}
     at = start
     for key, metric in named.items():
-        size = sum(
-            _states.count(_states.layout_of(m)) for m in members_of(metric).values()
-        )
+        members = members_of(metric).values()
+        size = sum(_states.count(_states.layout_of(m)) for m in members)
         part = np.ascontiguousarray(pairs[:, at : at + size])
-        synced[key] = Synced(metric, part)
+        # What has no shape yet may have another one when somebody asks for results.
+        changes = any(_states.is_unbuilt(m) for m in members)
+        synced[key] = Synced(metric, part, _split(metric, part) if changes else None)
         at += size
     return synced
 
