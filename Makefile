@@ -28,11 +28,11 @@ PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow.
 STORED_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable jax tensorflow explain fit table \
-                  group fuse bench errors auc copying segmentation custom_kernel))
+                  group fuse bench errors auc copying segmentation custom_kernel merging distributed))
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
 EMULATED_TESTS := $(addprefix tests/test_,$(addsuffix .py,lifecycle errors exactness auc segmentation stateless \
-                    copying functions group))
+                    copying functions group merging))
 
 # The headers that the handlers for JAX are built against.
 XLA_HEADERS := build/xla/xla/ffi/api/ffi.h
@@ -107,7 +107,7 @@ wheel: $(VENV)/.deps $(XLA_HEADERS) ## Build the wheel, install it into a clean 
 	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build $(addprefix -C,$(WITH_XLA)) --outdir dist .
 	@echo "== installing it into $(WHEEL_VENV)"
 	@$(call make_venv,$(WHEEL_VENV))
-	@$(BIN)/python tools/requirements.py run demo bench test > build/wheel-requirements.txt
+	@$(BIN)/python tools/requirements.py run demo bench engines test > build/wheel-requirements.txt
 	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) -r build/wheel-requirements.txt
 	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) --no-deps dist/keras_tally-*.whl
 	@rm -rf $(WHEEL_CWD) && mkdir -p $(WHEEL_CWD)

@@ -33,6 +33,7 @@ SCRIPTS = (
     "fit",
     "accuracy",
     "import_time",
+    "distributed",
 )
 # One script, measured on several backends: its results have their names.
 FRAMEWORKS = ("jax", "tensorflow")

@@ -24,6 +24,7 @@ TEXT = {".py", ".pyi", ".md", ".toml", ".txt", ".h", ".cpp", ".def", ".cu", ".cu
 TEXT |= {".cmake", ".sh", ".json"}
 PLAIN = {"Makefile", "run", "CMakeLists.txt"}
 FRAMEWORKS = ("torch", "jax", "tensorflow", "matplotlib", "sklearn")
+FRAMEWORKS += ("pyarrow", "pandas", "dask", "distributed", "pyspark")
 
 
 def relative(path):

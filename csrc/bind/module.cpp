@@ -1,4 +1,5 @@
 // The extension module `keras_tally._native`: registration only.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -6,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <vector>
+#include <stdexcept>
 
 #include "../cuda/devices.h"
 #include "../exec/level.h"
@@ -121,6 +123,26 @@ std::optional<std::string> elementwise_shapes(const std::string& name) {
   return names[static_cast<int>(found->shapes)];
 }
 
+// Adds states to a state, one after the other, as updates add to it: rows of high halves
+// and of low ones.
+void add_pairs(py::array_t<double> state, const py::array_t<double>& added) {
+  const bool fits = state.ndim() == 2 && state.shape(0) == 2 && added.ndim() == 3 &&
+                    added.shape(1) == 2 && added.shape(2) == state.shape(1);
+  constexpr int kPlain = py::array::c_style;
+  if (!fits || !(state.flags() & kPlain) || !(added.flags() & kPlain)) {
+    throw std::logic_error("states that cannot be added");
+  }
+  const py::ssize_t n = state.shape(1);
+  double* high = state.mutable_data();  // throws where it is read-only
+  double* low = high + n;
+  const kt::Level& level = kt::active_level();
+  for (py::ssize_t i = 0; i < added.shape(0); ++i) {
+    for (py::ssize_t row = 0; row < 2; ++row) {
+      level.accumulate(high, low, added.data() + (2 * i + row) * n, n);
+    }
+  }
+}
+
 double read_bandwidth(const py::object& tensors) {
   double sum = 0;
   for (const py::handle tensor : tensors) {
@@ -159,6 +181,7 @@ PYBIND11_MODULE(_native, m) {
   m.def("devices", &kt::device_names);
   m.def("register_kernels", &register_kernels, py::arg("capsule"), py::arg("module_name"));
   m.def("elementwise_shapes", &elementwise_shapes, py::arg("name"));
+  m.def("add_pairs", &add_pairs, py::arg("state").noconvert(), py::arg("added").noconvert());
   m.def("read_bandwidth", &read_bandwidth, py::arg("tensors"));
   m.def("make_plan", &kt::make_plan, py::arg("kernel"), py::arg("result"), py::arg("variables"),
         py::arg("options"));

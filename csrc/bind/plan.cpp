@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "../exec/threads.h"
 #include "../exec/work.h"
@@ -203,6 +204,103 @@ PyObject* result_from(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
+// What an array of two rows, high halves and low ones, holds of a plan's state.
+class Pairs {
+ public:
+  Pairs(PyObject* array, PyObject* column, Keep* keep) : at_(PyLong_AsSsize_t(column)) {
+    const bool taken = borrow_state_value(array, &view_, keep);
+    if (!taken || view_.rank != 2 || view_.shape[0] != 2 || !view_.contiguous() ||
+        view_.dtype != DType::Float64 || at_ < 0) {
+      throw std::logic_error("no array of pairs");
+    }
+  }
+
+  bool fits(std::int64_t size) const { return at_ + size <= view_.shape[1]; }
+
+  // The places of the next `size` numbers.
+  State::Variable next(std::int64_t size) {
+    State::Variable variable;
+    variable.size = size;
+    variable.high = reinterpret_cast<double*>(const_cast<char*>(view_.data)) + at_;
+    variable.low = variable.high + view_.shape[1];
+    at_ += size;
+    return variable;
+  }
+
+ private:
+  View view_;
+  std::int64_t at_;
+};
+
+// The plan's state in host memory; false: Python must read it.
+bool borrow_host_state(const Plan& plan, const Values& values, State* state, Keep* keep,
+                       std::int64_t* size) {
+  int place = kHost;
+  if (!values.complete() ||
+      !borrow_state(plan, values.tensors(), values.count(), state, keep, &place) ||
+      place != kHost) {
+    return false;
+  }
+  *size = 0;
+  for (int v = 0; v < state->count; ++v) *size += state->variables[v].size;
+  return true;
+}
+
+// read_pairs(plan, pairs, column) -> how many numbers the state has, as pairs of halves from
+// this column on; where they do not fit, none is written. -1: Python must read them.
+PyObject* read_pairs(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 3) throw TypeMistake("read_pairs() takes 3 arguments");
+    Plan* plan = plan_of(args[0]);
+    if (plan == nullptr) return nullptr;
+    Keep keep;
+    Pairs pairs(args[1], args[2], &keep);
+    const Values values(plan->fields);
+    State state;
+    std::int64_t size = 0;
+    if (!borrow_host_state(*plan, values, &state, &keep, &size)) return PyLong_FromLong(-1);
+    constexpr std::int64_t kCoarse = std::int64_t{1} << 48;  // as defs/state.h has it
+    const int copied = pairs.fits(size) ? state.count : 0;
+    for (int v = 0; v < copied; ++v) {
+      const State::Variable& from = state.variables[v];
+      const State::Variable to = pairs.next(from.size);
+      if (from.whole == nullptr) {
+        std::copy_n(from.high, from.size, to.high);
+        std::copy_n(from.low, from.size, to.low);
+        continue;
+      }
+      for (std::int64_t i = 0; i < from.size; ++i) {
+        const std::int64_t low = std::abs(from.whole[i]) < kCoarse ? 0 : from.whole[i] % 4096;
+        to.high[i] = static_cast<double>(from.whole[i] - low);
+        to.low[i] = static_cast<double>(low);
+      }
+    }
+    return PyLong_FromLongLong(size);
+  });
+}
+
+// result_of_pairs(plan, pairs, column) -> the result for another state; None: Python must
+// compute it.
+PyObject* result_of_pairs(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 3) throw TypeMistake("result_of_pairs() takes 3 arguments");
+    Plan* plan = plan_of(args[0]);
+    if (plan == nullptr) return nullptr;
+    Keep keep;
+    Pairs pairs(args[1], args[2], &keep);
+    const Values values(plan->fields);
+    State state;
+    std::int64_t size = 0;
+    if (!borrow_host_state(*plan, values, &state, &keep, &size) || state.whole()) Py_RETURN_NONE;
+    if (!pairs.fits(size)) throw std::logic_error("too few pairs for this plan");
+    for (int v = 0; v < state.count; ++v) {
+      state.variables[v] = pairs.next(state.variables[v].size);
+    }
+    const Finished results(*plan, state);
+    return results.as_tensor(exchange_api_of(Py_TYPE(values.tensors()[0])));
+  });
+}
+
 void clear_state_on(int device, const State& state, void* stream) {
   for (int i = 0; i < state.count; ++i) {
     const State::Variable& v = state.variables[i];
@@ -320,6 +418,9 @@ PyMethodDef methods[] = {
     entry_point("result_from", result_from, "result_from(plan, states) -> tensor or None"),
     entry_point("values", values, "values(plan, y_true, y_pred) -> tensor or None"),
     entry_point("add_exactly", add_exactly, "add_exactly(high, low, value) -> bool"),
+    entry_point("read_pairs", read_pairs, "read_pairs(plan, pairs, column) -> int"),
+    entry_point("result_of_pairs", result_of_pairs,
+                "result_of_pairs(plan, pairs, column) -> tensor or None"),
     entry_point("reset", reset, "reset(plan) -> bool"),
     {nullptr, nullptr, 0, nullptr},
 };

@@ -8,7 +8,9 @@
 """
 
 from keras_tally import callbacks
+from keras_tally._bytes import from_bytes
 from keras_tally._device import cuda_status
+from keras_tally._distributed import sync
 from keras_tally._explain import explain
 from keras_tally._fuse import fuse
 from keras_tally._identifiers import deserialize, get, serialize
@@ -181,6 +183,7 @@ __all__ = [
     "deserialize",
     "elementwise",
     "explain",
+    "from_bytes",
     "fuse",
     "get",
     "get_cmake_dir",
@@ -202,6 +205,7 @@ __all__ = [
     "sparse_categorical_crossentropy",
     "sparse_top_k_categorical_accuracy",
     "squared_hinge",
+    "sync",
     "top_k_categorical_accuracy",
     "uninstall",
 ]

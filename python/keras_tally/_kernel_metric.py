@@ -21,10 +21,12 @@ from keras.src.backend.common.stateless_scope import (
     in_stateless_scope,
 )
 
-from keras_tally import _backends, _native
+from keras_tally import _backends, _native, _states
+from keras_tally._bytes import check_room
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
 from keras_tally._inputs import describe, prepare
 from keras_tally._masks import combine_mask
+from keras_tally._merging import Mergeable
 from keras_tally._metric import Metric, sum_exactly
 from keras_tally._packed import Part, View, compensation_view
 from keras_tally._registration import KERAS_CLASSES
@@ -32,7 +34,7 @@ from keras_tally._registration import KERAS_CLASSES
 Shape = tuple[int, ...]
 
 
-class KernelMetric(Metric):
+class KernelMetric(Mergeable, Metric):
     """A Keras metric whose arithmetic is native.
 
     The state is Keras's own variables, as float64, plus one variable
@@ -51,6 +53,8 @@ class KernelMetric(Metric):
     # Whether a Keras mask on y_pred becomes a weight.
     _sees_mask = False
     _input_names = ("y_true", "y_pred")
+    # Whether the config is all there is to the metric: no functions.
+    _plain_config = True
     # The arguments of Keras's `_build`, for a metric that knows its shape only from
     # a batch; set before `_make_plan`.
     _keras_build_args: tuple[Any, ...] = ()
@@ -66,6 +70,7 @@ class KernelMetric(Metric):
 
         With `whole` it stays one of integers.
         """
+        check_room(shape)
         backend = _backends.active()
         dtype = dtype or keras.config.floatx()
         choose = backend.whole_dtype if whole else backend.state_dtype
@@ -160,6 +165,10 @@ class KernelMetric(Metric):
             return (high,)
         rounded = high.astype("float64")
         return rounded, (high - rounded.astype(high.dtype)).astype("float64")
+
+    def _exact_pairs(self, index: int) -> np.ndarray[Any, Any]:
+        """Return a copy of a variable's numbers as `_states` has them."""
+        return _states.exact_pairs(*self._own_halves(index))
 
     def _move_state(self, parts: Sequence[Part]) -> None:
         """Keep the state where these parts are, instead of in own variables."""

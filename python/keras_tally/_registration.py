@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import keras
 
@@ -17,10 +17,14 @@ KERAS_CLASSES: dict[str, type] = {
     and cls is not keras.metrics.Metric
 }
 
+# Every class of ours, by name.
+REGISTERED: dict[str, Any] = {}
+
 
 def register(cls: type[T]) -> type[T]:
     """Make a class known to Keras's serialisation as `keras_tally>Name`."""
     registered: type[T] = keras.saving.register_keras_serializable(
         package="keras_tally"
     )(cls)
+    REGISTERED[cls.__name__] = registered
     return registered

@@ -27,13 +27,14 @@ from keras_tally._kernel_metric import (
     traced,
 )
 from keras_tally._masks import combine_mask
+from keras_tally._merging import Mergeable
 from keras_tally._packed import PackedState
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import ValueReduction
 
 
 @register
-class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
+class MetricGroup(Mergeable, keras.metrics.Metric):  # type: ignore[misc]
     """Several metrics of the same labels and predictions, computed together.
 
     Formula: that of each member; a batch is read once for all of them, what several
@@ -244,6 +245,13 @@ class MetricGroup(keras.metrics.Metric):  # type: ignore[misc]
         for metric in late:
             metric._build(*metric._build_arguments(*shapes))
         self._pack(late)
+
+    def _states_written(self) -> None:
+        self._last = None
+        self._pending.clear()
+        late = (m for m in self._members.values() if isinstance(m, LateMetric))
+        if not self._packed and all(m._built for m in late):
+            self._pack()
 
     def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
         backend = _backends.active()

@@ -13,6 +13,7 @@ import jaxlib
 import keras
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _native
@@ -46,6 +47,41 @@ def read_variable(variable: Any) -> Any:
     if variable._value is None:  # made in a stateless scope that has not ended
         return np.zeros(variable.shape)
     return np.asarray(variable._value)
+
+
+# How large the buffers of all processes are.
+_buffer_size = 0
+
+
+def _check_group(group: Any) -> None:
+    if group is not None:
+        raise ValueError(
+            "`group` must be None on JAX, where all processes take part. "
+            f"Received: {group!r}"
+        )
+
+
+def buffer_size(group: Any) -> int:
+    """Return the size that buffers were given last, or 0."""
+    _check_group(group)
+    return _buffer_size
+
+
+def keep_buffer_size(group: Any, size: int) -> None:
+    """Give the next buffers this size."""
+    global _buffer_size
+    _check_group(group)
+    _buffer_size = size
+
+
+def all_gather(buffer: np.ndarray[Any, Any], group: Any) -> np.ndarray[Any, Any]:
+    """Return the buffers of all processes, in their order."""
+    _check_group(group)
+    if jax.process_count() == 1:
+        return buffer[None]
+    # Without x64 there are no wider integers.
+    halves = multihost_utils.process_allgather(buffer.view("uint32"))
+    return np.ascontiguousarray(halves).view(buffer.dtype)
 
 
 @cache

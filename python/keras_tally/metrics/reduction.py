@@ -220,6 +220,8 @@ class MeanMetricWrapper(Mean):
     Source: `keras.metrics.MeanMetricWrapper`.
     """
 
+    _plain_config = False
+
     def __init__(
         self,
         fn: Callable[..., Any],
