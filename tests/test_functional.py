@@ -46,8 +46,7 @@ def arguments_of(case):
     """The case's arguments, as functions and accumulators take them."""
     arguments = dict(case.kwargs)
     dtype = arguments.pop("dtype", None)
-    if "num_labels" in arguments:
-        del arguments["num_labels"]  # the batch tells
+    arguments.pop("num_labels", None)  # the batch tells
     return arguments, dtype
 
 
@@ -168,7 +167,9 @@ def test_kinds_of_inputs(name):
 @pytest.mark.parametrize("dtype", SCORE_DTYPES)
 def test_the_result_is_float64_for_float64_alone(dtype):
     labels, scores = scores_and_labels(50, dtype="float64")
-    value = functional.mean_absolute_error(to_backend(labels), to_backend(scores, dtype))
+    value = functional.mean_absolute_error(
+        to_backend(labels), to_backend(scores, dtype)
+    )
     wide = dtype == "float64"
     assert str(value.dtype).endswith("float64" if wide else "float32")
     assert float(value) == pytest.approx(
@@ -199,13 +200,13 @@ def test_awkward_tensors(roads):
 @torch_only
 def test_what_no_function_takes():
     labels, scores = map(torch.from_numpy, scores_and_labels(64))
-    with pytest.raises(TypeError, match=r"`y_true` .* vmap"):
+    with pytest.raises(TypeError, match=r"`y_true` .*vmap"):
         torch.func.vmap(functional.auc)(labels[None], scores[None])
-    with pytest.raises(TypeError, match=r"`y_pred` .* grad"):
+    with pytest.raises(TypeError, match=r"`y_pred` .*grad"):
         torch.func.grad(lambda p: functional.auc(labels, p))(scores)
     with pytest.raises(TypeError, match="layout"):
         functional.auc(labels, scores.to_sparse())
-    with pytest.raises(TypeError, match=r"`y_pred` .* meta|hold data"):
+    with pytest.raises(TypeError, match=r"hold data"):
         functional.auc(labels, scores.to("meta"))
     with pytest.raises(TypeError, match="complex"):
         functional.auc(labels, scores + 1j)

@@ -289,8 +289,7 @@ PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject
   return api != nullptr ? out.release().ptr() : plan.wrap_result(out).release().ptr();
 }
 
-Finished::Finished(const Plan& plan, const State& state, DType dtype)
-    : plan_(plan), dtype_(dtype) {
+Finished::Finished(const Plan& plan, const State& state, DType dtype) : plan_(plan), dtype_(dtype) {
   scalar_ = scalar_result(plan.metric, state);
   plain_ = dtype == DType::Float32 || dtype == DType::Float64;
   size_ = scalar_ ? 1 : state.variables[state.count - 1].size;

@@ -343,8 +343,7 @@ PyObject* evaluate(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (!commit_high(addition, state)) commit(addition, state);
     ++road_counts.evaluated;
     road_counts.parallel += parallel ? 1 : 0;
-    const bool wide =
-        plan->result_dtype == DType::Float64 || batch.y_pred.dtype == DType::Float64;
+    const bool wide = plan->result_dtype == DType::Float64 || batch.y_pred.dtype == DType::Float64;
     const DType dtype = wide ? DType::Float64 : DType::Float32;
     return Finished(*plan, state, dtype).as_tensor(api);
   });

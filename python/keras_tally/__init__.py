@@ -64,7 +64,7 @@ if not TYPE_CHECKING:
         """Import what a name needs when it is first used."""
         if name in _WITHOUT_KERAS:
             return importlib.import_module(f"keras_tally.{name}")
-        # Private names are modules that are not imported yet, and what Python looks for.
+        # Private names are modules not imported yet, or what Python looks for.
         if "__all__" not in globals() and (name == "__all__" or name[0] != "_"):
             importlib.import_module("keras")
             if name in globals():
@@ -72,7 +72,7 @@ if not TYPE_CHECKING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return __getattr__("__all__") if "__all__" not in globals() else __all__  # noqa: F405, F822
+        return __getattr__("__all__") if "__all__" not in globals() else __all__  # noqa: F405
 
 
 # What lies between them is imported in one order only, whatever is asked for first.

@@ -165,21 +165,33 @@ def _native_of(key: Key) -> Any:
     return _natives.setdefault(key, native)
 
 
+def given_inputs(y_true: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
+    """Return the inputs by name, without weights that are not there."""
+    given = {"y_true": y_true, "y_pred": y_pred}
+    return given if sample_weight is None else {**given, "sample_weight": sample_weight}
+
+
 def _evaluate_general(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
     """Return the result for inputs that native code cannot read as they are."""
-    given = {"y_true": y_true, "y_pred": y_pred, "sample_weight": sample_weight}
+    given = given_inputs(y_true, y_pred, sample_weight)
     if plan.takes_values:
         del given["y_true"]
-    if sample_weight is None:
-        del given["sample_weight"]
     adapter = adapter_of(*given.values())
     state, like = adapter.state(sum(plan.sizes), *given.values())
+    prepared = update_general(plan.native(), state, adapter, like, given)
+    wide = plan.spec.matrix is not None or "float64" in str(prepared.dtype)
+    native = plan.native("float64" if wide else "float32")
+    return adapter.result_like(_native.result_from(native, [state]), y_pred)
+
+
+def update_general(
+    native: Any, state: Any, adapter: Any, like: Any, given: dict[str, Any]
+) -> Any:
+    """Add a batch that native code cannot read as it is; return `y_pred` prepared."""
     found = {
         argument: prepare_with(adapter, x, argument, like)
         for argument, x in given.items()
     }
-    wide = plan.spec.matrix is not None or "float64" in str(found["y_pred"].dtype)
-    native = plan.native("float64" if wide else "float32")
     _native.count_converted()
     _native.update_into(
         native,
@@ -188,4 +200,4 @@ def _evaluate_general(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) 
         found["y_pred"],
         found.get("sample_weight"),
     )
-    return adapter.result_like(_native.result_from(native, [state]), y_pred)
+    return found["y_pred"]

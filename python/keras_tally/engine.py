@@ -23,12 +23,26 @@ import numpy as np
 
 from keras_tally import _native
 from keras_tally._device import cuda_status
-from keras_tally._plans import Plan, key_of, plan_of, with_columns
+from keras_tally._plans import (
+    Plan,
+    given_inputs,
+    key_of,
+    plan_of,
+    update_general,
+    with_columns,
+)
 from keras_tally._specs import MAKERS
-from keras_tally._tensors import adapter_of, as_column, prepare_with
+from keras_tally._tensors import adapter_of, as_column
 from keras_tally._threads import num_threads, set_num_threads
 
-__all__ = ["Accumulator", "cuda_status", "metrics", "num_threads", "set_num_threads"]
+__all__ = [
+    "Accumulator",
+    "cuda_status",
+    "metrics",
+    "module",
+    "num_threads",
+    "set_num_threads",
+]
 
 _COLUMNS = "columns"
 
@@ -83,10 +97,7 @@ class Accumulator:
         dtype: str = "float32",
         **arguments: Any,
     ) -> None:
-        if dtype not in ("float32", "float64"):
-            raise ValueError(
-                f"`dtype` must be 'float32' or 'float64'. Received: dtype={dtype!r}"
-            )
+        check_dtype(dtype)
         self._key = key_of(metric, arguments)
         self._device = device
         self._dtype = dtype
@@ -121,7 +132,9 @@ class Accumulator:
         """The name of the metric."""
         return self._key[0]
 
-    def update(self, y_true: Any, y_pred: Any = None, sample_weight: Any = None) -> None:
+    def update(
+        self, y_true: Any, y_pred: Any = None, sample_weight: Any = None
+    ) -> None:
         """Add a batch to the state.
 
         Args:
@@ -161,22 +174,10 @@ class Accumulator:
 
     def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
         (state,) = self._state
-        given = {"y_true": y_true, "y_pred": y_pred, "sample_weight": sample_weight}
+        given = given_inputs(y_true, y_pred, sample_weight)
         adapter = adapter_of(state, *given.values())
         like = state if self._device is not None else None
-        found = {
-            argument: prepare_with(adapter, x, argument, like)
-            for argument, x in given.items()
-            if x is not None or argument != "sample_weight"
-        }
-        _native.count_converted()
-        _native.update_into(
-            self._native,
-            self._state,
-            found["y_true"],
-            found["y_pred"],
-            found.get("sample_weight"),
-        )
+        update_general(self._native, state, adapter, like, given)
 
     def result(self) -> Any:
         """Return the value over everything seen since the last reset.
@@ -315,6 +316,57 @@ class Accumulator:
 
     def __repr__(self) -> str:
         return f"Accumulator({_shown(self._key)})"
+
+
+def module(
+    metric: str, *, columns: int | None = None, dtype: str = "float32", **arguments: Any
+) -> Any:
+    """Return an accumulator as a `torch.nn.Module`, whose state is a buffer.
+
+    The module's `update(y_true, y_pred, sample_weight)`, `compute()` and `reset()` do
+    what an accumulator's methods do; calling it updates, then computes. The buffer
+    `state`, float64 of shape (2, n), moves with the module to other devices, is part
+    of its `state_dict()`, and may be summed over processes. It works inside of
+    `torch.compile` without a break of the graph, and in `torch.export`.
+
+    Args:
+        metric: the name of a metric, see `metrics()`.
+        columns: the number of columns of the inputs, where the state depends on it
+            (`"f1_score"`, `"fbeta_score"`, `"r2_score"`, `"auc"` with `multi_label`);
+            None for vectors.
+        dtype: dtype of the result, `"float32"` or `"float64"`.
+        **arguments: the metric's own arguments, as the function takes them.
+
+    Raises:
+        ValueError: there is no such metric, dtype or value of an argument.
+        TypeError: the metric has no such argument.
+
+    Example:
+
+    >>> import torch
+    >>> from keras_tally import engine
+    >>> accuracy = engine.module("binary_accuracy")
+    >>> accuracy(torch.tensor([1, 0, 1, 1]), torch.tensor([0.9, 0.2, 0.4, 0.8]))
+    tensor(0.7500)
+    >>> list(accuracy.state_dict())
+    ['state']
+    """
+    check_dtype(dtype)
+    key = key_of(metric, arguments)
+    if MAKERS[metric].needs_columns(arguments):
+        key = with_columns(key, columns)
+    elif columns is not None:
+        raise ValueError(f"{metric!r} has no use for `columns`. Received: {columns}")
+    made = importlib.import_module("keras_tally._tensors.torch_module")
+    return made.MetricModule(plan_of(key), dtype)
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype that no result has."""
+    if dtype not in ("float32", "float64"):
+        raise ValueError(
+            f"`dtype` must be 'float32' or 'float64'. Received: dtype={dtype!r}"
+        )
 
 
 def _restore(

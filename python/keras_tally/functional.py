@@ -13,8 +13,8 @@ there is no gradient.
 
 Shapes, weights, NaN and labels are treated as by the class of the same metric, with
 Keras's default settings (floatx float32, epsilon 1e-7) and, where Keras's backends
-differ, as on torch. There is one exception: a vector of errors holds one sample for each
-entry, with its own weight, where Keras takes the whole vector for one sample.
+differ, as on torch. There is one exception: a vector of errors holds one sample for
+each entry, with its own weight, where Keras takes the whole vector for one sample.
 
 >>> import numpy as np
 >>> from keras_tally import functional as F
@@ -543,8 +543,8 @@ def average_precision(
 
 @_document(
     "Return the weighted harmonic mean of precision and recall.",
-    "`(1 + beta**2) * precision * recall / (beta**2 * precision + recall)`, of vectors\n"
-    "one score, of matrices one for each column, then averaged as `average` says.",
+    "`(1 + beta**2) * precision * recall / (beta**2 * precision + recall)`: one score\n"
+    "of vectors, one for each column of matrices, then averaged as `average` says.",
     "[0, 1, 1, 1], [1, 0, 1, 1], beta=2.0",
     "0.66667",
     threshold="scores above it count as predictions; None: 0.5 for vectors, and the\n"
@@ -570,8 +570,8 @@ def fbeta_score(
 
 @_document(
     "Return the harmonic mean of precision and recall.",
-    "`2 * precision * recall / (precision + recall)`, of vectors one score, of matrices\n"
-    "one for each column, then averaged as `average` says.",
+    "`2 * precision * recall / (precision + recall)`: one score of vectors, one for\n"
+    "each column of matrices, then averaged as `average` says.",
     "[0, 1, 1, 1], [1, 0, 1, 1]",
     "0.66667",
     threshold="scores above it count as predictions; None: 0.5 for vectors, and the\n"
@@ -895,8 +895,8 @@ def concordance_correlation(
 
 @_document(
     "Return the coefficient of determination.",
-    "for each column `1 - sum((y_true - y_pred) ** 2) / sum((y_true - mean(y_true)) **\n"
-    "2)`, then averaged; vectors are one column.",
+    "for each column `1 - sum((y_true - y_pred) ** 2) / sum((y_true - mean) ** 2)`\n"
+    "with the mean of `y_true`, then averaged; vectors are one column.",
     "[1.0, 4.0, 3.0], [2.0, 4.0, 4.0]",
     "0.57143",
 )
@@ -971,7 +971,7 @@ def categorical_crossentropy(
     "`p = clip(y_pred / sum(y_pred, axis), epsilon, 1 - epsilon)`.",
     "[1, 2], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]]",
     "1.17694",
-    ignore_class="a label whose samples count as zeros and, with weights, weigh nothing.",
+    ignore_class="a label whose samples count as zeros, and weigh nothing if weighted.",
 )
 def sparse_categorical_crossentropy(
     y_true: Any,
@@ -1032,8 +1032,8 @@ def mean_max_probability(
 
 @_document(
     "Return the mean hinge loss.",
-    "`mean(max(1 - y_true * y_pred, 0))`; labels 0 and 1 mean -1 and 1 where there are\n"
-    "no others.",
+    "`mean(max(1 - y_true * y_pred, 0))`; labels 0 and 1 mean -1 and 1 where there\n"
+    "are no others.",
     "[[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]]",
     "1.3",
 )
@@ -1043,8 +1043,8 @@ def hinge(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
 
 @_document(
     "Return the mean squared hinge loss.",
-    "`mean(max(1 - y_true * y_pred, 0) ** 2)`; labels 0 and 1 mean -1 and 1 where there\n"
-    "are no others.",
+    "`mean(max(1 - y_true * y_pred, 0) ** 2)`; labels 0 and 1 mean -1 and 1 where\n"
+    "there are no others.",
     "[[0, 1], [0, 0]], [[0.6, 0.4], [0.4, 0.6]]",
     "1.86",
 )

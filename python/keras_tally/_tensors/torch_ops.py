@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from keras_tally import _plans
-from keras_tally._plans import Key, plan_of_text, text_of
+from keras_tally import _native, _plans
+from keras_tally._plans import Key, Plan, plan_of_text, text_of
+from keras_tally._tensors import torch as tensors
 
 is_compiling = torch.compiler.is_compiling
 _constant_text = torch.compiler.assume_constant_result(text_of)
@@ -41,6 +42,11 @@ def define(
     library.impl(name, refuse, "FuncTorchBatched")
 
 
+def _flat_shape(plan: Plan) -> tuple[int, ...]:
+    # Where the result is a matrix, operators give its entries.
+    return plan.result_shape() if plan.spec.matrix is None else (sum(plan.sizes),)
+
+
 def _run(
     metric: str,
     y_true: torch.Tensor | None,
@@ -63,8 +69,8 @@ def _fake(
     del y_true, sample_weight
     plan = plan_of_text(metric)
     wide = plan.spec.matrix is not None or y_pred.dtype == torch.float64
-    shape = (sum(plan.sizes),) if plan.spec.matrix is not None else plan.result_shape()
-    return y_pred.new_empty(shape, dtype=torch.float64 if wide else torch.float32)
+    dtype = torch.float64 if wide else torch.float32
+    return y_pred.new_empty(_flat_shape(plan), dtype=dtype)
 
 
 define(
@@ -72,6 +78,49 @@ define(
     "-> Tensor",
     _run,
     _fake,
+)
+
+
+def accumulate(
+    native: Any, state: torch.Tensor, y_true: Any, y_pred: Any, sample_weight: Any
+) -> None:
+    """Add a batch to a state that is a tensor."""
+    if y_true is None:  # a metric of values alone
+        y_true = y_pred
+    if not _native.accumulate(native, [state], y_true, y_pred, sample_weight):
+        given = _plans.given_inputs(y_true, y_pred, sample_weight)
+        _plans.update_general(native, state, tensors, state, given)
+
+
+def _accumulate(
+    state: torch.Tensor,
+    metric: str,
+    y_true: torch.Tensor | None,
+    y_pred: torch.Tensor,
+    sample_weight: torch.Tensor | None,
+) -> None:
+    accumulate(plan_of_text(metric).native(), state, y_true, y_pred, sample_weight)
+
+
+def _compute(state: torch.Tensor, metric: str, wide: bool) -> torch.Tensor:
+    native = plan_of_text(metric).native("float64" if wide else "float32")
+    value: torch.Tensor = _native.result_from(native, [state])
+    return value
+
+
+def _fake_compute(state: torch.Tensor, metric: str, wide: bool) -> torch.Tensor:
+    dtype = torch.float64 if wide else torch.float32
+    return state.new_empty(_flat_shape(plan_of_text(metric)), dtype=dtype)
+
+
+define(
+    "accumulate(Tensor(a!) state, str metric, Tensor? y_true, Tensor y_pred, "
+    "Tensor? sample_weight) -> ()",
+    _accumulate,
+    lambda *_: None,
+)
+define(
+    "compute(Tensor state, str metric, bool wide) -> Tensor", _compute, _fake_compute
 )
 
 
@@ -85,4 +134,4 @@ def evaluate(key: Key, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
     )
 
 
-__all__ = ["define", "evaluate", "is_compiling", "library"]
+__all__ = ["accumulate", "define", "evaluate", "is_compiling"]

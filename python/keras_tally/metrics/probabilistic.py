@@ -355,9 +355,7 @@ class MeanMaxProbability(KernelMean):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return _specs.mean_max_probability(
-            rules(), self.from_logits, self.axis
-        ).options
+        return _specs.mean_max_probability(rules(), self.from_logits, self.axis).options
 
     def _keras_twin(self) -> keras.metrics.Metric:
         # Keras has no such metric.
