@@ -32,6 +32,7 @@ SCRIPTS = (
     "fit",
     "accuracy",
     "import_time",
+    "functional",
 )
 # One script, measured on several backends: its results have their names.
 FRAMEWORKS = ("jax", "tensorflow")

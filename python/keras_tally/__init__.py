@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from keras_tally import engine as engine
     from keras_tally import functional as functional
     from keras_tally._public import *  # noqa: F403
+    from keras_tally._public import __all__ as __all__
 
 __version__ = "0.1.0"
 
@@ -72,7 +73,7 @@ if not TYPE_CHECKING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return __getattr__("__all__") if "__all__" not in globals() else __all__  # noqa: F405
+        return globals().get("__all__") or __getattr__("__all__")
 
 
 # What lies between them is imported in one order only, whatever is asked for first.

@@ -14,7 +14,7 @@ from keras_tally._tensors import torch as tensors
 from keras_tally._tensors.torch_ops import accumulate, is_compiling
 
 
-class MetricModule(torch.nn.Module):
+class MetricModule(torch.nn.Module):  # type: ignore[misc]
     """What `engine.module` returns; its docstring says what it does."""
 
     state: torch.Tensor
