@@ -86,8 +86,8 @@ def main() -> None:
         "functional", f"One call on a batch of {BATCH}, microseconds", columns
     )
     report.notes = [
-        f"Pinned to core {core}, one thread, medians of {ROUNDS} interleaved samples of "
-        f"about {SAMPLE_S * 1e3:.0f} ms. Answers were compared before anything was "
+        f"Pinned to core {core}, one thread, medians of {ROUNDS} interleaved samples "
+        f"of about {SAMPLE_S * 1e3:.0f} ms. Answers were compared before anything was "
         "timed.",
         "`ratio` is the library's time over ours. Scores are float32, labels int64 "
         "(float32 for the mean squared error); torchmetrics does not validate them.",

@@ -98,6 +98,7 @@ def device_of(value: Any) -> str:
 
 def roads(value: Any, grouped: bool) -> dict[str, Road]:
     """Return the roads of a metric or a group with this state."""
+    del grouped
     eager = Road("native in place", "the kernels of the CPU write to its memory")
     if value is not None and value.device.type == "cuda":
         status = cuda_status()
@@ -112,7 +113,5 @@ def roads(value: Any, grouped: bool) -> dict[str, Road]:
     return {
         "eager": eager,
         "stateless scope": Road("native pure", "the variables must not change there"),
-        "torch.compile": Road(eager.road, "a group breaks the graph")
-        if grouped
-        else Road("op", "the compiled graph calls the same kernels"),
+        "torch.compile": Road("op", "the compiled graph calls the same kernels"),
     }
