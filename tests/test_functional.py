@@ -232,7 +232,7 @@ def test_mistakes_are_named():
         functional.auc(labels, scores, multi_label=True)
     with pytest.raises(TypeError, match="`y_pred` must be a tensor"):
         functional.auc(labels, None)
-    with pytest.raises(TypeError, match="`y_pred` must .* dtype"):
+    with pytest.raises(TypeError, match=r"`y_pred` must .* dtype"):
         functional.auc(labels, ["a"] * 8)
     with pytest.raises(ValueError, match="label"):
         functional.sparse_mean_rank(to_backend([3]), to_backend([[0.1, 0.2]]))
