@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+from keras.src.losses.loss import squeeze_or_expand_to_same_rank
 
 import keras_tally as kt
 from support import attach_mask, dtype_of, to_backend
@@ -322,6 +323,32 @@ def keras_max_probability(y_true, y_pred, from_logits=False, axis=-1):
     return keras.ops.max(y_pred, axis=axis)
 
 
+def bounded_relative_error(y_true, y_pred, bound=2.0):
+    """A user's own elementwise function: cheap steps, a function call, a choice."""
+    error = y_pred - y_true
+    size = keras.ops.log1p(abs(error))
+    return keras.ops.where(error > 0, keras.ops.minimum(size, bound), 0.5 * error**2)
+
+
+def keras_elementwise(y_true, y_pred, expression, direction):
+    """The same as Keras users write it."""
+    y_pred = keras.ops.convert_to_tensor(y_pred)
+    y_true = keras.ops.cast(y_true, y_pred.dtype)
+    y_true, y_pred = squeeze_or_expand_to_same_rank(y_true, y_pred)
+    return bounded_relative_error(y_true, y_pred)
+
+
+class OwnExpression(dict):
+    """A stored expression with a short name in the lists of tests."""
+
+    def __repr__(self):
+        return "bounded_relative_error"
+
+
+OWN_EXPRESSION = OwnExpression(
+    kt.elementwise(bounded_relative_error).get_config()["expression"]
+)
+
 # Where Keras has no class: a default name, a function to average, and its names of
 # our arguments.
 NOT_IN_KERAS = {
@@ -329,6 +356,7 @@ NOT_IN_KERAS = {
     "MeanRank": ("mean_rank", keras_rank, {}),
     "SparseMeanRank": ("sparse_mean_rank", keras_sparse_rank, {}),
     "MeanMaxProbability": ("mean_max_probability", keras_max_probability, {}),
+    "ElementwiseMetric": ("elementwise_metric", keras_elementwise, {}),
 }
 
 # The cross-entropies go through a logarithm; the rest is exact up to rounding.
@@ -377,6 +405,11 @@ def _cases():
     for name in ("Mean", "Sum"):
         yield Case(name, make_values)
     yield Case("RootMeanSquaredError", make_regression)
+    yield Case(
+        "ElementwiseMetric",
+        make_regression,
+        {"direction": "down", "expression": OWN_EXPRESSION},
+    )
     for name, kwargs in (
         ("MeanSquaredError", {}),
         ("MeanAbsoluteError", {}),

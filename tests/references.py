@@ -165,6 +165,14 @@ def huber(y_true, y_pred, threshold=1.0):
     return np.mean(np.where(error <= threshold, 0.5 * error**2, linear), axis=-1)
 
 
+def bounded_relative_error(y_true, y_pred):
+    """The function of `cases.OWN_EXPRESSION`, element by element."""
+    y_true, y_pred = match_ranks(exact(y_true), exact(y_pred))
+    error = y_pred - y_true
+    size = np.minimum(np.log1p(np.abs(error)), 2.0)
+    return np.where(error > 0, size, 0.5 * error**2)
+
+
 def epsilon_of(y_pred):
     """Keras's epsilon in the precision that goes with `y_pred`."""
     wide = np.asarray(y_pred).dtype == np.float64
@@ -921,6 +929,7 @@ REFERENCES = {
     "RootMeanSquaredError": RootMeanSquaredErrorReference,
     "MeanAbsoluteError": lambda: MeanOfFunction(absolute_error),
     "Huber": lambda **kwargs: MeanOfFunction(huber, **kwargs),
+    "ElementwiseMetric": lambda **_: MeanOfFunction(bounded_relative_error),
     "Accuracy": lambda: MeanOfFunction(equality),
     "BinaryAccuracy": lambda **kwargs: MeanOfFunction(binary_equality, **kwargs),
     "CategoricalAccuracy": lambda: MeanOfFunction(onehot_accuracy),

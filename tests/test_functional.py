@@ -27,8 +27,8 @@ from support import (
 if IS_TORCH:
     import torch
 
-# The one class of which there is no function: what it averages is the user's own.
-NO_FUNCTION = {"MeanMetricWrapper"}
+# The classes of which there is no function: what they average is the user's own.
+NO_FUNCTION = {"MeanMetricWrapper", "ElementwiseMetric"}
 BY_CLASS = {maker.keras_class: name for name, maker in MAKERS.items()}
 OWN_CASES = [case for case in CASES if case.name not in NO_FUNCTION]
 

@@ -14,7 +14,14 @@ from cases import CASES, CLASS_NAMES, DEFAULT_CASES, EXTRA_PARAMETERS, NOT_IN_KE
 from keras_tally import _kernel_metric, _native
 from keras_tally._engine import IN_PLACE
 
-EXECUTORS = {"elementwise", "rowwise", "columnwise", "binned", "tabulated"}
+EXECUTORS = {
+    "elementwise",
+    "rowwise",
+    "columnwise",
+    "binned",
+    "tabulated",
+    "expression",
+}
 
 
 @pytest.fixture
@@ -61,7 +68,9 @@ def test_signature_is_keras_signature(name):
     if name in NOT_IN_KERAS:
         parameters = inspect.signature(getattr(kt, name)).parameters
         default_name = NOT_IN_KERAS[name][0]
-        assert parameters["name"].default == default_name
+        # A subclass of the user's own is called like its class.
+        own = name == "ElementwiseMetric"
+        assert parameters["name"].default == (None if own else default_name)
         assert parameters["dtype"].default is None
         return
     ours = inspect.signature(getattr(kt, name)).parameters
@@ -86,7 +95,8 @@ def test_update_state_is_keras_update_state(name):
     ]
 
 
-@pytest.mark.parametrize("name", NOT_IN_KERAS)
+# What it computes is the user's.
+@pytest.mark.parametrize("name", sorted({*NOT_IN_KERAS} - {"ElementwiseMetric"}))
 def test_class_that_keras_lacks_cites_its_source(name):
     assert re.search(r"Source: .*\b(19|20)\d\d\b", getattr(kt, name).__doc__, re.DOTALL)
 
@@ -134,7 +144,7 @@ def test_examples_of_docstrings(test):
 
 def test_default_case_of_every_class_uses_defaults():
     for case in DEFAULT_CASES:
-        if case.name == "MeanMetricWrapper":
+        if case.name in ("MeanMetricWrapper", "ElementwiseMetric"):
             continue
         defaults = {
             k: p.default

@@ -57,7 +57,21 @@ void read_thresholds(const py::dict& options, Thresholds* out) {
   out->padded_float32.assign(out->padded_float64.begin(), out->padded_float64.end());
 }
 
+std::shared_ptr<const Expression> read_expression(const py::dict& options, const char* name) {
+  ExpressionTuple given;
+  return read(options, name, &given) ? make_expression(given) : nullptr;
+}
+
 }  // namespace
+
+std::shared_ptr<const Expression> make_expression(const ExpressionTuple& given) {
+  Expression::Source source;
+  source.inputs = std::get<0>(given);
+  source.constants = std::get<1>(given);
+  for (auto& [operation, from] : std::get<2>(given)) source.steps.push_back({operation, from});
+  source.outputs = std::get<3>(given);
+  return Expression::make(source);
+}
 
 DType dtype_named(const std::string& name, const char* argument) {
   static const std::pair<const char*, DType> names[] = {
@@ -87,7 +101,8 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
                                           {"auc", Result::Auc},
                                           {"f_score", Result::FScore},
                                           {"r2", Result::R2},
-                                          {"iou", Result::Iou}});
+                                          {"iou", Result::Iou},
+                                          {"expression", Result::Expression}});
   for (const py::handle variable : variables) {
     plan->variables.push_back(py::reinterpret_borrow<py::object>(variable));
     plan->fields.push_back(variable.attr("__dict__"));
@@ -185,6 +200,24 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   read(options, "beta", &metric.beta);
   read(options, "regressors", &metric.regressors);
   read(options, "target_class_ids", &metric.target_class_ids);
+  metric.expression = read_expression(options, "expression");
+  metric.finalize = read_expression(options, "finalize");
+  std::array<std::uintptr_t, Expression::kCompiled> addresses;
+  if (metric.expression != nullptr && read(options, "compiled", &addresses)) {
+    std::array<Expression::Compiled, Expression::kCompiled> compiled;
+    std::transform(addresses.begin(), addresses.end(), compiled.begin(),
+                   [](std::uintptr_t at) { return reinterpret_cast<Expression::Compiled>(at); });
+    metric.expression->set_compiled(compiled);
+  }
+  if (metric.expression != nullptr && metric.expression->inputs() != 2) {
+    throw ValueMistake("`expression` must have two inputs, y_true and y_pred.");
+  }
+  if (metric.finalize != nullptr &&
+      (metric.expression == nullptr || metric.finalize->outputs() != 1 ||
+       metric.finalize->inputs() != metric.expression->outputs() + 1)) {
+    throw ValueMistake(
+        "`finalize` must make one number of the expression's terms and their count.");
+  }
   return py::capsule(plan.release(), kPlanCapsule,
                      [](PyObject* capsule) { delete plan_of(capsule); });
 }

@@ -23,10 +23,19 @@ py::list kernels() {
   for (const kt::KernelRow& row : kt::kernel_table()) {
     py::dict entry;
     entry["name"] = row.name;
-    static const char* const names[] = {"elementwise", "rowwise", "columnwise", "binned",
-                                        "tabulated"};
+    static const char* const names[] = {"elementwise", "rowwise",   "columnwise",
+                                        "binned",      "tabulated", "expression"};
     entry["executor"] = names[static_cast<int>(row.executor)];
     out.append(entry);
+  }
+  return out;
+}
+
+// What expressions can be made of, with the number of values that each takes.
+std::map<std::string, int> operations() {
+  std::map<std::string, int> out;
+  for (const kt::OperationRow& row : kt::operation_table()) {
+    if (!row.fused) out[row.name] = row.arity;
   }
   return out;
 }
@@ -120,6 +129,11 @@ PYBIND11_MODULE(_native, m) {
   });
   m.doc() = "Native kernels of keras-tally. Not a public interface.";
   m.def("kernels", &kernels);
+  m.def("operations", &operations);
+  m.def(
+      "check_expression",
+      [](const kt::ExpressionTuple& expression) { kt::make_expression(expression); },
+      py::arg("expression"));
   m.def("levels", &levels);
   m.def("active_level", [] { return std::string(kt::active_level().name); });
   m.def("set_level", &set_level, py::arg("name"));

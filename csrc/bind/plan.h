@@ -6,7 +6,10 @@
 #include <Python.h>
 #include <pybind11/pybind11.h>
 
+#include <memory>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "../cuda/device_work.h"
@@ -43,6 +46,13 @@ inline Plan* plan_of(PyObject* capsule) {
 // make_plan(kernel, result, variables, options) -> capsule
 pybind11::capsule make_plan(const std::string& kernel, const std::string& result,
                             const pybind11::sequence& variables, const pybind11::dict& options);
+
+// (inputs, constants, [(operation, values), ...], outputs)
+using ExpressionTuple = std::tuple<std::int64_t, std::vector<double>,
+                                   std::vector<std::pair<std::string, std::vector<std::int64_t>>>,
+                                   std::vector<std::int64_t>>;
+// Throws ValueMistake where it is no expression.
+std::shared_ptr<const Expression> make_expression(const ExpressionTuple& given);
 
 // Raw entry points (METH_FASTCALL), added to the module by hand.
 PyMethodDef* plan_methods();

@@ -125,6 +125,16 @@ Configuration configure(CudaKernel kernel, TabulatedLaunch* launch, const Device
   return out;
 }
 
+Configuration configure(CudaKernel kernel, const ExpressionLaunch& launch, const DeviceInfo& info) {
+  const std::int64_t sums = launch.code.output_count + 1;
+  const std::int64_t places = launch.code.output_count + launch.code.slot_count;
+  Configuration out;
+  out.grid =
+      grid_for(kernel, ceil_div(launch.n, kElementsOfBlock), (sums + places) * kColumnBytes, info);
+  out.needed.partials = out.grid.blocks * sums;
+  return out;
+}
+
 Configuration configure(CudaKernel kernel, const CommitLaunch& launch, const DeviceInfo& info) {
   Configuration out;
   out.grid = grid_for(kernel, ceil_div(launch.bins.count, 4 * kThreads), 0, info);

@@ -28,6 +28,7 @@ Configuration configure(CudaKernel kernel, ColumnwiseLaunch* launch, int kinds, 
                         const DeviceInfo& info);
 Configuration configure(CudaKernel kernel, BinnedLaunch* launch, const DeviceInfo& info);
 Configuration configure(CudaKernel kernel, TabulatedLaunch* launch, const DeviceInfo& info);
+Configuration configure(CudaKernel kernel, const ExpressionLaunch& launch, const DeviceInfo& info);
 Configuration configure(CudaKernel kernel, const CommitLaunch& launch, const DeviceInfo& info);
 
 }  // namespace kt

@@ -40,6 +40,7 @@ constexpr const char* kDeviceApiCapsule = "keras_tally.device_api";
 // Both modules are built together: what they exchange has the same layout.
 constexpr int kDeviceApiLayout = static_cast<int>(
     sizeof(ElementwiseLaunch) + 3 * sizeof(RowwiseLaunch) + 5 * sizeof(ColumnwiseLaunch) +
-    7 * sizeof(BinnedLaunch) + 11 * sizeof(TabulatedLaunch) + 13 * sizeof(DeviceInfo));
+    7 * sizeof(BinnedLaunch) + 11 * sizeof(TabulatedLaunch) + 13 * sizeof(DeviceInfo) +
+    17 * sizeof(ExpressionLaunch));
 
 }  // namespace kt

@@ -269,6 +269,7 @@ void DeviceUpdate::add(const Metric& metric, Work& work, const DeviceConstants& 
       bins_of(static_cast<TabulatedWork&>(work).job);
       break;
     case Executor::Columnwise:
+    case Executor::Expression:
       break;
   }
   others_.push_back({&metric, &work, &constants, state});
@@ -506,6 +507,26 @@ void DeviceUpdate::run(const Metric&, TabulatedWork& work, const State& state) {
   this->launch(CudaKernel::commit, configure(CudaKernel::commit, commit, info), &commit);
 }
 
+void DeviceUpdate::run(const Metric& metric, ExpressionWork& work, const State& state) {
+  const ExpressionJob& job = work.job;
+  ExpressionLaunch launch;
+  launch.n = job.y_pred.size();
+  if (launch.n == 0) return;
+  const Walk<3> walk({&job.y_true, &job.y_pred, job.weight}, job.y_pred.shape, job.y_pred.rank);
+  launch.axes = axes_of(walk);
+  launch.y_true = operand_of(walk, 0, job.y_true);
+  launch.y_pred = operand_of(walk, 1, job.y_pred);
+  launch.weighted = job.weight != nullptr;
+  if (launch.weighted) launch.weight = operand_of(walk, 2, *job.weight);
+  launch.code = job.expression->code();
+  launch.shape = work.mean_shape(metric);
+  launch.scale = work.scalar_weight().data;
+  launch.scale_dtype = work.scalar_weight().dtype;
+  launch.state = state;
+  this->launch(CudaKernel::expression,
+               configure(CudaKernel::expression, launch, device_info(device_)), &launch);
+}
+
 void DeviceUpdate::run() {
   const DeviceInfo& info = device_info(device_);
   for (auto& made : elementwise_) {
@@ -520,6 +541,8 @@ void DeviceUpdate::run() {
       run(metric, static_cast<ColumnwiseWork&>(*other.work), other.state);
     } else if (metric.kernel.executor == Executor::Binned) {
       run(metric, static_cast<BinnedWork&>(*other.work), *other.constants, other.state);
+    } else if (metric.kernel.executor == Executor::Expression) {
+      run(metric, static_cast<ExpressionWork&>(*other.work), other.state);
     } else {
       run(metric, static_cast<TabulatedWork&>(*other.work), other.state);
     }
@@ -577,6 +600,16 @@ void values_on(int device, void* stream, const ValuesJob& job, const Destination
 
 void finish_on(int device, void* stream, const Metric& metric, const DeviceConstants& constants,
                const State& state, void* out, DType dtype) {
+  if (metric.result == Result::Expression) {
+    FinalizeLaunch launch;
+    launch.code = metric.finalize->code();
+    launch.state = state;
+    launch.out = out;
+    launch.dtype = dtype;
+    Grid grid;
+    grid.shared_bytes = 8 * (launch.code.output_count + launch.code.slot_count);
+    return launch_on(device, stream, CudaKernel::finalize, grid, &launch);
+  }
   FinishLaunch launch;
   launch.spec = result_spec(metric);
   if (launch.spec.label_weights != nullptr) launch.spec.label_weights = constants.label_weights;

@@ -55,6 +55,7 @@ class DeviceUpdate {
   void run(const Metric& metric, BinnedWork& work, const DeviceConstants& constants,
            const State& state);
   void run(const Metric& metric, TabulatedWork& work, const State& state);
+  void run(const Metric& metric, ExpressionWork& work, const State& state);
 
   template <class Launch>
   void launch(CudaKernel kernel, const Configuration& configuration, Launch* launch);

@@ -4,6 +4,7 @@
 #include "binned.h"
 #include "columnwise.h"
 #include "elementwise.h"
+#include "expression.h"
 #include "finish.h"
 #include "rowwise.h"
 #include "tabulated.h"
@@ -27,4 +28,6 @@
   KT_CUDA_KERNEL(binned_float64, BinnedLaunch, binned<double>)                  \
   KT_CUDA_KERNEL(tabulated, TabulatedLaunch, tabulated)                         \
   KT_CUDA_KERNEL(commit, CommitLaunch, commit)                                  \
-  KT_CUDA_KERNEL(finish, FinishLaunch, finish_results)
+  KT_CUDA_KERNEL(finish, FinishLaunch, finish_results)                          \
+  KT_CUDA_KERNEL(expression, ExpressionLaunch, expression_sums)                 \
+  KT_CUDA_KERNEL(finalize, FinalizeLaunch, finalize_result)

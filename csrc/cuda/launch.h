@@ -7,6 +7,7 @@
 
 #include "../defs/common.h"
 #include "../defs/mean.h"
+#include "../exec/expression.h"
 #include "../exec/state.h"
 #include "../tensor/view.h"
 
@@ -211,6 +212,26 @@ struct CommitLaunch {
   Workspace workspace;
 };
 
+struct ExpressionLaunch {
+  std::int64_t n = 0;
+  Axes axes;
+  Operand y_true, y_pred, weight;
+  bool weighted = false;
+  Code code;
+  MeanShape shape;
+  const char* scale = nullptr;  // the scalar weight
+  DType scale_dtype = DType::Float32;
+  State state;
+  Workspace workspace;
+};
+
+struct FinalizeLaunch {
+  Code code;
+  State state;
+  void* out = nullptr;
+  DType dtype = DType::Float32;
+};
+
 struct FinishLaunch {
   ResultSpec spec;
   State state;
@@ -236,8 +257,10 @@ enum class CudaKernel : int {
   tabulated,
   commit,
   finish,
+  expression,
+  finalize,
 };
-constexpr int kCudaKernels = 17;
+constexpr int kCudaKernels = 19;
 
 // What a kernel can be given at most.
 constexpr std::size_t kLaunchBytes = 4096;
@@ -247,5 +270,7 @@ static_assert(sizeof(ColumnwiseLaunch) <= kLaunchBytes);
 static_assert(sizeof(BinnedLaunch) <= kLaunchBytes);
 static_assert(sizeof(TabulatedLaunch) <= kLaunchBytes);
 static_assert(sizeof(FinishLaunch) <= kLaunchBytes);
+static_assert(sizeof(ExpressionLaunch) <= kLaunchBytes);
+static_assert(sizeof(FinalizeLaunch) <= kLaunchBytes);
 
 }  // namespace kt

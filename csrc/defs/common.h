@@ -4,6 +4,7 @@
 // arithmetic and comparisons mean the same lane by lane on both.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <type_traits>
 
@@ -79,6 +80,16 @@ struct Lanes {
   // b where one of them is NaN.
   KT_HOST_DEVICE static V larger(V a, V b) { return a > b ? a : b; }
   KT_HOST_DEVICE static V smaller(V a, V b) { return a < b ? a : b; }
+  KT_HOST_DEVICE static V root(V x) { return std::sqrt(x); }
+  // A function of numbers, lane by lane.
+  template <class Function>
+  KT_HOST_DEVICE static V each(V x, Function&& function) {
+    return function(x);
+  }
+  template <class Function>
+  KT_HOST_DEVICE static V each(V a, V b, Function&& function) {
+    return function(a, b);
+  }
 };
 
 template <class V>

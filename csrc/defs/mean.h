@@ -11,7 +11,7 @@ namespace kt {
 struct MeanShape {
   double elements = 0, samples = 1, summed = 1;
   bool weighted = false, scalar = false;  // scalar: one weight for the whole batch
-  bool sum = false;                       // a plain sum: there is no `count`
+  bool sum = false;  // a plain sum; `count` is that of the weights, or of the elements
 };
 
 namespace KT_LEVEL {
@@ -24,6 +24,7 @@ KT_HOST_DEVICE void mean_parts(const MeanShape& shape, double value, double weig
   const double factor = shape.scalar ? scale : 1.0;
   if (shape.sum) {
     *total = value * factor;
+    *count = shape.weighted && !shape.scalar ? weight : shape.elements * factor;
     return;
   }
   if (shape.scalar) {

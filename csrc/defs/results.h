@@ -13,7 +13,19 @@ namespace kt {
 
 KT_HOST_DEVICE double divide_no_nan(double a, double b) { return b == 0.0 ? 0.0 : a / b; }
 
-enum class Result { Mean, Sum, RootMean, Counts, Ratio, Constrained, Auc, FScore, R2, Iou };
+enum class Result {
+  Mean,
+  Sum,
+  RootMean,
+  Counts,
+  Ratio,
+  Constrained,
+  Auc,
+  FScore,
+  R2,
+  Iou,
+  Expression
+};
 enum class Curve { Roc, Pr, PrGain };
 enum class Summation { Interpolation, Minoring, Majoring, Step };
 

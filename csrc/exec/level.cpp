@@ -12,6 +12,7 @@
 #include "columns_block.h"
 #include "convert.h"
 #include "elementwise_block.h"
+#include "expression_block.h"
 #include "row_value.h"
 
 #define KT_STRING_OF(x) #x
@@ -110,6 +111,9 @@ const Level kLevel = {
     rows_together<double>,
     {threshold_cells<float>, threshold_cells<double>, even_bins<float>, even_bins<double>,
      count_even, cells_of_counts, listed_bins<float>, listed_bins<double>},
+    expression_sums<float>,
+    expression_sums<double>,
+    expression_values,
     sum,
     weighted_sum,
     sum_each_row,

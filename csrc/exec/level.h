@@ -7,6 +7,7 @@
 
 #include "../defs/common.h"
 #include "../tensor/view.h"
+#include "expression.h"
 
 namespace kt {
 
@@ -137,6 +138,9 @@ struct Level {
   RowsTogether rows_together_float32;
   RowsTogether rows_together_float64;
   BinnedBlocks binned;
+  ExpressionSums<float> expression_sums_float32;
+  ExpressionSums<double> expression_sums_float64;
+  void (*expression_values)(const Expression& expression, const double* inputs, double* outputs);
   // Lanes as in ElementwiseBlock; weighted_sum also adds the weights to the next
   // kBlockLanes.
   void (*sum)(const double* values, std::int64_t n, double* lanes);

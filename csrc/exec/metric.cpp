@@ -27,6 +27,7 @@ const std::vector<KernelRow>& kernel_table() {
   {#name, Executor::Columnwise, static_cast<int>(ColumnwiseId::name)},
 #define KT_BINNED(name) {#name, Executor::Binned, 0},
 #define KT_TABULATED(name) {#name, Executor::Tabulated, 0},
+#define KT_EXPRESSION(name) {#name, Executor::Expression, 0},
 #include "../kernels.def"
   };
   return table;
@@ -144,6 +145,11 @@ ResultSpec result_spec(const Metric& metric) {
 }
 
 void finish(const Metric& metric, const State& state, double* results) {
+  if (metric.result == Result::Expression) {
+    double inputs[kMaxState];
+    for (int v = 0; v < state.count; ++v) inputs[v] = shared::state_at(state, v, 0);
+    return metric.finalize->evaluate(inputs, results);
+  }
   shared::finish(shared::Serial(), result_spec(metric), state,
                  [=](std::int64_t i, double x) { results[i] = x; });
 }

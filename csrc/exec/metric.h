@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@
 
 namespace kt {
 
-enum class Executor { Elementwise, Rowwise, Columnwise, Binned, Tabulated };
+enum class Executor { Elementwise, Rowwise, Columnwise, Binned, Tabulated, Expression };
 enum class Operands { Unary, Binary };
 enum class Shapes { Broadcast, Plain, Rows, Same };
 enum class Labels { None, Sparse, Dense, Pair };
@@ -48,6 +49,7 @@ struct Statistics {
   bool threshold_in_scores_dtype = false;  // BinaryAccuracy on 16-bit scores
   bool has_value_dtype = false;            // Sum of integers
   DType value_dtype = DType::Float64;
+  std::shared_ptr<const kt::Expression> expression;
   // Rowwise.
   std::int64_t axis = -1;
   std::vector<std::int64_t> axes;  // of pairs: what makes a row
@@ -88,6 +90,7 @@ struct Metric : Statistics {
   double beta = 1.0;
   double regressors = 0.0;
   std::vector<std::int64_t> target_class_ids;
+  std::shared_ptr<const kt::Expression> finalize;
 };
 
 struct Batch {

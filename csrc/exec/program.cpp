@@ -234,6 +234,8 @@ bool Program::splits(const Batch& batch) const {
         // the values are averaged over.
         return same_rank && !metric.find_zero_one_labels &&
                (metric.last_axis == LastAxis::Kept || y_pred.rank >= 2);
+      case Executor::Expression:
+        return same_rank;
       case Executor::Rowwise:
         return y_pred.rank >= 2 && !is_first(metric.axis) &&
                (same_rank ||

@@ -1,8 +1,8 @@
 // The executors: how a list of definitions runs over data. They know loop shapes
-// (elementwise, rowwise, columnwise, binned, tabulated) and never name a metric. Each walks the
-// data once, in cache-sized blocks, and applies every definition of the list to
-// a block while it is hot. Results are partial sums: the state is only touched
-// after an executor has returned without an error.
+// (elementwise, rowwise, columnwise, binned, tabulated, expression) and never name a metric. Each
+// walks the data once, in cache-sized blocks, and applies every definition of the list to a block
+// while it is hot. Results are partial sums: the state is only touched after an executor has
+// returned without an error.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include "../defs/common.h"
 #include "../tensor/view.h"
 #include "buffer.h"
+#include "expression.h"
 #include "kernel_ids.h"
 #include "level.h"
 #include "pass.h"
@@ -72,6 +73,17 @@ bool run_elementwise_values(const ElementwiseJob& job, std::int64_t width, doubl
                             const Output& output);
 
 bool all_zero_or_one(const View& view);
+
+// What an expression makes of each pair, summed, for each of its outputs. All views have
+// the same shape; `weight` may be null.
+struct ExpressionJob {
+  View y_true, y_pred;
+  const View* weight = nullptr;
+  const Expression* expression;
+};
+bool single_precision(const ExpressionJob& job);
+bool run_expression(const ExpressionJob& job, Sums* sums);
+InArena<Pass> make_pass(const ExpressionJob& job, Sums* sums, Arena& arena);
 
 // scores: (..., classes); truth: (..., 1) labels or (..., targets). The last
 // `row_axes` axes of both make a row.

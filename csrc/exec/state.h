@@ -8,7 +8,7 @@
 
 namespace kt {
 
-constexpr int kMaxState = 5;
+constexpr int kMaxState = 9;
 
 // The state: Keras's variables in order, and the low halves of all of them.
 // Variables of integers need no low halves.

@@ -167,6 +167,22 @@ KT_HOST_DEVICE F32 smaller(F32 a, F32 b) { return KT_BY_REGISTER(ps, FloatRegist
 KT_HOST_DEVICE F64 larger(F64 a, F64 b) { return KT_BY_REGISTER(pd, DoubleRegister, max); }
 KT_HOST_DEVICE F64 smaller(F64 a, F64 b) { return KT_BY_REGISTER(pd, DoubleRegister, min); }
 #undef KT_BY_REGISTER
+KT_HOST_DEVICE F64 root(F64 x) {
+  return by_register<DoubleRegister>(x, x, [](DoubleRegister part, DoubleRegister) {
+#if defined(__AVX512F__)
+    return _mm512_maskz_sqrt_pd(kAllLanes_pd, part);
+#elif defined(__AVX__)
+    return _mm256_sqrt_pd(part);
+#else
+    return _mm_sqrt_pd(part);
+#endif
+  });
+}
+#else
+KT_HOST_DEVICE F64 root(F64 x) {
+  for (int lane = 0; lane < kLanes<double>; ++lane) x[lane] = root_of(x[lane]);
+  return x;
+}
 #endif
 
 // Clearing the sign bit is cheaper than the comparison of the general form.
@@ -178,6 +194,17 @@ struct Lanes<F64> {
   KT_HOST_DEVICE static bool all(I64 condition) { return !any_lane(~condition); }
   KT_HOST_DEVICE static F64 larger(F64 a, F64 b) { return KT_LEVEL::larger(a, b); }
   KT_HOST_DEVICE static F64 smaller(F64 a, F64 b) { return KT_LEVEL::smaller(a, b); }
+  KT_HOST_DEVICE static F64 root(F64 x) { return KT_LEVEL::root(x); }
+  template <class Function>
+  KT_HOST_DEVICE static F64 each(F64 x, Function&& function) {
+    for (int lane = 0; lane < kLanes<double>; ++lane) x[lane] = function(x[lane]);
+    return x;
+  }
+  template <class Function>
+  KT_HOST_DEVICE static F64 each(F64 a, F64 b, Function&& function) {
+    for (int lane = 0; lane < kLanes<double>; ++lane) a[lane] = function(a[lane], b[lane]);
+    return a;
+  }
 };
 template <>
 struct Lanes<F32> {

@@ -50,7 +50,7 @@ MeanShape mean_shape_of(const Metric& metric, const Weighting* weighting, const 
   out.summed = summed;
   out.weighted = weighting != nullptr;
   out.scalar = weighting != nullptr && weighting->scalar;
-  out.sum = metric.result == Result::Sum;
+  out.sum = metric.result == Result::Sum || metric.result == Result::Expression;
   return out;
 }
 
@@ -562,6 +562,34 @@ void TabulatedWork::collect(const Metric& metric, Addition* addition) {
   }
 }
 
+ExpressionWork::ExpressionWork(const Metric& metric, const Batch& batch) : batch_(batch) {
+  job.y_true = batch.y_true;
+  job.y_pred = batch.y_pred;
+  job.expression = metric.expression.get();
+  align_ranks(job.y_true, job.y_pred, true);
+  broadcast_together(job.y_true, job.y_pred);
+  if (!batch.has_weight) return;
+  const int rank = job.y_pred.rank;
+  weighting_ = spread_weight(batch.sample_weight, job.y_pred.shape, rank, rank);
+  if (!weighting_.scalar) job.weight = &weighting_.view;
+}
+
+bool ExpressionWork::run() { return run_expression(job, sums); }
+
+InArena<Pass> ExpressionWork::pass(Arena& arena) { return make_pass(job, sums, arena); }
+
+void ExpressionWork::collect(const Metric& metric, Addition* addition) {
+  // The count, behind the terms, is the same for all of them.
+  for (int k = 0; k < job.expression->outputs(); ++k) {
+    add_mean(mean_shape(metric), sums[k], weighting_, addition->few + k);
+  }
+}
+
+MeanShape ExpressionWork::mean_shape(const Metric& metric) const {
+  return mean_shape_of(metric, batch_.has_weight ? &weighting_ : nullptr, job.y_pred.shape,
+                       job.y_pred.rank, job.y_pred.size(), 1.0);
+}
+
 namespace {
 
 // Calls make(type tag) with the kind of work that the metric's kernel asks for.
@@ -578,6 +606,8 @@ decltype(auto) with_kind(const Metric& metric, Make&& make) {
       return make(std::type_identity<BinnedWork>());
     case Executor::Tabulated:
       return make(std::type_identity<TabulatedWork>());
+    case Executor::Expression:
+      return make(std::type_identity<ExpressionWork>());
   }
   throw std::logic_error("unknown executor");
 }

@@ -112,9 +112,27 @@ class TabulatedWork final : public Work {
   View weight_;
 };
 
+class ExpressionWork final : public Work {
+ public:
+  ExpressionWork(const Metric& metric, const Batch& batch);
+  bool run() override;
+  InArena<Pass> pass(Arena& arena) override;
+  void collect(const Metric& metric, Addition* addition) override;
+
+  MeanShape mean_shape(const Metric& metric) const;
+  const View& scalar_weight() const { return weighting_.view; }
+
+  ExpressionJob job;
+  Sums sums[Code::kMaxOutputs];
+
+ private:
+  const Batch& batch_;
+  Weighting weighting_;
+};
+
 // Room for any of them.
 using AnyWork = std::variant<std::monostate, ElementwiseWork, RowwiseWork, ColumnwiseWork,
-                             BinnedWork, TabulatedWork>;
+                             BinnedWork, TabulatedWork, ExpressionWork>;
 
 // Throws on bad input.
 Work& make_work(const Metric& metric, const Batch& batch, AnyWork* place);

@@ -27,28 +27,27 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WITHOUT_KERAS = ("engine", "functional")
-_WITH_KERAS = tuple(
-    f"keras_tally.{name}"
-    for name in (
-        "_backends",
-        "_engine",
-        "_explain",
-        "_fuse",
-        "_identifiers",
-        "_inputs",
-        "_install",
-        "_kernel_metric",
-        "_masks",
-        "_packed",
-        "_portable",
-        "_public",
-        "_registration",
-        "_stored",
-        "callbacks",
-        "group",
-        "metrics",
-    )
+# Modules that need no Keras, or see to it themselves.
+_FREE = (
+    "_compiler",
+    "_cuda",
+    "_cuda_emulated",
+    "_device",
+    "_native",
+    "_plans",
+    "_specs",
+    "_tensorflow",
+    "_tensors",
+    "_threads",
+    "_when_imported",
+    "bench",
+    *_WITHOUT_KERAS,
 )
+
+
+def _needs_keras(module: str) -> bool:
+    package, _, rest = module.partition(".")
+    return package == __name__ and rest.split(".")[0] not in _FREE
 
 
 def _load() -> None:
@@ -77,5 +76,5 @@ if not TYPE_CHECKING:
 
 
 # What lies between them is imported in one order only, whatever is asked for first.
-import_before("keras", lambda name: name.startswith(_WITH_KERAS))
+import_before("keras", _needs_keras)
 when_imported("keras", _load)

@@ -37,6 +37,7 @@ from keras_tally.metrics.correlation import (
     ConcordanceCorrelation,
     PearsonCorrelation,
 )
+from keras_tally.metrics.elementwise import ElementwiseMetric, elementwise
 from keras_tally.metrics.f_score import (
     F1Score,
     FBetaScore,
@@ -114,6 +115,7 @@ __all__ = [
     "CategoricalHinge",
     "ConcordanceCorrelation",
     "CosineSimilarity",
+    "ElementwiseMetric",
     "F1Score",
     "FBetaScore",
     "FalseNegatives",
@@ -166,6 +168,7 @@ __all__ = [
     "concordance_correlation",
     "cuda_status",
     "deserialize",
+    "elementwise",
     "explain",
     "fuse",
     "get",
