@@ -100,7 +100,7 @@ class Plan:
                     "sizes": self.sizes,
                     "result_dtype": dtype,
                     "numpy_results": True,
-                    "wrap_result": None,
+                    "wrap_result": lambda array: array.astype(dtype)[()],
                 },
             )
         return self._by_dtype[dtype]
