@@ -97,7 +97,8 @@ def readme_tables(results: dict[str, dict[str, Any]]) -> str:
         peers = {k: libraries[k] for k in ("torchmetrics", "torcheval")}
         columns = {"metric": "", "ours": "keras-tally", **peers}
         parts += [
-            "**One call of a function on a batch of 1024, one thread, microseconds:**",
+            "**One call of a function on a batch of 1024, one thread, microseconds "
+            f"(on {results['functional']['machine']['cpu']}):**",
             table(columns, results["functional"]["rows"]),
         ]
     if "throughput" in results:
