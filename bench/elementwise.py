@@ -56,7 +56,7 @@ def main() -> None:
     import torch
 
     import keras_tally as kt
-    from keras_tally import _compile
+    from keras_tally import _llvm
     from keras_tally.metrics import elementwise
 
     def huber(y_true: Any, y_pred: Any, delta: float) -> Any:
@@ -66,7 +66,7 @@ def main() -> None:
         )
 
     compiled = kt.elementwise(huber, delta=1.0)
-    why = _compile.why_not(compiled.expression)
+    why = _llvm.why_not(compiled.expression)
     if why is not None:
         raise SystemExit(f"nothing is compiled: {why}")
     elementwise.addresses = lambda expression: None

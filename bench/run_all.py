@@ -34,6 +34,7 @@ SCRIPTS = (
     "accuracy",
     "import_time",
     "distributed",
+    "functional",
 )
 # One script, measured on several backends: its results have their names.
 FRAMEWORKS = ("jax", "tensorflow")
@@ -93,6 +94,14 @@ def readme_tables(results: dict[str, dict[str, Any]]) -> str:
         parts += [
             "**Batch of 32, one thread, microseconds:**",
             table({"what": "", "ours": "keras-tally", **libraries}, rows),
+        ]
+    if "functional" in results:
+        peers = {k: libraries[k] for k in ("torchmetrics", "torcheval")}
+        columns = {"metric": "", "ours": "keras-tally", **peers}
+        parts += [
+            "**One call of a function on a batch of 1024, one thread, microseconds "
+            f"(on {results['functional']['machine']['cpu']}):**",
+            table(columns, results["functional"]["rows"]),
         ]
     if "throughput" in results:
         by = {(r["metric"], r["threads"]): r for r in results["throughput"]["rows"]}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 import keras_tally as kt
-from keras_tally import _compile, _native
+from keras_tally import _llvm, _native
 from keras_tally._engine import IN_PLACE
 from keras_tally._expression import Expression, arities, trace
 from support import to_backend
@@ -166,7 +166,7 @@ def test_random_expressions_interpreted_and_compiled(expression, n, weighted, wi
                 float(np.sum(values if weight is None else values * weight))
             )
     expected.append(float(n if weight is None else weight.sum()))
-    assert _compile.why_not(expression) is None
+    assert _llvm.why_not(expression) is None
     compiled = sums_of(expression, t, p, weight)
     with interpreted():
         found = sums_of(expression, t, p, weight)
@@ -511,5 +511,5 @@ def test_the_road_of_an_expression():
 def test_without_llvmlite(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     expression = trace(lambda a, b: a * b + 7, ("y_true", "y_pred"), "f", "total")
-    assert _compile.addresses(expression) is None
-    assert _compile.why_not(expression) == "the package llvmlite is not installed"
+    assert _llvm.addresses(expression) is None
+    assert _llvm.why_not(expression) == "the package llvmlite is not installed"

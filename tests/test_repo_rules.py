@@ -62,8 +62,9 @@ def test_every_kernel_has_a_definition(row):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
 def test_every_kernel_is_used_by_a_metric(row):
-    families = sorted((ROOT / "python" / "keras_tally" / "metrics").glob("*.py"))
-    source = "\n".join(path.read_text() for path in families)
+    package = ROOT / "python" / "keras_tally"
+    files = [package / "_specs.py", *sorted((package / "metrics").glob("*.py"))]
+    source = "\n".join(path.read_text() for path in files)
     assert f'"{row["name"]}"' in source
 
 
@@ -80,12 +81,9 @@ def test_definitions_hold_no_loop_thread_or_allocation(path):
     assert not re.search(forbidden, code), "loops and the like belong to csrc/exec/"
 
 
-@pytest.mark.parametrize("module", ["keras_tally", "keras_tally.bench.__main__"])
-def test_import_brings_in_no_framework(module):
-    code = (
-        f"import sys, keras; before = set(sys.modules); import {module}; "
-        "print(*sorted(set(sys.modules) - before))"
-    )
+def modules_after(code):
+    """What a process has imported that runs this code."""
+    code = f"import sys; {code}; print(*sorted(set(sys.modules) - before))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "KERAS_BACKEND": "numpy"},
@@ -93,12 +91,52 @@ def test_import_brings_in_no_framework(module):
         capture_output=True,
         text=True,
     )
-    modules = done.stdout.split()
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("module", ["keras_tally", "keras_tally.bench.__main__"])
+def test_import_brings_in_no_framework(module):
+    modules = modules_after(f"import keras; before = set(sys.modules); import {module}")
     added = {name.split(".")[0] for name in modules}
     assert module in modules
     assert not added.intersection(FRAMEWORKS)
     if module == "keras_tally":
         assert not [name for name in modules if "keras_tally.bench" in name]
+
+
+@pytest.mark.parametrize("module", ["engine", "functional"])
+def test_what_needs_no_keras_imports_none(module):
+    use = f"import keras_tally.{module}; from keras_tally import {module}"
+    modules = modules_after(f"before = set(); {use}; import keras_tally.callbacks")
+    assert f"keras_tally.{module}" in modules
+    assert "keras" in modules  # the last import needs it
+    modules = modules_after(f"before = set(); {use}")
+    assert f"keras_tally.{module}" in modules
+    assert not {"keras", *FRAMEWORKS}.intersection(modules)
+
+
+@pytest.mark.parametrize("first", ["keras_tally", "keras"])
+def test_classes_are_registered_once_both_are_imported(first):
+    second = {"keras": "keras_tally", "keras_tally": "keras"}[first]
+    code = (
+        f"import {first}, {second}, keras; "
+        "assert keras.saving.get_registered_object('keras_tally>AUC'); before = set()"
+    )
+    assert "keras_tally.group" in modules_after(code)
+
+
+# One of each kind; pickles name the private one.
+FIRST = ("group", "callbacks", "_kernel_metric", "metrics.accuracy", "_backends")
+
+
+def test_any_part_may_be_imported_first():
+    for name in FIRST:
+        code = (
+            f"import keras_tally.{name} as part; before = set(); import keras_tally; "
+            f"assert part is sys.modules['keras_tally.{name}']; "
+            f"assert part.__spec__.origin == part.__file__; keras_tally.AUC()"
+        )
+        assert "keras_tally.group" in modules_after(code)
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=relative)
@@ -109,9 +147,8 @@ def test_frameworks_are_imported_by_their_backend_only(path):
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             imported.add(node.module.split(".")[0])
-    allowed = (
-        {path.stem.removesuffix("_ops")} if path.parent.name == "_backends" else set()
-    )
+    adapters = path.parent.name in ("_backends", "_tensors")
+    allowed = {path.stem.split("_")[0]} if adapters else set()
     assert not imported.intersection(FRAMEWORKS) - allowed
 
 

@@ -1,5 +1,8 @@
 """Metrics inside of functions that torch compiles: one graph, the same numbers."""
 
+import copy
+import io
+import pickle
 import sys
 import threading
 
@@ -8,6 +11,8 @@ import pytest
 
 import keras_tally as kt
 from cases import CASES, DEFAULT_CASES, IOU_NAMES
+from keras_tally import engine, functional
+from keras_tally._plans import key_of, text_of
 from support import IS_TORCH, attach_mask, state_bits, to_backend, torch_only, updated
 
 if IS_TORCH:
@@ -144,20 +149,203 @@ def test_masks_are_seen():
     assert float(metric.result()) == 1.0
 
 
-def test_groups_in_compiled_code():
-    def make():
-        return kt.MetricGroup({"accuracy": kt.BinaryAccuracy(), "auc": kt.AUC()})
+def make_group():
+    members = {"accuracy": kt.BinaryAccuracy(), "auc": kt.AUC(), "huber": kt.Huber()}
+    return kt.MetricGroup(members, prefix="train_")
 
-    group = make()
-    y, p = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.9, 0.8, 0.1])
 
-    @torch.compile(backend="eager")
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_a_group_is_in_one_graph(backend, weighted):
+    group, expected = make_group(), make_group()
+
+    @torch.compile(backend=backend, fullgraph=True)
+    def step(y, p, weight):
+        group.update_state(y, p * 1, sample_weight=weight)
+        return {name: value + 0 for name, value in group.result().items()}
+
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        y, p, weight = (torch.from_numpy(rng.uniform(size=(8, 1))) for _ in range(3))
+        y = (y > 0.5).float()
+        weight = weight[:, 0] if weighted else None
+        results = step(y, p, weight)
+        expected.update_state(y, p, sample_weight=weight)
+    assert results == expected.result()
+    assert state_bits(group) == state_bits(expected)
+
+
+def test_a_groups_mistake_in_a_graph_leaves_the_state():
+    group = make_group()
+    before = state_bits(group)
+
+    @torch.compile(backend="eager", fullgraph=True)
     def step(y, p):
-        q = p * 1
-        group.update_state(y, q)
-        return q + 1
+        group.update_state(y, p)
 
-    step(y, p)
-    expected = make()
-    expected.update_state(y, p)
-    assert group.result() == expected.result()
+    with pytest.raises(ValueError, match="y_true"):
+        step(torch.zeros(3, 2), torch.zeros(4, 2))
+    assert state_bits(group) == before
+
+
+def operators():
+    """Every operator of the package, with arguments."""
+    y, p = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.9, 0.8, 0.1])
+    metric, group = kt.Precision(), make_group()
+    states = [v._value for v in metric._plan_variables]
+    (pack,) = group._state.variables
+    text = text_of(key_of("auc", {}))
+    state = torch.zeros((2, 800), dtype=torch.float64)
+    yield metric, "update", (states, id(metric._plan), y, p, None)
+    yield metric, "update", (states, id(metric._plan), y, p, p)
+    yield metric, "result", (states, id(metric._plan))
+    yield group, "update_group", (pack._value, id(group._plan), y, p, None)
+    yield group, "result_group", (pack._value, id(group._plan))
+    yield None, "evaluate", (text, y, p, None)
+    yield None, "evaluate", (text, y, p.double().requires_grad_(), p)
+    yield None, "accumulate", (state, text, y, p, None)
+    yield None, "compute", (state, text, False)
+    yield None, "compute", (state, text, True)
+
+
+def test_opcheck_passes():
+    names = set()
+    for _keep, name, arguments in operators():
+        operator = getattr(torch.ops.keras_tally, name).default
+        torch.library.opcheck(operator, arguments)
+        names.add(name)
+    made = torch._C._dispatch_get_all_op_names()
+    assert names == {n.split("::")[1] for n in made if n.startswith("keras_tally::")}
+
+
+def test_vmap_is_refused_in_graphs_too():
+    y, p = torch.ones(2, 3), torch.rand(2, 3)
+    batched = torch.func.vmap(lambda y, p: functional.mean_squared_error(y, p))
+    with pytest.raises(Exception, match="vmap"):
+        torch.compile(batched, backend="eager", fullgraph=True)(y, p)
+    refused = set()
+    for _keep, name, arguments in operators():
+        is_batch = [isinstance(a, torch.Tensor) and a.ndim == 1 for a in arguments]
+        if not any(is_batch):
+            continue
+        operator = getattr(torch.ops.keras_tally, name)
+
+        def apply(x, operator=operator, arguments=arguments, is_batch=is_batch):
+            pairs = zip(arguments, is_batch, strict=True)
+            return operator(*[x if batch else a for a, batch in pairs])
+
+        with pytest.raises(TypeError, match="vmap"):
+            torch.func.vmap(apply)(torch.rand(2, 3))
+        refused.add(name)
+    assert refused == {"update", "update_group", "evaluate", "accumulate"}
+
+
+def binary_step(y, p, weight):
+    return (
+        functional.auc(y, p, weight),
+        functional.f1_score(y, p) + functional.mean_absolute_error(y, p, weight),
+        functional.precision(y, p, weight, thresholds=[0.25, 0.5]) * 2,
+        functional.confusion_matrix(y.long(), (p > 0.5).long(), num_classes=2),
+    )
+
+
+class Evaluation(torch.nn.Module if IS_TORCH else object):
+    """A model's step with a functional metric, and others whose state is in buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.auc = engine.module("auc")
+        self.f1 = engine.module("f1_score", columns=2, average="macro")
+
+    def forward(self, y, p, weight):
+        self.auc.update(y, p, weight)
+        pairs = torch.stack([1 - p, p], dim=1)
+        truth = torch.stack([1 - y, y], dim=1)
+        loss = functional.binary_crossentropy(y, p.clamp(0.1, 0.9))
+        return self.auc.compute(), self.f1(truth, pairs), loss
+
+
+def steps():
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        y, p, weight = torch.from_numpy(rng.uniform(size=(3, 16)).astype("float32"))
+        yield (y > 0.5).float(), p, weight
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_functions_in_one_graph(backend):
+    step = torch.compile(binary_step, backend=backend, fullgraph=True)
+    for arguments in steps():
+        for value, expected in zip(
+            step(*arguments), binary_step(*arguments), strict=True
+        ):
+            torch.testing.assert_close(value, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_export(strict):
+    expected, module = Evaluation(), Evaluation()
+    exported = torch.export.export(module, next(steps()), strict=strict)
+    file = io.BytesIO()
+    torch.export.save(exported, file)
+    file.seek(0)
+    programs = [
+        exported.module(),
+        torch.export.load(file).module(),
+        torch.compile(Evaluation(), backend="aot_eager", fullgraph=True),
+    ]
+    for arguments in steps():
+        values = expected(*arguments)
+        for program in programs:
+            torch.testing.assert_close(program(*arguments), values, rtol=0, atol=0)
+
+
+def test_modules_follow_and_copy():
+    module, accumulator = engine.module("auc"), engine.Accumulator("auc")
+    for y, p, weight in steps():
+        module.update(y, p.requires_grad_(), weight)
+        accumulator.update(y, p, weight)
+    expected = accumulator.result()
+    copied, pickled = copy.deepcopy(module), pickle.loads(pickle.dumps(module))
+    loaded = engine.module("auc")
+    loaded.load_state_dict(module.state_dict())
+    for found in (module, copied, pickled, loaded, module.to(torch.bfloat16)):
+        assert found.state.dtype == torch.float64
+        assert found.compute() == expected
+    module.reset()
+    assert module.compute() == 0.0
+    assert copied.compute() == expected
+    with pytest.raises(ValueError, match="y_true"):
+        copied.update(torch.zeros(3), torch.zeros(4))
+    assert copied.compute() == expected
+    with pytest.raises(TypeError, match="vmap"):
+        torch.func.vmap(module.update)(torch.zeros(2, 3), torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="columns"):
+        engine.module("auc", columns=3)
+    mean = engine.module("mean")
+    assert mean(torch.tensor([1.0, 3.0])) == 2.0
+    with pytest.raises(TypeError, match="values come alone"):
+        mean.update(torch.zeros(3), torch.zeros(3))
+    assert "binary_accuracy, threshold=0.25" in repr(
+        engine.module("binary_accuracy", threshold=0.25)
+    )
+
+
+@pytest.mark.parametrize("make", [kt.AUC, make_group, lambda: engine.module("auc")])
+def test_autocast_and_inference_stay_on_the_fast_road(make, roads):
+    metric, expected = make(), make()
+    update = getattr(metric, "update_state", None) or metric.update
+    y, p = torch.tensor([[1.0], [0.0], [1.0]]), torch.tensor([[0.501], [0.5], [0.1]])
+    with torch.inference_mode():
+        update(y, p)
+    with torch.autocast("cpu", torch.bfloat16):
+        update(y, p)
+    with torch.inference_mode():
+        update(y.clone(), p.clone())
+    if make is make_group or make is kt.AUC:
+        for _ in range(3):
+            expected.update_state(y, p)
+        assert state_bits(metric) == state_bits(expected)
+    assert roads()["in_place"] == (3 if not hasattr(metric, "update_state") else 6)
+    assert "pure" not in roads()
+    assert "converted" not in roads()

@@ -247,6 +247,25 @@ View result_shape(bool scalar, std::int64_t size) {
 
 }  // namespace
 
+namespace {
+
+PyObject* numpy_scalar(DType dtype, double value) {
+  static PyObject* numpy = py::module_::import("numpy").release().ptr();
+  static PyObject* float32 = PyObject_GetAttrString(numpy, "float32");
+  static PyObject* float64 = PyObject_GetAttrString(numpy, "float64");
+  PyObject* number = PyFloat_FromDouble(value);
+  if (number == nullptr) return nullptr;
+  PyObject* out = PyObject_CallOneArg(dtype == DType::Float64 ? float64 : float32, number);
+  Py_DECREF(number);
+  return out;
+}
+
+py::dtype numpy_dtype(DType dtype) {
+  return dtype == DType::Float64 ? py::dtype::of<double>() : py::dtype::of<float>();
+}
+
+}  // namespace
+
 PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject* tensor) {
   const bool scalar = scalar_result(plan.metric, state);
   const std::int64_t size = scalar ? 1 : state.variables[state.count - 1].size;
@@ -270,9 +289,9 @@ PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject
   return api != nullptr ? out.release().ptr() : plan.wrap_result(out).release().ptr();
 }
 
-Finished::Finished(const Plan& plan, const State& state) : plan_(plan) {
+Finished::Finished(const Plan& plan, const State& state, DType dtype) : plan_(plan), dtype_(dtype) {
   scalar_ = scalar_result(plan.metric, state);
-  plain_ = plan.result_dtype == DType::Float32 || plan.result_dtype == DType::Float64;
+  plain_ = dtype == DType::Float32 || dtype == DType::Float64;
   size_ = scalar_ ? 1 : state.variables[state.count - 1].size;
   results_.resize(size_);
   finish(plan.metric, state, results_.data());
@@ -281,20 +300,17 @@ Finished::Finished(const Plan& plan, const State& state) : plan_(plan) {
 PyObject* Finished::as_tensor(const DLPackExchangeAPI* api) const {
   if (!plain_ || api == nullptr) return as_array();
   void* data = nullptr;
-  PyObject* out = new_tensor(api, result_shape(scalar_, size_), plan_.result_dtype, &data);
-  if (out != nullptr) Output{data, plan_.result_dtype}.write(0, results_.data(), size_);
+  PyObject* out = new_tensor(api, result_shape(scalar_, size_), dtype_, &data);
+  if (out != nullptr) Output{data, dtype_}.write(0, results_.data(), size_);
   return out;
 }
 
 PyObject* Finished::as_array() const {
-  if (scalar_ && plan_.numpy_results && plan_.result_dtype == DType::Float32) {
-    static PyObject* float32 =
-        py::object(py::module_::import("numpy").attr("float32")).release().ptr();
-    PyObject* number = PyFloat_FromDouble(results_[0]);
-    if (number == nullptr) return nullptr;
-    PyObject* out = PyObject_CallOneArg(float32, number);
-    Py_DECREF(number);
-    return out;
+  if (plan_.numpy_results && plain_) {
+    if (scalar_) return numpy_scalar(dtype_, results_[0]);
+    py::array array(numpy_dtype(dtype_), std::vector<py::ssize_t>{size_});
+    Output{array.mutable_data(), dtype_}.write(0, results_.data(), size_);
+    return array.release().ptr();
   }
   std::vector<py::ssize_t> shape;
   if (!scalar_) shape.push_back(size_);

@@ -105,7 +105,8 @@ PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject
 // A metric's results, and how they become a tensor.
 class Finished {
  public:
-  Finished(const Plan& plan, const State& state);
+  Finished(const Plan& plan, const State& state) : Finished(plan, state, plan.result_dtype) {}
+  Finished(const Plan& plan, const State& state, DType dtype);
 
   // A tensor of the type that the API is of, or an array as the plan makes it; a new reference.
   PyObject* as_tensor(const DLPackExchangeAPI* api) const;
@@ -114,6 +115,7 @@ class Finished {
   PyObject* as_array() const;
 
   const Plan& plan_;
+  DType dtype_;
   bool scalar_, plain_;
   std::int64_t size_;
   Buffer<double, 8> results_;

@@ -171,6 +171,16 @@ PyObject* result_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
+// result_group_from(group, state) -> dict by name of the given state array, or None.
+PyObject* result_group_from(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 2) throw TypeMistake("result_group_from() takes 2 arguments");
+    Group* group = group_of(args[0]);
+    if (group == nullptr) return nullptr;
+    return results_of(*group, args[1]);
+  });
+}
+
 // reset_group(group) -> bool: zeroes the whole variable in place.
 PyObject* reset_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return translated([&]() -> PyObject* {
@@ -201,6 +211,8 @@ PyMethodDef methods[] = {
     entry_point("update_group_into", update_group_into,
                 "update_group_into(group, state, y_true, y_pred, sample_weight, masked_weight)"),
     entry_point("result_group", result_group, "result_group(group) -> dict or None"),
+    entry_point("result_group_from", result_group_from,
+                "result_group_from(group, state) -> dict or None"),
     entry_point("reset_group", reset_group, "reset_group(group) -> bool"),
     {nullptr, nullptr, 0, nullptr},
 };

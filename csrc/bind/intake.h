@@ -22,6 +22,7 @@ struct RoadCounts {
   long long dlpack = 0;        // the `__dlpack__` method
   long long in_place = 0;      // updates straight into the variables
   long long pure = 0;          // updates of given state arrays
+  long long evaluated = 0;     // results of one batch, with no state kept
   long long converted = 0;     // updates whose inputs Python had to convert
   long long parallel = 0;      // updates on several threads
 };

@@ -139,6 +139,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   if (read(options, "last_axis", &name)) {
     metric.last_axis = one_of<LastAxis>(name, {{"mean", LastAxis::Mean}, {"sum", LastAxis::Sum}});
   }
+  read(options, "vectors_are_samples", &metric.vectors_are_samples);
   read(options, "find_zero_one_labels", &metric.find_zero_one_labels);
   read(options, "labels_in_scores_dtype", &metric.labels_in_scores_dtype);
   read(options, "threshold_in_scores_dtype", &metric.threshold_in_scores_dtype);
@@ -187,7 +188,8 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   if (read(options, "summation_method", &name)) {
     metric.summation = one_of<Summation>(name, {{"interpolation", Summation::Interpolation},
                                                 {"minoring", Summation::Minoring},
-                                                {"majoring", Summation::Majoring}});
+                                                {"majoring", Summation::Majoring},
+                                                {"step", Summation::Step}});
   }
   const std::initializer_list<std::pair<const char*, Rate>> rates = {
       {"precision", Rate::Precision}, {"recall", Rate::Recall}, {"specificity", Rate::Specificity}};

@@ -78,6 +78,7 @@ std::map<std::string, long long> road_counts() {
           {"dlpack", roads.dlpack},
           {"in_place", roads.in_place},
           {"pure", roads.pure},
+          {"evaluated", roads.evaluated},
           {"converted", roads.converted},
           {"parallel", roads.parallel},
           {"xla", kt::xla_updates},

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <numeric>
 
+#include "../exec/buffer.h"
 #include "../exec/threads.h"
 #include "../exec/work.h"
 #include "../tensor/error.h"
@@ -81,6 +83,18 @@ bool add_batch_on(int device, const Plan& plan, const Batch& batch, PyObject* co
   return true;
 }
 
+// What a batch in host memory adds, which points into `room`; returns whether several
+// threads worked.
+bool compute(const Plan& plan, const Batch& batch, AnyWork* room, Addition* addition) {
+  bool parallel = false;
+  unlocked(batch, [&] {
+    Work& work = make_work(plan.metric, batch, room);
+    parallel = work.run();
+    work.collect(plan.metric, addition);
+  });
+  return parallel;
+}
+
 // False, and nothing added, when the state cannot be borrowed or is elsewhere.
 bool add_batch(const Plan& plan, const Batch& batch, PyObject* const* tensors, int count,
                Keep* keep) {
@@ -89,13 +103,7 @@ bool add_batch(const Plan& plan, const Batch& batch, PyObject* const* tensors, i
   if (batch_place != kHost) return add_batch_on(batch_place, plan, batch, tensors, count, keep);
   AnyWork room;
   Addition addition;
-  bool parallel = false;
-  const auto compute = [&] {
-    Work& work = make_work(plan.metric, batch, &room);
-    parallel = work.run();
-    work.collect(plan.metric, &addition);
-  };
-  unlocked(batch, compute);
+  const bool parallel = compute(plan, batch, &room, &addition);
   // With the interpreter's lock held: two threads cannot add to one state at once.
   State state;
   int place = kHost;
@@ -134,31 +142,55 @@ PyObject* update(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
-// update_into(plan, states, y_true, y_pred, sample_weight): adds to the given
-// arrays, which stand for the plan's variables.
+enum class Into { Added, NoInputs, NoState };  // the others: what cannot be borrowed
+
+// Adds to given arrays, which stand for the plan's variables, or adds nothing.
+Into add_into(const Plan& plan, PyObject* given, PyObject* const* inputs) {
+  Keep keep;
+  Batch batch;
+  const auto states = py::reinterpret_borrow<py::list>(given);
+  PyObject* tensors[kMaxVariables];
+  int found = 0;
+  for (const py::handle item : states) {
+    if (found == kMaxVariables) throw std::logic_error("too many state arrays");
+    tensors[found++] = item.ptr();
+  }
+  if (!borrow_batch(plan.inputs, inputs[0], inputs[1], inputs[2], &batch, &keep)) {
+    return Into::NoInputs;
+  }
+  return add_batch(plan, batch, tensors, found, &keep) ? Into::Added : Into::NoState;
+}
+
+// update_into(plan, states, y_true, y_pred, sample_weight)
 PyObject* update_into(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return translated([&]() -> PyObject* {
     if (count != 5) throw TypeMistake("update_into() takes 5 arguments");
     Plan* plan = plan_of(args[0]);
     if (plan == nullptr) return nullptr;
-    Keep keep;
-    Batch batch;
-    const auto states = py::reinterpret_borrow<py::list>(args[1]);
-    PyObject* tensors[kMaxVariables];
-    int found = 0;
-    for (const py::handle item : states) {
-      if (found == kMaxVariables) throw std::logic_error("too many state arrays");
-      tensors[found++] = item.ptr();
-    }
-    if (!borrow_batch(plan->inputs, args[2], args[3], args[4], &batch, &keep)) {
-      throw TypeMistake("the inputs must be tensors in memory that can be read as it lies");
-    }
-    if (!add_batch(*plan, batch, tensors, found, &keep)) {
-      throw std::logic_error(
-          "the state is not made of contiguous arrays of its dtype where the inputs are");
+    switch (add_into(*plan, args[1], args + 2)) {
+      case Into::NoInputs:
+        throw TypeMistake("the inputs must be tensors in memory that can be read as it lies");
+      case Into::NoState:
+        throw std::logic_error(
+            "the state is not made of contiguous arrays of its dtype where the inputs are");
+      case Into::Added:
+        break;
     }
     ++road_counts.pure;
     Py_RETURN_NONE;
+  });
+}
+
+// accumulate(plan, states, y_true, y_pred, sample_weight) -> bool
+// True: added. False: Python must take the general road.
+PyObject* accumulate(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 5) throw TypeMistake("accumulate() takes 5 arguments");
+    Plan* plan = plan_of(args[0]);
+    if (plan == nullptr) return nullptr;
+    if (add_into(*plan, args[1], args + 2) != Into::Added) Py_RETURN_FALSE;
+    ++road_counts.in_place;
+    Py_RETURN_TRUE;
   });
 }
 
@@ -410,12 +442,47 @@ PyObject* add_exactly(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
+// evaluate(plan, y_true, y_pred, sample_weight) -> tensor of y_pred's kind, or None when
+// Python must take the general road: the result of this batch alone. The plan says how
+// many numbers its state has; they are here, and gone afterwards.
+PyObject* evaluate(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return translated([&]() -> PyObject* {
+    if (count != 4) throw TypeMistake("evaluate() takes 4 arguments");
+    Plan* plan = plan_of(args[0]);
+    if (plan == nullptr) return nullptr;
+    const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(args[2]));
+    if (api == nullptr && !py::isinstance<py::array>(args[2])) Py_RETURN_NONE;
+    Keep keep;
+    Batch batch;
+    if (!borrow_batch(plan->inputs, args[1], args[2], args[3], &batch, &keep)) Py_RETURN_NONE;
+    if (place_of(batch) != kHost) Py_RETURN_NONE;
+    AnyWork room;
+    Addition addition;
+    const bool parallel = compute(*plan, batch, &room, &addition);
+    const std::int64_t row = std::reduce(plan->sizes.begin(), plan->sizes.end());
+    Buffer<double, 2048> numbers;
+    numbers.clear(2 * row);
+    State state;
+    lay_out(*plan, numbers.data(), row, &state);
+    if (!commit_high(addition, state)) commit(addition, state);
+    ++road_counts.evaluated;
+    road_counts.parallel += parallel ? 1 : 0;
+    const bool wide = plan->result_dtype == DType::Float64 || batch.y_pred.dtype == DType::Float64;
+    const DType dtype = wide ? DType::Float64 : DType::Float32;
+    return Finished(*plan, state, dtype).as_tensor(api);
+  });
+}
+
 PyMethodDef methods[] = {
     entry_point("update", update, "update(plan, y_true, y_pred, sample_weight) -> bool"),
     entry_point("update_into", update_into,
                 "update_into(plan, states, y_true, y_pred, sample_weight)"),
+    entry_point("accumulate", accumulate,
+                "accumulate(plan, states, y_true, y_pred, sample_weight) -> bool"),
     entry_point("result", result, "result(plan) -> tensor or None"),
     entry_point("result_from", result_from, "result_from(plan, states) -> tensor or None"),
+    entry_point("evaluate", evaluate,
+                "evaluate(plan, y_true, y_pred, sample_weight) -> tensor or None"),
     entry_point("values", values, "values(plan, y_true, y_pred) -> tensor or None"),
     entry_point("add_exactly", add_exactly, "add_exactly(high, low, value) -> bool"),
     entry_point("read_pairs", read_pairs, "read_pairs(plan, pairs, column) -> int"),

@@ -27,7 +27,7 @@ enum class Result {
   Expression
 };
 enum class Curve { Roc, Pr, PrGain };
-enum class Summation { Interpolation, Minoring, Majoring };
+enum class Summation { Interpolation, Minoring, Majoring, Step };
 
 // The four cells at threshold t of one label's column.
 struct CurvePoint {
@@ -67,6 +67,7 @@ KT_HOST_DEVICE double summed_slice(Summation summation, const Coordinates& a,
   double height = (a.y + b.y) / 2.0;
   if (summation == Summation::Minoring) height = a.y < b.y ? a.y : b.y;
   if (summation == Summation::Majoring) height = a.y > b.y ? a.y : b.y;
+  if (summation == Summation::Step) height = a.y;  // average precision's
   return (a.x - b.x) * height;
 }
 

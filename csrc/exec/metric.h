@@ -30,6 +30,7 @@ struct Statistics {
   double epsilon = 1e-7;  // clips probabilities, in the scores' own precision
   // Elementwise.
   LastAxis last_axis = LastAxis::Kept;     // what becomes of a row's values
+  bool vectors_are_samples = false;        // then a vector has no last axis to average
   bool find_zero_one_labels = false;       // hinge: labels may stand for -1 and 1
   bool labels_in_scores_dtype = false;     // Accuracy: compare after a cast
   bool threshold_in_scores_dtype = false;  // BinaryAccuracy on 16-bit scores

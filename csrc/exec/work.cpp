@@ -59,15 +59,20 @@ void add_mean(const MeanShape& shape, const Sums& sums, const Weighting& weighti
   shared::mean_parts(shape, sums.value, sums.weight, scale, few, few + 1);
 }
 
+bool keeps_last_axis(const Metric& metric, const ElementwiseJob& job) {
+  return metric.last_axis == LastAxis::Kept ||
+         (metric.vectors_are_samples && metric.last_axis == LastAxis::Mean && job.y_pred.rank == 1);
+}
+
 int values_rank_of(const Metric& metric, const ElementwiseJob& job) {
   const int rank = job.y_pred.rank;
-  return metric.last_axis == LastAxis::Kept ? rank : std::max(0, rank - 1);
+  return keeps_last_axis(metric, job) ? rank : std::max(0, rank - 1);
 }
 
 // How many elements make one value.
 std::int64_t last_axis_of(const Metric& metric, const ElementwiseJob& job) {
   const int rank = job.y_pred.rank;
-  return metric.last_axis == LastAxis::Kept || rank == 0 ? 1 : job.y_pred.shape[rank - 1];
+  return keeps_last_axis(metric, job) || rank == 0 ? 1 : job.y_pred.shape[rank - 1];
 }
 
 void settle_elementwise(const Metric& metric, const Batch& batch, Op<ElementwiseId>* op,

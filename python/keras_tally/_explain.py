@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_tally import _backends
-from keras_tally._compile import why_not
 from keras_tally._engine import IN_PLACE
 from keras_tally._kernel_metric import KernelMetric
+from keras_tally._llvm import why_not
 from keras_tally._stored import why_portable
 from keras_tally.group import MetricGroup
 from keras_tally.metrics.elementwise import ElementwiseMetric

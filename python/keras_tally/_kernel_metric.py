@@ -21,7 +21,7 @@ from keras.src.backend.common.stateless_scope import (
     in_stateless_scope,
 )
 
-from keras_tally import _backends, _native, _states
+from keras_tally import _backends, _keras_version, _native, _states
 from keras_tally._bytes import check_room
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
 from keras_tally._inputs import describe, prepare
@@ -30,8 +30,22 @@ from keras_tally._merging import Mergeable
 from keras_tally._metric import Metric, sum_exactly
 from keras_tally._packed import Part, View, compensation_view
 from keras_tally._registration import KERAS_CLASSES
+from keras_tally._specs import Rules
 
 Shape = tuple[int, ...]
+
+
+def rules() -> Rules:
+    """Return what Keras's settings, version and backend decide just now."""
+    backend = _backends.active()
+    return Rules(
+        floatx=keras.config.floatx(),
+        epsilon=keras.config.epsilon(),
+        k_within_classes=backend.K_WITHIN_CLASSES,
+        threshold_in_scores_dtype=backend.THRESHOLD_IN_SCORES_DTYPE,
+        norm_has_floor=backend.NORM_HAS_FLOOR,
+        any_weight_rank=_keras_version.at_least(3, 16),
+    )
 
 
 class KernelMetric(Mergeable, Metric):

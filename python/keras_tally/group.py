@@ -140,6 +140,7 @@ class MetricGroup(Mergeable, keras.metrics.Metric):  # type: ignore[misc]
                 [self.prefix + key for key in fused],
                 state.variables,
             )
+            _backends.active().register(self)
 
         self._packed = True
 
@@ -262,15 +263,40 @@ class MetricGroup(Mergeable, keras.metrics.Metric):  # type: ignore[misc]
             return
         (variable,) = self._state.variables
         state = backend.copy_for_update(variable.value)
+        _native.count_converted()
+        self._update_packed(state, y_true, y_pred, sample_weight, masked_weight)
+        variable.assign(state)
+
+    def _update_packed(
+        self,
+        state: Any,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any,
+        masked_weight: Any,
+    ) -> None:
+        """Add a batch to this tensor, which stands for the packed state."""
         y_true = prepare(y_true, "y_true", state)
         y_pred = prepare(y_pred, "y_pred", state)
         weights = [
             None if weight is None else prepare(weight, "sample_weight", state)
             for weight in (sample_weight, masked_weight)
         ]
-        _native.count_converted()
         _native.update_group_into(self._plan, state, y_true, y_pred, *weights)
-        variable.assign(state)
+
+    def _results_of_packed(self, state: Any) -> list[Any]:
+        """Return the results of the members that are computed together."""
+        backend = _backends.active()
+        results = _native.result_group_from(self._plan, backend.copy_for_update(state))
+        return [backend.place_like(value, state) for value in results.values()]
+
+    def _fused(self) -> dict[str, Any]:
+        """Return the members that are computed together, by the results' names."""
+        return {
+            self.prefix + key: metric
+            for key, metric in self._members.items()
+            if key not in self._separate
+        }
 
     def result(self) -> dict[str, Any]:
         """Return the members' results over everything since the last reset, by name."""

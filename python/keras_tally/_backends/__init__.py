@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import keras
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
+from keras_tally._tensors import WrongDeviceError as WrongDeviceError
+
 # Where kernels write into the variables, and where they make a state from a state.
 IN_PLACE = ("torch", "numpy")
 SUPPORTED = (*IN_PLACE, "jax", "tensorflow")
@@ -23,10 +25,6 @@ class Road(NamedTuple):
 
     road: str
     why: str
-
-
-class WrongDeviceError(ValueError):
-    """A tensor is on another GPU than the state."""
 
 
 @cache

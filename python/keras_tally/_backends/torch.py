@@ -9,10 +9,12 @@ import keras
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch._subclasses.fake_tensor import FakeTensor
 
-from keras_tally._backends import Road, WrongDeviceError, torch_ops
+from keras_tally._backends import Road, torch_ops
 from keras_tally._device import cuda_status
+from keras_tally._tensors.torch import is_symbolic as is_symbolic
+from keras_tally._tensors.torch import on_device as on_device
+from keras_tally._tensors.torch import prepare as prepare_tensor
 
 # torch.topk refuses k beyond the classes; comparisons with a Python float
 # happen in a 16-bit tensor's own precision.
@@ -34,11 +36,6 @@ def whole_dtype(dtype: str) -> str:
     return "int64"
 
 
-def is_symbolic(x: Any) -> bool:
-    """Tell whether a tensor has a shape but no data."""
-    return isinstance(x, torch.Tensor) and (x.is_meta or isinstance(x, FakeTensor))
-
-
 def symbolic_result(shape: tuple[int, ...], dtype: str) -> torch.Tensor:
     """Return a tensor that stands for a result while Keras builds a model."""
     return torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
@@ -51,27 +48,7 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """
     if not isinstance(x, torch.Tensor):
         x = keras.ops.convert_to_tensor(x)
-    if torch._C._functorch.is_functorch_wrapped_tensor(x):
-        raise TypeError(
-            f"`{argument}` must be an ordinary tensor: metrics accumulate and cannot "
-            "be transformed by torch.func (vmap, grad). Call the metric outside of "
-            "the transformed function."
-        )
-    if x.layout is not torch.strided:
-        raise TypeError(
-            f"`{argument}` must be a dense tensor. Received: layout={x.layout}. "
-            "Use `.to_dense()`."
-        )
-    if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
-        x = x.as_subclass(torch.Tensor)
-    device = "cpu" if like is None else like.device
-    if x.device.type == "cuda" and device != x.device and like is not None:
-        raise WrongDeviceError(
-            f"`{argument}` must be on the device of the metric's state, {device}. "
-            f"Received: a tensor on {x.device}. Use `.to()`, or make the metric on "
-            "that device."
-        )
-    return x.detach().resolve_conj().resolve_neg().to(device)
+    return prepare_tensor(x, argument, like)
 
 
 def register(metric: Any) -> None:
@@ -93,14 +70,6 @@ def copy_for_update(x: torch.Tensor) -> torch.Tensor:
     """
     stays = x.device.type == "cuda" and cuda_status().enabled
     return x.detach().to(x.device if stays else "cpu", copy=True)
-
-
-def on_device(*tensors: Any) -> torch.Tensor | None:
-    """Return the first that is on a GPU whose kernels can be used, or None."""
-    for x in tensors:
-        if isinstance(x, torch.Tensor) and x.is_cuda and cuda_status().enabled:
-            return x
-    return None
 
 
 def place_like(result: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
@@ -171,6 +140,7 @@ def device_of(value: Any) -> str:
 
 def roads(value: Any, grouped: bool) -> dict[str, Road]:
     """Return the roads of a metric or a group with this state."""
+    del grouped
     eager = Road("native in place", "the kernels of the CPU write to its memory")
     if value is not None and value.device.type == "cuda":
         status = cuda_status()
@@ -185,7 +155,5 @@ def roads(value: Any, grouped: bool) -> dict[str, Road]:
     return {
         "eager": eager,
         "stateless scope": Road("native pure", "the variables must not change there"),
-        "torch.compile": Road(eager.road, "a group breaks the graph")
-        if grouped
-        else Road("op", "the compiled graph calls the same kernels"),
+        "torch.compile": Road("op", "the compiled graph calls the same kernels"),
     }

@@ -1,7 +1,7 @@
 """What `torch.compile` makes of an update: one operator, no break of the graph.
 
-The tracer replaces the two functions of the extension by calls of operators, which
-name a plan by its number. Outside of compiled code nothing changes.
+The tracer replaces the functions of the extension by calls of operators, which name a
+plan by its number. Outside of compiled code nothing changes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import torch
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _native
+from keras_tally._tensors.torch_ops import define
 
 
 class _Metrics:
-    """The metric of each plan, a weak reference, for as long as there is one.
+    """The metric or group of each plan, a weak reference, for as long as there is one.
 
     Attributes instead of a dictionary's items: the tracer reads one attribute, but
     would go through a whole dictionary, which changes when metrics come and go.
@@ -30,16 +31,8 @@ def _key(plan: int) -> str:
     return f"plan_{plan}"
 
 
-_library = torch.library.Library("keras_tally", "DEF")
-_library.define(
-    "update(Tensor(a!)[] states, int plan, Tensor? y_true, Tensor y_pred, "
-    "Tensor? sample_weight) -> ()"
-)
-_library.define("result(Tensor[] states, int plan) -> Tensor")
-
-
 def register(metric: Any) -> None:
-    """Let compiled code find the metric by its plan."""
+    """Let compiled code find the metric or the group by its plan."""
     key = _key(id(metric._plan))
 
     def forget(gone: weakref.ref[Any]) -> None:
@@ -50,10 +43,16 @@ def register(metric: Any) -> None:
 
 
 def _metric_of(plan: int) -> Any:
-    metric = getattr(_metrics, _key(plan))()
+    reference = getattr(_metrics, _key(plan), None)
+    metric = None if reference is None else reference()
     if metric is None:
         raise RuntimeError("the metric of this compiled graph is gone")
     return metric
+
+
+def _fake(like: torch.Tensor, metric: Any) -> torch.Tensor:
+    dtype = getattr(torch, metric._result_dtype)
+    return like.new_empty(metric._result_shape(), dtype=dtype)
 
 
 def _update(
@@ -69,21 +68,48 @@ def _update(
 
 
 def _result(states: list[torch.Tensor], plan: int) -> torch.Tensor:
-    metric = _metric_of(plan)
-    value: torch.Tensor = metric._result_of_states(list(states))
+    value: torch.Tensor = _metric_of(plan)._result_of_states(list(states))
     return value
 
 
-def _fake_result(states: list[torch.Tensor], plan: int) -> torch.Tensor:
-    metric = _metric_of(plan)
-    dtype = getattr(torch, metric._result_dtype)
-    return states[0].new_empty(metric._result_shape(), dtype=dtype)
+def _update_group(
+    state: torch.Tensor,
+    plan: int,
+    y_true: torch.Tensor,
+    y_pred: torch.Tensor,
+    sample_weight: torch.Tensor | None,
+) -> None:
+    # Without a mask, all members take the same weights.
+    _metric_of(plan)._update_packed(state, y_true, y_pred, sample_weight, sample_weight)
 
 
-_library.impl("update", _update, "CompositeExplicitAutograd")
-_library.impl("result", _result, "CompositeExplicitAutograd")
-torch.library.register_fake("keras_tally::update", lambda *_: None, lib=_library)
-torch.library.register_fake("keras_tally::result", _fake_result, lib=_library)
+def _result_group(state: torch.Tensor, plan: int) -> list[torch.Tensor]:
+    values: list[torch.Tensor] = _metric_of(plan)._results_of_packed(state)
+    return values
+
+
+define(
+    "update(Tensor(a!)[] states, int plan, Tensor? y_true, Tensor y_pred, "
+    "Tensor? sample_weight) -> ()",
+    _update,
+    lambda *_: None,
+)
+define(
+    "result(Tensor[] states, int plan) -> Tensor",
+    _result,
+    lambda states, plan: _fake(states[0], _metric_of(plan)),
+)
+define(
+    "update_group(Tensor(a!) state, int plan, Tensor y_true, Tensor y_pred, "
+    "Tensor? sample_weight) -> ()",
+    _update_group,
+    lambda *_: None,
+)
+define(
+    "result_group(Tensor state, int plan) -> Tensor[]",
+    _result_group,
+    lambda state, plan: [_fake(state, m) for m in _metric_of(plan)._fused().values()],
+)
 
 
 # What is traced in place of the extension's functions: these names are in the graph.
@@ -108,3 +134,29 @@ def _traced_result(plan: Any) -> Any:
     metric: Any = getattr(_metrics, _key(id(plan)))()
     states = [variable._value for variable in metric._plan_variables]
     return torch.ops.keras_tally.result(states, id(plan))
+
+
+@torch.compiler.substitute_in_graph(_native.update_group, skip_signature_check=True)  # type: ignore[misc,untyped-decorator,unused-ignore]
+def _traced_update_group(
+    plan: Any, y_true: Any, y_pred: Any, sample_weight: Any
+) -> bool:
+    if in_stateless_scope() or not isinstance(y_pred, torch.Tensor):
+        return False
+    group: Any = getattr(_metrics, _key(id(plan)))()
+    if group._sees_mask and hasattr(y_pred, "_keras_mask"):
+        return False
+    (variable,) = group._state.variables
+    torch.ops.keras_tally.update_group(
+        variable._value, id(plan), y_true, y_pred, sample_weight
+    )
+    return True
+
+
+@torch.compiler.substitute_in_graph(_native.result_group, skip_signature_check=True)  # type: ignore[misc,untyped-decorator,unused-ignore]
+def _traced_result_group(plan: Any) -> Any:
+    if in_stateless_scope():
+        return None
+    group: Any = getattr(_metrics, _key(id(plan)))()
+    (variable,) = group._state.variables
+    values = torch.ops.keras_tally.result_group(variable._value, id(plan))
+    return dict(zip(group._fused(), values, strict=True))

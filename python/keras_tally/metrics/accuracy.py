@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_tally import _backends
+from keras_tally import _specs
+from keras_tally._kernel_metric import rules
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
 
@@ -56,7 +56,7 @@ class Accuracy(_HitMean):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {"labels_in_scores_dtype": True}
+        return _specs.accuracy(rules()).options
 
 
 @register
@@ -103,11 +103,7 @@ class BinaryAccuracy(_HitMean):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {
-            # Keras compares in float32 at most (and in a 16-bit y_pred's dtype).
-            "threshold": float(np.float32(self.threshold)),
-            "threshold_in_scores_dtype": (_backends.active().THRESHOLD_IN_SCORES_DTYPE),
-        }
+        return _specs.binary_accuracy(rules(), self.threshold).options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -238,13 +234,7 @@ class TopKCategoricalAccuracy(_HitMean):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {
-            "k": self.k,
-            # Sorted ids are sliced, scores are ranked.
-            "k_within_classes": (
-                _backends.active().K_WITHIN_CLASSES and self._kernel != "sorted_ids_hit"
-            ),
-        }
+        return _specs.top_k_categorical_accuracy(rules(), self.k).options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -302,6 +292,12 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
         if from_sorted_ids:
             self._kernel = "sorted_ids_hit"
         super().__init__(k=k, name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        spec = _specs.sparse_top_k_categorical_accuracy(
+            rules(), self.k, self.from_sorted_ids
+        )
+        return spec.options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras.src.metrics.metrics_utils import (
     NEG_INF,
     AUCCurve,
     AUCSummationMethod,
-    is_evenly_distributed_thresholds,
     parse_init_thresholds,
 )
 
-from keras_tally import _backends
-from keras_tally._kernel_metric import LateMetric, PairMetric, Shape
+from keras_tally import _specs
+from keras_tally._kernel_metric import LateMetric, PairMetric, Shape, rules
 from keras_tally._registration import KERAS_CLASSES, register
 
 
@@ -28,23 +26,16 @@ def checked_thresholds(thresholds: Any, default: float = 0.5) -> list[float]:
     return parsed
 
 
-CELLS = {
-    "true_positives": "tp",
-    "false_positives": "fp",
-    "true_negatives": "tn",
-    "false_negatives": "fn",
-}
-
-
-def threshold_options(thresholds: Sequence[float], even: bool) -> dict[str, Any]:
-    """Return how scores are compared: in floatx, as Keras casts them."""
-    return {
-        "thresholds": [float(t) for t in thresholds],
-        "even": bool(even),
-        # End points beyond [0, 1] catch scores of exactly 0 and 1.
-        "first_always_passed": bool(thresholds[0] < 0.0 or thresholds[-1] > 1.0),
-        "double_precision": keras.config.floatx() == "float64",
-    }
+def _plan_counts(metric: Any, spec: _specs.Spec) -> None:
+    """Give a metric the variables of the spec, and bind the kernel to them."""
+    state = []
+    for name, shape in spec.state.items():
+        variable = metric._add_state(name, shape)
+        setattr(metric, name, variable)
+        state.append(variable)
+    metric._make_plan(
+        spec.kernel, spec.result, state, keras.config.floatx(), **spec.options
+    )
 
 
 class _ThresholdCounts(PairMetric):
@@ -55,36 +46,22 @@ class _ThresholdCounts(PairMetric):
     def _set_thresholds(self, thresholds: Any, default: float) -> None:
         self.init_thresholds = thresholds
         self.thresholds = checked_thresholds(thresholds, default)
-        self._thresholds_distributed_evenly = is_evenly_distributed_thresholds(
-            self.thresholds
-        )
-
-    def _plan_counts(
-        self, result: str, state: Sequence[Any], cells: Sequence[str], **options: Any
-    ) -> None:
-        self._make_plan(
-            "confusion",
-            result,
-            state,
-            keras.config.floatx(),
-            cells=list(cells),
-            **threshold_options(self.thresholds, self._thresholds_distributed_evenly),
-            **options,
+        self._thresholds_distributed_evenly = _specs.are_even(
+            self.thresholds, keras.config.epsilon()
         )
 
 
 class _Count(_ThresholdCounts):
     """One kind of count."""
 
-    _cell: str
+    _make_spec: Callable[..., _specs.Spec]
 
     def __init__(
         self, thresholds: Any = None, name: str | None = None, dtype: Any = None
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self._set_thresholds(thresholds, 0.5)
-        self.accumulator = self._add_state("accumulator", (len(self.thresholds),))
-        self._plan_counts("counts", [self.accumulator], [self._cell])
+        _plan_counts(self, self._make_spec(rules(), thresholds))
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -139,32 +116,32 @@ def _document(what: str, formula: str, value: float) -> Any:
 @register
 @_document("true positives", "(y_true & (y_pred > threshold))", 2.0)
 class TruePositives(_Count):
-    _cell = "tp"
+    _make_spec = staticmethod(_specs.true_positives)
 
 
 @register
 @_document("true negatives", "(~y_true & ~(y_pred > threshold))", 2.0)
 class TrueNegatives(_Count):
-    _cell = "tn"
+    _make_spec = staticmethod(_specs.true_negatives)
 
 
 @register
 @_document("false positives", "(~y_true & (y_pred > threshold))", 1.0)
 class FalsePositives(_Count):
-    _cell = "fp"
+    _make_spec = staticmethod(_specs.false_positives)
 
 
 @register
 @_document("false negatives", "(y_true & ~(y_pred > threshold))", 1.0)
 class FalseNegatives(_Count):
-    _cell = "fn"
+    _make_spec = staticmethod(_specs.false_negatives)
 
 
 class _Share(_ThresholdCounts):
     """True positives as a share of themselves and another count."""
 
     _direction = "up"
-    _other: str
+    _make_spec: Callable[..., _specs.Spec]
 
     def __init__(
         self,
@@ -178,18 +155,7 @@ class _Share(_ThresholdCounts):
         self._set_thresholds(thresholds, 0.5 if top_k is None else NEG_INF)
         self.top_k = top_k
         self.class_id = class_id
-        shape = (len(self.thresholds),)
-        self.true_positives = self._add_state("true_positives", shape)
-        other = self._add_state(self._other, shape)
-        setattr(self, self._other, other)
-        self._plan_counts(
-            "ratio",
-            [self.true_positives, other],
-            ["tp", CELLS[self._other]],
-            top_k=top_k,
-            class_id=class_id,
-            k_within_classes=_backends.active().K_WITHIN_CLASSES,
-        )
+        _plan_counts(self, self._make_spec(rules(), thresholds, top_k, class_id))
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -242,7 +208,7 @@ class Precision(_Share):
     Source: `keras.metrics.Precision`.
     """
 
-    _other = "false_positives"
+    _make_spec = staticmethod(_specs.precision)
 
 
 @register
@@ -281,61 +247,31 @@ class Recall(_Share):
     Source: `keras.metrics.Recall`.
     """
 
-    _other = "false_negatives"
+    _make_spec = staticmethod(_specs.recall)
 
 
 class _RateUnderConstraint(_ThresholdCounts):
     """The best of one rate where another is high enough."""
 
     _direction = "up"
-    _constrained: str
-    _dependent: str
+    _make_spec: Callable[..., _specs.Spec]
 
     def __init__(
         self,
-        argument: str,
         value: float,
         num_thresholds: int,
         class_id: int | None,
         name: str | None,
         dtype: Any,
     ) -> None:
-        if not 0 <= value <= 1:
-            raise ValueError(
-                f"`{argument}` must be in [0, 1]. Received: {argument}={value}"
-            )
-        if num_thresholds <= 0:
-            raise ValueError(
-                "`num_thresholds` must be an integer > 0. "
-                f"Received: num_thresholds={num_thresholds}"
-            )
         super().__init__(name=name, dtype=dtype)
+        spec = self._make_spec(rules(), value, num_thresholds, class_id)
         self.value = value
         self.num_thresholds = num_thresholds
         self.class_id = class_id
-        if num_thresholds == 1:
-            self.thresholds = [0.5]
-        else:
-            self.thresholds = [
-                *(i * 1.0 / (num_thresholds - 1) for i in range(num_thresholds - 1)),
-                1.0,
-            ]
+        self.thresholds = _specs.spread_thresholds(num_thresholds)
         self._thresholds_distributed_evenly = num_thresholds > 1
-        state = []
-        for variable_name in CELLS:
-            variable = self._add_state(variable_name, (num_thresholds,))
-            setattr(self, variable_name, variable)
-            state.append(variable)
-        self._plan_counts(
-            "constrained",
-            state,
-            list(CELLS.values()),
-            class_id=class_id,
-            constrained=self._constrained,
-            dependent=self._dependent,
-            required=float(value),
-            poison_on_nan=True,
-        )
+        _plan_counts(self, spec)
 
     def _result_shape(self) -> tuple[int, ...]:
         return ()
@@ -388,7 +324,7 @@ class SensitivityAtSpecificity(_RateUnderConstraint):
     Source: `keras.metrics.SensitivityAtSpecificity`.
     """
 
-    _constrained, _dependent = "specificity", "recall"
+    _make_spec = staticmethod(_specs.sensitivity_at_specificity)
 
     def __init__(
         self,
@@ -399,9 +335,7 @@ class SensitivityAtSpecificity(_RateUnderConstraint):
         dtype: Any = None,
     ) -> None:
         self.specificity = specificity
-        super().__init__(
-            "specificity", specificity, num_thresholds, class_id, name, dtype
-        )
+        super().__init__(specificity, num_thresholds, class_id, name, dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -447,7 +381,7 @@ class SpecificityAtSensitivity(_RateUnderConstraint):
     Source: `keras.metrics.SpecificityAtSensitivity`.
     """
 
-    _constrained, _dependent = "recall", "specificity"
+    _make_spec = staticmethod(_specs.specificity_at_sensitivity)
 
     def __init__(
         self,
@@ -458,9 +392,7 @@ class SpecificityAtSensitivity(_RateUnderConstraint):
         dtype: Any = None,
     ) -> None:
         self.sensitivity = sensitivity
-        super().__init__(
-            "sensitivity", sensitivity, num_thresholds, class_id, name, dtype
-        )
+        super().__init__(sensitivity, num_thresholds, class_id, name, dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -506,7 +438,7 @@ class PrecisionAtRecall(_RateUnderConstraint):
     Source: `keras.metrics.PrecisionAtRecall`.
     """
 
-    _constrained, _dependent = "recall", "precision"
+    _make_spec = staticmethod(_specs.precision_at_recall)
 
     def __init__(
         self,
@@ -517,7 +449,7 @@ class PrecisionAtRecall(_RateUnderConstraint):
         dtype: Any = None,
     ) -> None:
         self.recall = recall
-        super().__init__("recall", recall, num_thresholds, class_id, name, dtype)
+        super().__init__(recall, num_thresholds, class_id, name, dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -563,7 +495,7 @@ class RecallAtPrecision(_RateUnderConstraint):
     Source: `keras.metrics.RecallAtPrecision`.
     """
 
-    _constrained, _dependent = "precision", "recall"
+    _make_spec = staticmethod(_specs.recall_at_precision)
 
     def __init__(
         self,
@@ -574,7 +506,7 @@ class RecallAtPrecision(_RateUnderConstraint):
         dtype: Any = None,
     ) -> None:
         self.precision = precision
-        super().__init__("precision", precision, num_thresholds, class_id, name, dtype)
+        super().__init__(precision, num_thresholds, class_id, name, dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -653,25 +585,12 @@ class AUC(LateMetric):
         from_logits: bool = False,
     ) -> None:
         self._init_from_thresholds = thresholds is not None
-        if thresholds is not None:
-            inner = sorted(checked_thresholds(list(thresholds)))
-            self.num_thresholds = len(inner) + 2
-            self._thresholds_distributed_evenly = is_evenly_distributed_thresholds(
-                np.array([0.0, *inner, 1.0])
-            )
-        else:
-            if num_thresholds <= 1:
-                raise ValueError(
-                    "`num_thresholds` must be an integer > 1. "
-                    f"Received: num_thresholds={num_thresholds}"
-                )
-            self.num_thresholds = num_thresholds
-            inner = [
-                (i + 1) * 1.0 / (num_thresholds - 1) for i in range(num_thresholds - 2)
-            ]
-            self._thresholds_distributed_evenly = True
-        epsilon = keras.config.epsilon()
-        self._thresholds = np.array([0.0 - epsilon, *inner, 1.0 + epsilon])
+        self._thresholds, self._thresholds_distributed_evenly = _specs.curve_thresholds(
+            num_thresholds,
+            None if thresholds is None else list(thresholds),
+            keras.config.epsilon(),
+        )
+        self.num_thresholds = len(self._thresholds)
         self.curve = curve if isinstance(curve, AUCCurve) else AUCCurve.from_str(curve)
         self.summation_method = (
             summation_method
@@ -704,54 +623,30 @@ class AUC(LateMetric):
         return list(self._thresholds)
 
     def _build(self, shape: Sequence[int | None] | None) -> None:
-        labels = 1
-        state_shape: tuple[int, ...] = (self.num_thresholds,)
         if self.multi_label:
             if shape is None or len(shape) != 2:
                 raise ValueError(
                     "`y_pred` must have rank 2 when `multi_label=True`. "
                     f"Received: y_pred.shape={shape}"
                 )
-            labels = int(shape[1] or 0)
-            self._num_labels = labels
-            state_shape = (self.num_thresholds, labels)
+            self._num_labels = int(shape[1] or 0)
         label_weights = None
         if self.label_weights is not None:
             label_weights = keras.ops.convert_to_numpy(self.label_weights)
-            if label_weights.ndim != 1 or (
-                self.multi_label and len(label_weights) != labels
-            ):
-                raise ValueError(
-                    "`label_weights` must hold one weight per label. Received: "
-                    f"label_weights.shape={label_weights.shape}"
-                    + (f", {labels} labels" if self.multi_label else "")
-                )
+        spec = _specs.auc(
+            rules(),
+            self.num_thresholds,
+            self.curve.value,
+            self.summation_method.value,
+            self.thresholds[1:-1] if self._init_from_thresholds else None,
+            self.multi_label,
+            label_weights,
+            self._from_logits,
+            columns=self._num_labels if self.multi_label else None,
+        )
         self._build_input_shape = shape
         self._keras_build_args = (shape,)
-        state = []
-        for variable_name in CELLS:
-            variable = self._add_state(variable_name, state_shape)
-            setattr(self, variable_name, variable)
-            state.append(variable)
-        self._make_plan(
-            "confusion",
-            "auc",
-            state,
-            keras.config.floatx(),
-            cells=list(CELLS.values()),
-            curve=self.curve.value,
-            summation_method=self.summation_method.value,
-            labels=labels,
-            multi_label=self.multi_label,
-            label_weights=(
-                None if label_weights is None else label_weights.astype(float).tolist()
-            ),
-            from_logits=self._from_logits,
-            poison_on_nan=True,
-            **threshold_options(
-                self._thresholds.tolist(), self._thresholds_distributed_evenly
-            ),
-        )
+        _plan_counts(self, spec)
         self._built = True
 
     def _keras_twin(self) -> keras.metrics.Metric:

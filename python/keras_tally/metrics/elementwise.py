@@ -9,10 +9,10 @@ from typing import Any
 
 import keras
 
-from keras_tally._compile import addresses
 from keras_tally._engine import IN_PLACE
 from keras_tally._expression import Expression, accepted, trace
 from keras_tally._kernel_metric import PairMetric
+from keras_tally._llvm import addresses
 from keras_tally._portable_elementwise import SumsOfTerms, mean_twin
 from keras_tally._registration import register
 

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-import numpy as np
-
-from keras_tally import _keras_version
-from keras_tally._kernel_metric import LateMetric, Shape, check_matrices
+from keras_tally import _specs
+from keras_tally._kernel_metric import LateMetric, Shape, check_matrices, rules
 from keras_tally._registration import register
-
-AVERAGES = (None, "micro", "macro", "weighted")
-
-
-def _check_float(name: str, value: Any) -> None:
-    if not isinstance(value, float):
-        raise ValueError(
-            f"`{name}` must be a Python float. "
-            f"Received: {name}={value!r} of type {type(value).__name__}"
-        )
 
 
 @register
@@ -84,20 +71,7 @@ class FBetaScore(LateMetric):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        if average not in AVERAGES:
-            raise ValueError(
-                f"`average` must be one of {AVERAGES}. Received: average={average!r}"
-            )
-        _check_float("beta", beta)
-        if not beta > 0.0:
-            raise ValueError(f"`beta` must be above 0. Received: beta={beta}")
-        if threshold is not None:
-            _check_float("threshold", threshold)
-            if not 0.0 < threshold <= 1.0:
-                raise ValueError(
-                    "`threshold` must be above 0 and at most 1. "
-                    f"Received: threshold={threshold}"
-                )
+        _specs.check_f_score(average, beta, threshold)
         self.average = average
         self.beta = beta
         self.threshold = threshold
@@ -113,13 +87,17 @@ class FBetaScore(LateMetric):
         self.intermediate_weights = self._add_state(
             "intermediate_weights", shape, self.dtype
         )
-        precise = self.dtype == "float64"
-        threshold = self.threshold
-        if threshold is not None and not precise:
-            threshold = float(np.float32(threshold))
+        spec = _specs.fbeta_score(
+            rules(),
+            self.beta,
+            self.average,
+            self.threshold,
+            columns=y_pred_shape[-1],
+            dtype=self.dtype,
+        )
         self._make_plan(
-            "predicted_cells",
-            "f_score",
+            spec.kernel,
+            spec.result,
             [
                 self.true_positives,
                 self.false_positives,
@@ -127,14 +105,7 @@ class FBetaScore(LateMetric):
                 self.intermediate_weights,
             ],
             self.dtype,
-            columns=y_pred_shape[-1],
-            folded=self.average == "micro",
-            precision=self.dtype,
-            threshold=threshold,
-            any_weight_rank=_keras_version.at_least(3, 16),
-            average=self.average,
-            beta=self.beta,
-            epsilon=keras.config.epsilon(),
+            **spec.options,
         )
         self._built = True
 

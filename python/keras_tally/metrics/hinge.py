@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_tally import _specs
+from keras_tally._kernel_metric import rules
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
 
@@ -14,7 +16,7 @@ class _HingeMean(KernelMean):
     _direction = "down"
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {"last_axis": "mean", "find_zero_one_labels": True}
+        return _specs.hinge(rules()).options
 
 
 @register

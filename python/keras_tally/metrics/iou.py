@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from keras_tally._kernel_metric import PairMetric
+from keras_tally import _specs
+from keras_tally._kernel_metric import PairMetric, rules
 from keras_tally._registration import register
 
 
@@ -34,11 +35,6 @@ class _IoUBase(PairMetric):
         per_class_counts: bool = False,
     ) -> None:
         super().__init__(name=name, dtype=dtype or "int")
-        if max(target_class_ids) >= num_classes or min(target_class_ids) < -num_classes:
-            raise ValueError(
-                f"`target_class_ids` must be in [0, {num_classes}). "
-                f"Received: target_class_ids={list(target_class_ids)}"
-            )
         self.num_classes = num_classes
         self.ignore_class = ignore_class
         self.sparse_y_true = sparse_y_true
@@ -47,21 +43,20 @@ class _IoUBase(PairMetric):
         self.target_class_ids = list(target_class_ids)
         self.per_class_counts = per_class_counts
         self._whole = keras.backend.is_int_dtype(self.dtype)
-        self._make_plan(
-            "confusion_matrix",
-            "iou",
-            self._add_counts(),
-            "float32",
-            whole=self._whole,
-            num_classes=num_classes,
-            per_class_counts=per_class_counts,
-            ignore_class=ignore_class,
-            dense_labels=not sparse_y_true,
-            dense_predicted=not sparse_y_pred,
-            axis=axis,
+        spec = _specs.iou(
+            rules(),
+            num_classes,
+            target_class_ids,
+            ignore_class,
+            sparse_y_true,
+            sparse_y_pred,
+            axis,
+            per_class_counts,
             threshold=self.threshold,
-            target_class_ids=self.target_class_ids,
-            epsilon=keras.config.epsilon(),
+            whole=self._whole,
+        )
+        self._make_plan(
+            spec.kernel, spec.result, self._add_counts(), "float32", **spec.options
         )
 
     def _add_counts(self) -> list[Any]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_tally import _specs
+from keras_tally._kernel_metric import rules
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
 
@@ -15,12 +17,6 @@ class _Crossentropy(KernelMean):
 
     _direction = "down"
     from_logits: bool
-
-    def _kernel_options(self) -> dict[str, Any]:
-        return {
-            "from_logits": self.from_logits,
-            "epsilon": keras.config.epsilon(),
-        }
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -78,11 +74,10 @@ class BinaryCrossentropy(_Crossentropy):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {
-            **super()._kernel_options(),
-            "last_axis": "mean",
-            "label_smoothing": self.label_smoothing,
-        }
+        spec = _specs.binary_crossentropy(
+            rules(), self.from_logits, self.label_smoothing
+        )
+        return spec.options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -142,11 +137,10 @@ class CategoricalCrossentropy(_Crossentropy):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {
-            **super()._kernel_options(),
-            "label_smoothing": self.label_smoothing,
-            "axis": self.axis,
-        }
+        spec = _specs.categorical_crossentropy(
+            rules(), self.from_logits, self.label_smoothing, self.axis
+        )
+        return spec.options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -212,11 +206,10 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {
-            **super()._kernel_options(),
-            "ignore_class": self.ignore_class,
-            "axis": self.axis,
-        }
+        spec = _specs.sparse_categorical_crossentropy(
+            rules(), self.from_logits, self.ignore_class, self.axis
+        )
+        return spec.options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -268,7 +261,7 @@ class KLDivergence(KernelMean):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {"last_axis": "sum", "epsilon": keras.config.epsilon()}
+        return _specs.kl_divergence(rules()).options
 
 
 @register
@@ -311,7 +304,7 @@ class Poisson(KernelMean):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {"last_axis": "mean", "epsilon": keras.config.epsilon()}
+        return _specs.poisson(rules()).options
 
 
 @register
@@ -362,7 +355,7 @@ class MeanMaxProbability(KernelMean):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {"from_logits": self.from_logits, "axis": self.axis}
+        return _specs.mean_max_probability(rules(), self.from_logits, self.axis).options
 
     def _keras_twin(self) -> keras.metrics.Metric:
         # Keras has no such metric.

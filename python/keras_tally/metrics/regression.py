@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_tally import _backends
+from keras_tally import _backends, _specs
 from keras_tally._engine import IN_PLACE
-from keras_tally._kernel_metric import LateMetric, Shape, check_matrices
+from keras_tally._kernel_metric import LateMetric, Shape, check_matrices, rules
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
 
@@ -21,7 +20,7 @@ class _ErrorMean(KernelMean):
     _direction = "down"
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {"last_axis": "mean", "epsilon": keras.config.epsilon()}
+        return _specs.error_options(rules())
 
 
 @register
@@ -179,15 +178,11 @@ class Huber(_ErrorMean):
     def __init__(
         self, threshold: float = 1.0, name: str = "huber", dtype: Any = None
     ) -> None:
-        if not threshold > 0:
-            raise ValueError(
-                f"`threshold` must be a positive number. Received: {threshold}"
-            )
-        self.threshold = float(threshold)
+        self.threshold = _specs.check_positive("threshold", threshold)
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {**super()._kernel_options(), "threshold": self.threshold}
+        return _specs.huber(rules(), self.threshold).options
 
     def _keras_twin(self) -> keras.metrics.Metric:
         # Keras has the loss, but no metric of it.
@@ -316,11 +311,6 @@ class LogCoshError(_ErrorMean):
         super().__init__(name=name, dtype=dtype)
 
 
-def row_axes(axis: Any) -> list[int]:
-    """Return the axes that make a row, of one axis or several."""
-    return [int(a) for a in axis] if isinstance(axis, Sequence) else [int(axis)]
-
-
 class RowMean(KernelMean):
     """The mean of what two rows, of y_true and of y_pred, have in common."""
 
@@ -328,7 +318,7 @@ class RowMean(KernelMean):
     axis: Any
 
     def _kernel_options(self) -> dict[str, Any]:
-        return {"axes": row_axes(self.axis), "epsilon": keras.config.epsilon()}
+        return _specs.row_options(rules(), self.axis)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -380,8 +370,7 @@ class CosineSimilarity(RowMean):
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
-        floor = keras.config.epsilon() if _backends.active().NORM_HAS_FLOOR else 0.0
-        return {**super()._kernel_options(), "smallest_norm": floor}
+        return _specs.cosine_similarity(rules(), self.axis).options
 
 
 @register
@@ -439,19 +428,9 @@ class R2Score(LateMetric):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        known = (None, "uniform_average", "variance_weighted_average")
-        if class_aggregation not in known:
-            raise ValueError(
-                f"`class_aggregation` must be one of {known}. "
-                f"Received: class_aggregation={class_aggregation!r}"
-            )
-        if num_regressors < 0:
-            raise ValueError(
-                "`num_regressors` must be at least 0. "
-                f"Received: num_regressors={num_regressors}"
-            )
         self.class_aggregation = class_aggregation
         self.num_regressors = num_regressors
+        self._spec(None)  # refuses what no score has
         self.num_samples = self._add_state("num_samples")
 
     def _build_arguments(
@@ -471,14 +450,10 @@ class R2Score(LateMetric):
         self.sum = self._add_state("sum", (columns,))
         self.total_mse = self._add_state("residual", (columns,))
         self.count = self._add_state("count", (columns,))
-        average = {
-            None: None,
-            "uniform_average": "macro",
-            "variance_weighted_average": "weighted",
-        }
+        spec = self._spec(columns)
         self._make_plan(
-            "squared_deviations",
-            "r2",
+            spec.kernel,
+            spec.result,
             [
                 self.num_samples,
                 self.squared_sum,
@@ -487,14 +462,14 @@ class R2Score(LateMetric):
                 self.count,
             ],
             keras.config.floatx(),
-            columns=columns,
-            counts_samples=True,
-            aligns_ranks=True,
-            any_weight_rank=True,
-            average=average[self.class_aggregation],
-            regressors=self.num_regressors,
+            **spec.options,
         )
         self._built = True
+
+    def _spec(self, columns: int | None) -> _specs.Spec:
+        return _specs.r2_score(
+            rules(), self.class_aggregation, self.num_regressors, columns=columns
+        )
 
     def result(self) -> Any:
         """Return the score over everything seen since the last reset.

@@ -1,0 +1,63 @@
+"""Tensors of any framework, made fit for kernels, without Keras.
+
+Each module here is for one framework, and imported when such a tensor comes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+class WrongDeviceError(ValueError):
+    """A tensor is on another GPU than the state."""
+
+
+def describe(x: Any) -> str:
+    """Return what an error says of an argument: its type, and any shape."""
+    shape = getattr(x, "shape", None)
+    kind = type(x).__name__
+    return kind if shape is None else f"{kind} of shape {tuple(shape)}"
+
+
+def adapter_of(*tensors: Any) -> ModuleType:
+    """Return the module for tensors of torch, if there is any, or that for arrays."""
+    torch = sys.modules.get("torch")
+    is_torch = torch is not None and any(isinstance(x, torch.Tensor) for x in tensors)
+    return importlib.import_module(
+        f"keras_tally._tensors.{'torch' if is_torch else 'numpy'}"
+    )
+
+
+def prepare_with(adapter: ModuleType, x: Any, argument: str, like: Any = None) -> Any:
+    """Return `x` as a tensor that native code can borrow, where `like` is.
+
+    Raises:
+        TypeError: there is no such tensor.
+        WrongDeviceError: it is on another GPU.
+    """
+    if x is None:
+        raise TypeError(
+            f"`{argument}` must be a tensor, an array, a list or a number. "
+            "Received: None"
+        )
+    try:
+        return adapter.prepare(x, argument, like)
+    except WrongDeviceError:
+        raise
+    except Exception as error:
+        raise TypeError(
+            f"`{argument}` must be a tensor, an array, a list or a number of a bool, "
+            "integer, float16, bfloat16, float32 or float64 dtype. "
+            f"Received: {describe(x)} ({error})"
+        ) from error
+
+
+def as_column(x: Any) -> Any:
+    """Return a vector as a matrix of one column, and others as they are."""
+    x = x if hasattr(x, "reshape") else np.asarray(x)
+    return x.reshape(-1, 1) if len(x.shape) == 1 else x

@@ -1,0 +1,392 @@
+"""Accumulators without Keras: for services that start fast, and for any loop.
+
+Importing this module imports NumPy and the kernels, and nothing else. The numbers are
+those of the Keras classes, bit for bit: both are made of the same kernels, states and
+results, with Keras's default settings (floatx float32, epsilon 1e-7) and, where Keras's
+backends differ, what it does on torch. There is one exception: a vector of errors holds
+one sample for each entry, where Keras takes the whole vector for one sample.
+
+>>> from keras_tally import engine
+>>> auc = engine.Accumulator("auc", num_thresholds=3)
+>>> auc.update([0, 0, 1, 1], [0, 0.5, 0.3, 0.9])
+>>> float(auc.result())
+0.75
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_tally import _native
+from keras_tally._device import cuda_status
+from keras_tally._plans import (
+    Plan,
+    given_inputs,
+    key_of,
+    plan_of,
+    update_general,
+    with_columns,
+)
+from keras_tally._specs import MAKERS
+from keras_tally._tensors import adapter_of, as_column
+from keras_tally._threads import num_threads, set_num_threads
+
+__all__ = [
+    "Accumulator",
+    "cuda_status",
+    "metrics",
+    "module",
+    "num_threads",
+    "set_num_threads",
+]
+
+_COLUMNS = "columns"
+
+
+def metrics() -> list[str]:
+    """Return the names of all metrics, which `Accumulator` takes.
+
+    Example:
+
+    >>> from keras_tally import engine
+    >>> "auc" in engine.metrics()
+    True
+    """
+    return sorted(MAKERS)
+
+
+class Accumulator:
+    """The state of a metric over any number of batches.
+
+    The state is exact as that of the Keras classes is: each sum is a float64 and what
+    float64 could not hold of it. The states of two data sets can be merged.
+
+    Args:
+        metric: the name of a metric, see `metrics()`: that of the function in
+            `keras_tally.functional`, whose docstring has the formula and the shapes.
+        device: None for a state of NumPy arrays in host memory; or a torch device:
+            then the state is a torch tensor there, and so are results. Inputs
+            elsewhere are copied to it.
+        dtype: dtype of the result, `"float32"` or `"float64"`.
+        **arguments: the metric's own arguments, as the function takes them.
+
+    Raises:
+        ValueError: there is no such metric, dtype or value of an argument.
+        TypeError: the metric has no such argument.
+
+    Example:
+
+    >>> from keras_tally import engine
+    >>> first, second = (engine.Accumulator("precision") for _ in range(2))
+    >>> first.update([0, 1, 1, 1], [1, 0, 1, 1])
+    >>> second.update([1, 1], [0.9, 0.8], sample_weight=[0.5, 0.5])
+    >>> first.merge(second)
+    >>> float(first.result())
+    0.75
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        *,
+        device: Any = None,
+        dtype: str = "float32",
+        **arguments: Any,
+    ) -> None:
+        check_dtype(dtype)
+        self._key = key_of(metric, arguments)
+        self._device = device
+        self._dtype = dtype
+        self._late = MAKERS[metric].needs_columns(arguments)
+        self._columns: int | None = None
+        self._plan: Plan | None = None
+        if not self._late:
+            self._build(plan_of(self._key))
+        else:  # refuses now what no number of columns makes right
+            weights = dict(self._key[1]).get("label_weights")
+            plan_of(with_columns(self._key, len(weights) if weights else 1))
+
+    def _build(self, plan: Plan) -> None:
+        self._plan = plan
+        self._native = plan.native(self._dtype)
+        # A list, as the extension takes it.
+        self._state = [self._zeros(sum(plan.sizes))]
+
+    def _zeros(self, size: int) -> Any:
+        if self._device is None:
+            return np.zeros((2, size))
+        return _tensors_of_torch().state_on(self._device, size)
+
+    def _build_for(self, y_pred: Any) -> None:
+        shape = getattr(y_pred, "shape", None)
+        shape = np.shape(y_pred) if shape is None else tuple(shape)
+        self._columns = int(shape[-1]) if len(shape) > 1 else None
+        self._build(plan_of(with_columns(self._key, self._columns)))
+
+    @property
+    def name(self) -> str:
+        """The name of the metric."""
+        return self._key[0]
+
+    def update(
+        self, y_true: Any, y_pred: Any = None, sample_weight: Any = None
+    ) -> None:
+        """Add a batch to the state.
+
+        Args:
+            y_true: the ground truth; of `"mean"` and `"sum"` the values, alone.
+            y_pred: the predictions. The first batch decides the number of columns of
+                `"f1_score"`, `"fbeta_score"`, `"r2_score"` and of an `"auc"` with
+                `multi_label`; without a second axis, there is one.
+            sample_weight: optional weights, by the rules of the metric.
+
+        Raises:
+            ValueError: shapes, weights or labels that do not fit; the state is as it
+                was.
+            TypeError: an argument that is no tensor of an accepted dtype.
+        """
+        plan = self._plan
+        if plan is None:
+            self._build_for(y_pred)
+            try:
+                self.update(y_true, y_pred, sample_weight)
+            except BaseException:
+                self._plan = None
+                raise
+            return
+        if plan.takes_values:
+            if y_pred is not None:
+                raise TypeError(
+                    f"{self.name!r} takes values alone, and weights as "
+                    "`sample_weight=`."
+                )
+            y_pred = y_true
+        if plan.spec.takes_matrices:
+            y_true, y_pred = as_column(y_true), as_column(y_pred)
+        if not _native.accumulate(
+            self._native, self._state, y_true, y_pred, sample_weight
+        ):
+            self._update_general(y_true, y_pred, sample_weight)
+
+    def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        (state,) = self._state
+        given = given_inputs(y_true, y_pred, sample_weight)
+        adapter = adapter_of(state, *given.values())
+        like = state if self._device is not None else None
+        update_general(self._native, state, adapter, like, given)
+
+    def result(self) -> Any:
+        """Return the value over everything seen since the last reset.
+
+        Returns:
+            A scalar, or a vector of one value per threshold or column: a number or
+            array of NumPy, or a torch tensor where the state is one.
+
+        Raises:
+            ValueError: the metric waits for its first batch to know the columns.
+        """
+        matrix = self._built("result").spec.matrix
+        value = _native.result_from(self._native, self._state)
+        return value if matrix is None else value.reshape(matrix)
+
+    def _built(self, what: str) -> Plan:
+        if self._plan is None:
+            raise ValueError(
+                f"{self.name!r} has no {what} before its first update(), which tells "
+                "the number of columns."
+            )
+        return self._plan
+
+    def reset(self) -> None:
+        """Forget everything seen so far."""
+        if self._plan is not None:
+            self._state[0][...] = 0.0
+
+    def merge(self, *others: Accumulator) -> None:
+        """Add the states of others, which stay as they are.
+
+        Args:
+            *others: accumulators of the same metric with the same arguments.
+
+        Raises:
+            TypeError: something that is no accumulator.
+            ValueError: one of another metric, or for another number of columns.
+        """
+        for other in others:
+            self._check_same(other)
+        for other in others:
+            if other._plan is None:
+                continue
+            if self._plan is None:
+                self._columns = other._columns
+                self._build(other._plan)
+            sum_of_both = _as_array(self._state[0])
+            _native.add_pairs(sum_of_both, _as_array(other._state[0])[None])
+            self._set_state(sum_of_both)
+
+    def _check_same(self, other: Any) -> None:
+        if not isinstance(other, Accumulator):
+            raise TypeError(
+                f"`merge` takes accumulators. Received: {type(other).__name__}"
+            )
+        if other._key != self._key:
+            raise ValueError(
+                "`merge` takes accumulators of one metric with the same arguments. "
+                f"Received: {_shown(other._key)}, and this is {_shown(self._key)}"
+            )
+        both = self._plan is not None and other._plan is not None
+        if both and self._columns != other._columns:
+            raise ValueError(
+                f"`merge` takes accumulators of one number of columns. Received: "
+                f"{other._columns}, and this one has {self._columns}"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of the state.
+
+        Returns:
+            For each variable's name an array of shape (2, ...): its value, and what
+            float64 could not hold of it. Where the first batch decides the columns,
+            also their number under `"columns"` (0 for vectors). Before it, an empty
+            dictionary.
+        """
+        if self._plan is None:
+            return {}
+        (state,) = self._state
+        found: dict[str, Any] = {}
+        start = 0
+        for (name, shape), size in zip(
+            self._plan.spec.state.items(), self._plan.sizes, strict=True
+        ):
+            part = state[:, start : start + size].reshape((2, *shape))
+            found[name] = part.copy() if self._device is None else part.clone()
+            start += size
+        if self._late:
+            found[_COLUMNS] = self._columns or 0
+        return found
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a state, in place of the own.
+
+        Args:
+            state_dict: what `state_dict()` of an accumulator of the same metric with
+                the same arguments has returned; arrays or tensors.
+
+        Raises:
+            ValueError: names or shapes that are not those of this metric's state,
+                which is as it was.
+        """
+        given = dict(state_dict)
+        if not given:
+            if not self._late:
+                raise ValueError("`state_dict` must not be empty. Received: {}")
+            self._plan, self._columns = None, None
+            return
+        plan, columns = self._plan, None
+        if self._late:
+            columns = int(given.pop(_COLUMNS, -1))
+            if columns < 0:
+                raise ValueError(f"`state_dict` must have an entry {_COLUMNS!r}.")
+            plan = plan_of(with_columns(self._key, columns or None))
+        assert plan is not None
+        expected = {name: (2, *shape) for name, shape in plan.spec.state.items()}
+        arrays = {name: _as_array(x) for name, x in given.items()}
+        received = {name: x.shape for name, x in arrays.items()}
+        if received != expected:
+            raise ValueError(
+                f"`state_dict` must have the shapes {expected}. Received: {received}"
+            )
+        flat = [arrays[name].reshape(2, -1) for name in plan.spec.state]
+        self._columns = columns or None
+        self._build(plan)
+        self._set_state(np.concatenate(flat, axis=1))
+
+    def _set_state(self, array: np.ndarray[Any, Any]) -> None:
+        state = self._state[0]
+        state[...] = array if self._device is None else state.new_tensor(array)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        name, arguments = self._key
+        options = {"device": self._device, "dtype": self._dtype, **dict(arguments)}
+        return _restore, (name, options, self.state_dict())
+
+    def __repr__(self) -> str:
+        return f"Accumulator({_shown(self._key)})"
+
+
+def module(
+    metric: str, *, columns: int | None = None, dtype: str = "float32", **arguments: Any
+) -> Any:
+    """Return an accumulator as a `torch.nn.Module`, whose state is a buffer.
+
+    The module's `update(y_true, y_pred, sample_weight)`, `compute()` and `reset()` do
+    what an accumulator's methods do; calling it updates, then computes. The buffer
+    `state`, float64 of shape (2, n), moves with the module to other devices, is part
+    of its `state_dict()`, and may be summed over processes. It works inside of
+    `torch.compile` without a break of the graph, and in `torch.export`.
+
+    Args:
+        metric: the name of a metric, see `metrics()`.
+        columns: the number of columns of the inputs, where the state depends on it
+            (`"f1_score"`, `"fbeta_score"`, `"r2_score"`, `"auc"` with `multi_label`);
+            None for vectors.
+        dtype: dtype of the result, `"float32"` or `"float64"`.
+        **arguments: the metric's own arguments, as the function takes them.
+
+    Raises:
+        ValueError: there is no such metric, dtype or value of an argument.
+        TypeError: the metric has no such argument.
+
+    Example:
+
+    >>> import torch
+    >>> from keras_tally import engine
+    >>> accuracy = engine.module("binary_accuracy")
+    >>> accuracy(torch.tensor([1, 0, 1, 1]), torch.tensor([0.9, 0.2, 0.4, 0.8]))
+    tensor(0.7500)
+    >>> list(accuracy.state_dict())
+    ['state']
+    """
+    check_dtype(dtype)
+    key = key_of(metric, arguments)
+    if MAKERS[metric].needs_columns(arguments):
+        key = with_columns(key, columns)
+    elif columns is not None:
+        raise ValueError(f"{metric!r} has no use for `columns`. Received: {columns}")
+    made = importlib.import_module("keras_tally._tensors.torch_module")
+    return made.MetricModule(plan_of(key), dtype)
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype that no result has."""
+    if dtype not in ("float32", "float64"):
+        raise ValueError(
+            f"`dtype` must be 'float32' or 'float64'. Received: dtype={dtype!r}"
+        )
+
+
+def _restore(
+    name: str, options: dict[str, Any], state_dict: dict[str, Any]
+) -> Accumulator:
+    """Return an accumulator as it was; pickles call this by its name."""
+    accumulator = Accumulator(name, **options)
+    accumulator.load_state_dict(state_dict)
+    return accumulator
+
+
+def _shown(key: tuple[str, Any]) -> str:
+    name, arguments = key
+    return ", ".join([repr(name), *(f"{k}={v!r}" for k, v in arguments)])
+
+
+def _tensors_of_torch() -> Any:
+    return importlib.import_module("keras_tally._tensors.torch")
+
+
+def _as_array(x: Any) -> np.ndarray[Any, Any]:
+    x = x.detach().cpu() if hasattr(x, "detach") else x
+    return np.array(x, dtype=np.float64)
