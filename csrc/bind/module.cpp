@@ -5,9 +5,9 @@
 
 #include <map>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
-#include <stdexcept>
 
 #include "../cuda/devices.h"
 #include "../exec/level.h"
