@@ -23,6 +23,7 @@ from support import (
     attach_mask,
     compensation,
     keras_variables,
+    named_variables,
     result_dtype,
     state,
     state_bits,
@@ -126,7 +127,7 @@ def test_keras_metric_is_not_tracked(case):
 def test_variables_are_keras_variables(case):
     ours = updated(case.ours(), [case.sample(0, 8)])
     theirs = updated(case.keras(), [case.sample(0, 8)])
-    found = {v.name: tuple(v.shape) for v in ours.variables}
+    found = {v.name: tuple(v.shape) for v in named_variables(ours)}
     expected = {n: np.shape(x) for n, x in case.keras_state(state(theirs)).items()}
     if case.integer_state:
         assert found == expected

@@ -26,7 +26,7 @@ from keras_tally import _backends, _native
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
 from keras_tally._inputs import describe, prepare
 from keras_tally._masks import combine_mask
-from keras_tally._packed import Part, View, compensation_view
+from keras_tally._packed import PackedState, Part, View, compensation_view
 from keras_tally._registration import KERAS_CLASSES
 
 Shape = tuple[int, ...]
@@ -38,8 +38,11 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     The state is Keras's own variables, as float64, plus one variable
     `compensation`: what float64 could not hold of each of them, so that counts are
     exact far past 2^53 (a state of integers is int64 and needs none). The state
-    of two data sets together is the sum of their states, variable by variable. On
-    JAX and TensorFlow the state is in Keras's own dtype, see `_stored`.
+    of two data sets together is the sum of their states, variable by variable.
+
+    On JAX and TensorFlow the state is in Keras's own dtype, see `_stored`, and lies in
+    one variable, since trainers pay for each on every step. `total`, `count` and the
+    others are views of it (`_packed`), which read and write like Keras's.
 
     Pickles and copies take the state along; they are made from `get_config()`, so
     other attributes, set after the constructor, stay behind.
@@ -48,6 +51,9 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     _plan: Any = None
     # The variable of low halves; None where the state is made of integers.
     compensation: Any = None
+    _state: tuple[Any, ...] = ()
+    # Where the state is packed, the places of Keras's variables.
+    _parts: tuple[Part, ...] = ()
     # Whether a Keras mask on y_pred becomes a weight.
     _sees_mask = False
     _input_names = ("y_true", "y_pred")
@@ -121,7 +127,6 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             )
             self._state += (self.compensation,)
         self._result_dtype = result_dtype
-        self._plan_variables = self._state
         self._plan_arguments = (
             kernel,
             result,
@@ -133,11 +138,16 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
                 **options,
             },
         )
-        self._bind_plan(self._state)
+        if IN_PLACE:
+            self._plan_variables = self._state
+            self._bind_plan(self._state)
+        else:
+            PackedState(self.add_variable, [self], [self])
 
-    def _bind_plan(self, variables: Sequence[Any], **more: Any) -> None:
+    def _bind_plan(self, places: Sequence[Any], **more: Any) -> None:
+        """Bind it to variables, or to parts of them where the state is packed."""
         kernel, result, options = self._plan_arguments
-        self._plan = make_plan(kernel, result, variables, {**options, **more})
+        self._plan = make_plan(kernel, result, places, {**options, **more})
         _backends.active().register(self)
 
     def _own_state(self) -> tuple[Any, ...]:
@@ -147,15 +157,13 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
     def _own_halves(self, index: int) -> tuple[np.ndarray[Any, Any], ...]:
         """Return the halves of a variable as a pack has them, flat."""
         read = _backends.active().read_variable
-        variable = self._own_state()[index]
-        high = np.ravel(read(variable))
+        if not IN_PLACE:
+            part = self._parts[index]
+            return tuple(row[part.start : part.stop] for row in read(part.pack))
+        high = np.ravel(read(self._own_state()[index]))
         if self.compensation is not None:
             lows = np.ravel(read(self.compensation)[index])
-            if not IN_PLACE:
-                lows = lows[:: lows.size // max(1, high.size)]
             return high, lows[: high.size]
-        if not IN_PLACE:
-            return (high,)
         rounded = high.astype("float64")
         return rounded, (high - rounded.astype(high.dtype)).astype("float64")
 
@@ -169,15 +177,19 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         for name, value in list(vars(self).items()):
             if id(value) in by_id:
                 object.__setattr__(self, name, by_id[id(value)])
+        left = {*by_id, *(id(part.pack) for part in self._parts)}
         for variable in list(self._variables):
-            if id(variable) in by_id:
+            if id(variable) in left:
                 self._tracker.untrack(variable)
-                self._tracker.add_to_store("variables", by_id[id(variable)])
+        if all(parts[0].pack is not variable for variable in self._variables):
+            for view in views:
+                self._tracker.add_to_store("variables", view)
         # Past Keras's tracking: the variables are those of somebody else.
         object.__setattr__(self, "_state", tuple(views))
+        object.__setattr__(self, "_parts", tuple(parts))
         object.__setattr__(self, "_plan_variables", (parts[0].pack,))
         if not IN_PLACE:
-            self._bind_plan(self._state)
+            self._bind_plan(parts)
             return
         sizes = [math.prod(part.shape) for part in parts]
         self._bind_plan(self._plan_variables, sizes=sizes, offset=parts[0].start)
@@ -194,7 +206,24 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
                 variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
 
     def _is_grouped(self) -> bool:
-        return self._plan is not None and isinstance(self._state[0], View)
+        return any(isinstance(variable, View) for variable in self._variables)
+
+    def named_variables(self) -> list[Any]:
+        """Return the variables by which Keras knows the state, `compensation`, others.
+
+        On torch and NumPy they are `variables`. On JAX and TensorFlow `variables` has
+        the one in which the state lies, and these are views of it.
+
+        Example:
+
+        >>> import keras_tally as kt
+        >>> [variable.name for variable in kt.Mean().named_variables()]
+        ['total', 'count', 'compensation']
+        """
+        packs = {id(part.pack) for part in self._parts}
+        known = {id(variable) for variable in self._state}.union(packs)
+        more = [v for v in self.variables if id(v) not in known]
+        return [*self._state, *more]
 
     def _put(self, values: Sequence[Any]) -> None:
         if len(values) != len(self.variables):
@@ -249,7 +278,7 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         shapes = [shape and tuple(shape) for shape in self._keras_build_args]
         state = [
             (v.name, np.array(keras.ops.convert_to_numpy(v.value)))
-            for v in self.variables
+            for v in self.named_variables()
         ]
         return _restore, (type(self), self._copied_config(), shapes, state)
 
@@ -431,7 +460,8 @@ def _restore(
     metric: Any = cls.from_config(config)
     if shapes and not metric._built:
         metric._build(*shapes)
-    expected = [(v.name, tuple(v.shape)) for v in metric.variables]
+    variables = metric.named_variables()
+    expected = [(v.name, tuple(v.shape)) for v in variables]
     received = [(name, value.shape) for name, value in state]
     if expected != received:
         raise ValueError(
@@ -439,7 +469,7 @@ def _restore(
             f"makes the variables {expected}. Received: {received}. A subclass that "
             "takes arguments must return them in `get_config()`."
         )
-    for variable, (_, value) in zip(metric.variables, state, strict=True):
+    for variable, (_, value) in zip(variables, state, strict=True):
         variable.assign(value)
     return metric
 

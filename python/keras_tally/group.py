@@ -433,9 +433,9 @@ def _check_member(key: str, metric: Any) -> None:
 def _is_packable(metric: Any) -> bool:
     """Tell whether all the state there is, is that of the metric's plan."""
     # One that is built late has none at first.
-    return isinstance(metric, KernelMetric) and {id(v) for v in metric.variables} == {
-        id(v) for v in getattr(metric, "_state", ())
-    }
+    return isinstance(metric, KernelMetric) and len(metric.named_variables()) == len(
+        metric._state
+    )
 
 
 def is_fusable(metric: Any) -> bool:
