@@ -151,7 +151,7 @@ def test_what_is_not_donated_stays_as_it_was():
     before = values(metric)
     metric.update_state(jnp.zeros((4, 1)), jnp.ones((4, 1)))
     jax.jit(metric.stateless_update_state)(before, jnp.zeros((4, 1)), jnp.ones((4, 1)))
-    assert [float(np.sum(x)) for x in before] == [0, 0, 0]
+    assert [float(np.sum(x)) for x in before] == [0]
 
 
 @pytest.mark.parametrize("jitted", [False, True])
@@ -292,7 +292,7 @@ def test_symbolic_shapes_go_the_portable_road():
     assert metric._plan.taken["update"] == "a shape is symbolic"
     for n in (1, 5):
         new = exported.call(values(metric), jnp.zeros((n, 1)), jnp.ones((n, 1)) * 2)
-        assert [float(x) for x in new[:2]] == [4 * n, n]
+        assert np.asarray(new[0])[0].tolist() == [4 * n, n]
 
 
 def test_masks_and_lists():

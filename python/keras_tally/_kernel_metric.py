@@ -24,7 +24,7 @@ from keras.src.backend.common.stateless_scope import (
 
 from keras_tally import _backends, _native
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
-from keras_tally._inputs import describe, prepare
+from keras_tally._inputs import describe, prepare, shape_of
 from keras_tally._masks import combine_mask
 from keras_tally._packed import PackedState, Part, View, compensation_view
 from keras_tally._registration import KERAS_CLASSES
@@ -412,7 +412,7 @@ class LateMetric(PairMetric):
         if not self._built:
             if IN_PLACE:
                 traced(y_true, y_pred, sample_weight)
-            shapes = shape_of(y_true), shape_of(y_pred)
+            shapes = shape_of(y_true, "y_true"), shape_of(y_pred, "y_pred")
             self._build(*self._build_arguments(*shapes))
         super().update_state(y_true, y_pred, sample_weight)
 
@@ -433,11 +433,6 @@ class LateMetric(PairMetric):
     def exact_state(self) -> dict[str, Any]:
         """Return the state without rounding; before the first batch it is empty."""
         return super().exact_state() if self._built else {}
-
-
-def shape_of(x: Any) -> Shape:
-    """Return the shape of a tensor, a list or a number."""
-    return tuple(_backends.with_shape(x).shape)
 
 
 def check_matrices(name: str, y_true_shape: Shape, y_pred_shape: Shape) -> None:
