@@ -215,7 +215,7 @@ def test_masks_are_keras_masks(name, weighted):
         for metric in (ours, theirs):
             batch._replace(mask=mask, weight=weight).feed(metric)
     assert_close(ours.result(), theirs.result(), 1e-6)
-    assert_close(ours.variables[1], theirs.variables[1], 1e-6)
+    assert_close(ours.named_variables()[1], theirs.variables[1], 1e-6)
 
 
 @every_class

@@ -132,15 +132,15 @@ def _bind(members: Sequence[Member], names: Sequence[str]) -> Plan:
 
 
 def make_plan(
-    kernel: str, result: str, parts: Sequence[Part], options: dict[str, Any]
+    kernel: str, result: str, variables: Sequence[Any], options: dict[str, Any]
 ) -> Plan:
-    """Bind a kernel and a result to where the state is."""
+    """Bind a kernel and a result to the variables' places (`Part`)."""
     plain = {k: v for k, v in options.items() if not callable(v)}
     plain["wrap_result"] = None
     member = Member(
         native=_native.make_plan(kernel, result, [], plain),
         description=[kernel, result, plain],
-        portable=_portable.make_plan(kernel, parts, options),
+        portable=_portable.make_plan(kernel, variables, options),
         result_dtype=options["result_dtype"],
         sees_mask=options["sees_mask"],
         mask_only_with_weight=options.get("mask_only_with_weight", False),
