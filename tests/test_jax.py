@@ -64,8 +64,9 @@ def fresh(case, batch):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("case", OWN_CASES, ids=lambda c: c.id)
-def test_eager_jit_and_scan_are_one_kernel(case, weighted):
+def test_eager_jit_and_scan_are_one_kernel(case, weighted, monkeypatch):
     """The bits are the same; a silent way round the kernel would not count."""
+    monkeypatch.setattr(_stored, "even_small", True)
     batches = [case.sample(seed, 12, weighted) for seed in range(3)]
     metric = fresh(case, batches[0])
 
@@ -280,6 +281,31 @@ def test_a_long_scan_loses_nothing():
     # Each value as float64 has it; a batch's sum is exact to 1e-16.
     square = np.square(y.astype("float64") - p.astype("float64")).sum() * rounds
     assert abs(Fraction(exact["total"]) / Fraction(square) - 1) < 1e-7
+
+
+@pytest.mark.parametrize("make", [kt.TruePositives, kt.Sum])
+def test_few_elements_of_one_number_are_a_loop_of_xla(make, monkeypatch):
+    """Decided while tracing, by the shapes; eagerly, and for more, kernels run."""
+    rng = np.random.default_rng(0)
+    metric, reference = make(), make()
+    inputs = 1 if make is kt.Sum else 2
+    few = backend.FEW_ELEMENTS // inputs
+    for n, native in ((few, False), (few + 1, True), (few, None)):
+        batch = [jnp.asarray(np.float32(rng.random(n))) for _ in range(inputs)]
+        monkeypatch.setattr(_stored, "even_small", native is None)
+        before = handlers()
+        make_step = jax.jit(lambda *a: metric.stateless_update_state(*a))
+        state = jax.block_until_ready(make_step(values(metric), *batch))
+        taken = metric._plan.taken["update"]
+        assert (taken == "native") is (native is not False), taken
+        assert native is not False or "a loop of XLA is faster" in taken
+        assert handlers() - before == (native is not False)
+        metric._put(state)
+        reference.update_state(*batch)
+        assert reference._plan.taken["update"] == "native"
+    assert_close(metric.result(), reference.result(), 1e-6)
+    if make is kt.TruePositives:
+        assert metric.exact_state() == reference.exact_state()
 
 
 def test_symbolic_shapes_go_the_portable_road():

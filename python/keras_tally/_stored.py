@@ -39,7 +39,8 @@ TRUTH, WEIGHT, MASKED_WEIGHT = 1, 2, 4
 # Changes with what a program's state means: a cache on disk may outlive this version.
 _FORMAT = 1
 
-# KERAS_TALLY_ROAD=portable goes without kernels, to find out whether they are at fault.
+# KERAS_TALLY_ROAD=portable goes without kernels, to find out whether they are at fault;
+# `native` takes them wherever they can be called, also where that does not pay.
 _asked_for = os.environ.get("KERAS_TALLY_ROAD", "")
 if _asked_for not in ("", "native", "portable"):
     raise ValueError(
@@ -47,6 +48,7 @@ if _asked_for not in ("", "native", "portable"):
         f"Received: {_asked_for!r}"
     )
 only_portable = _asked_for == "portable"
+even_small = _asked_for == "native"
 
 # An array, where in it the high halves are, how many, and the same of the low ones; no
 # low array (-1): integers.
@@ -193,7 +195,10 @@ def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     inputs = _inputs(y_true, y_pred, sample_weight, mask, plan.takes_values)
     backend = _backends.active()
     state = backend.read(plan.packs)
-    why = why_portable(*state, *(x for _, _, x in inputs))
+    given_tensors = [x for _, _, x in inputs]
+    why = why_portable(*state, *given_tensors)
+    if why is None and not even_small:
+        why = backend.why_no_call(state, given_tensors)
     plan.taken["update"] = why or "native"
     if why is not None:
         _portable.update(plan.portable, plan.packs, y_true, y_pred, sample_weight)
