@@ -142,7 +142,9 @@ def state(metric):
 
 def state_bits(metric):
     """The exact bytes of every variable, for "nothing changed" and "the same"."""
-    return [(v.name, tuple(v.shape), to_numpy(v).tobytes()) for v in metric.variables]
+    return [
+        (v.name, tuple(v.shape), to_numpy(v).tobytes()) for v in named_variables(metric)
+    ]
 
 
 def updated(metric, batches, **options):

@@ -26,7 +26,13 @@ from keras_tally import _backends, _native
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
 from keras_tally._inputs import describe, prepare, shape_of
 from keras_tally._masks import combine_mask
-from keras_tally._packed import PackedState, Part, View, compensation_view
+from keras_tally._packed import (
+    PackedState,
+    Part,
+    View,
+    compensation_view,
+    state_view,
+)
 from keras_tally._registration import KERAS_CLASSES
 
 Shape = tuple[int, ...]
@@ -182,7 +188,8 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
             if id(variable) in left:
                 self._tracker.untrack(variable)
         if all(parts[0].pack is not variable for variable in self._variables):
-            for view in views:
+            mine = views if IN_PLACE else [state_view(self._parts[0].pack, parts)]
+            for view in mine:
                 self._tracker.add_to_store("variables", view)
         # Past Keras's tracking: the variables are those of somebody else.
         object.__setattr__(self, "_state", tuple(views))
@@ -220,9 +227,10 @@ class KernelMetric(keras.metrics.Metric):  # type: ignore[misc]
         >>> [variable.name for variable in kt.Mean().named_variables()]
         ['total', 'count', 'compensation']
         """
-        packs = {id(part.pack) for part in self._parts}
-        known = {id(variable) for variable in self._state}.union(packs)
-        more = [v for v in self.variables if id(v) not in known]
+        known = {id(v) for v in (*self._state, *(part.pack for part in self._parts))}
+        more = [
+            v for v in self.variables if id(v) not in known and not isinstance(v, View)
+        ]
         return [*self._state, *more]
 
     def _put(self, values: Sequence[Any]) -> None:

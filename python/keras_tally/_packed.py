@@ -158,6 +158,22 @@ def compensation_view(like: keras.Variable, parts: Sequence[Part]) -> View:
     return View(like, read, write)
 
 
+def state_view(like: keras.Variable, parts: Sequence[Part]) -> View:
+    """Return what takes the place of the variable in which a metric's state was."""
+    pack, start, stop = parts[0].pack, parts[0].start, parts[-1].stop
+
+    def read() -> Any:
+        return pack.value[:, start:stop]
+
+    def write(value: Any) -> None:
+        rows = pack.value
+        pack.assign(
+            keras.ops.concatenate([rows[:, :start], value, rows[:, stop:]], axis=1)
+        )
+
+    return View(like, read, write)
+
+
 class PackedState:
     """One variable for the states of several metrics, or of one.
 
