@@ -95,7 +95,8 @@ def test_eager_jit_and_scan_are_one_kernel(case, weighted, monkeypatch):
 
 
 @pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
-def test_vmap_is_one_update_after_the_other(case):
+def test_vmap_is_one_update_after_the_other(case, monkeypatch):
+    monkeypatch.setattr(_stored, "even_small", True)
     batches = [case.sample(seed, 6, True) for seed in range(3)]
     metric = fresh(case, batches[0])
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *map(arguments, batches))
