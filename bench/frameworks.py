@@ -12,15 +12,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_tally.bench import harness
-from keras_tally.bench.harness import Case, check, interleaved, say, table
+from keras_tally.bench.harness import check, interleaved, say, table
 from report import Report, start
 
+# One core does all the work: what else it does in the meantime is not counted.
+Case = partial(harness.Case, clock=time.process_time)
 BATCH = 32
 STEPS = 64  # of a compiled loop
 COLUMNS = {
@@ -41,15 +44,35 @@ COLUMNS = {
     "keras_large": "Keras, ms",
     "large_ratio": "ratio",
 }
+ROAD_COLUMNS = {
+    "metric": "metric",
+    "kernel": f"kernel, batch {BATCH}, us",
+    "portable": "portable, us",
+    "callback": "numpy_function, us",
+    "keras": "Keras, us",
+    "shape": "large batch",
+    "kernel_large": "kernel, ms",
+    "portable_large": "portable, ms",
+    "callback_large": "numpy_function, ms",
+    "keras_large": "Keras, ms",
+}
+ROADS_OF = (
+    *("BinaryAccuracy", "MeanSquaredError", "SparseCategoricalAccuracy", "AUC(200)"),
+    *("TruePositives", "CategoricalCrossentropy", "MeanIoU"),
+)
 FIT_COLUMNS = {
     "step": "step",
     "none": "no metrics, s",
     "keras": "Keras, s",
     "ours": "keras-tally, s",
     "group": "MetricGroup, s",
+    "empty": "four empty metrics, s",
+    "empty_group": "one empty metric, s",
     "keras_share": "Keras's share, %",
     "ours_part": "ours / Keras's",
     "group_part": "MetricGroup's / Keras's",
+    "empty_part": "four empty / Keras's",
+    "empty_group_part": "one empty / Keras's",
 }
 
 
@@ -70,6 +93,7 @@ class Jax:
     """How a step is compiled, and when it has ended."""
 
     name, compiled, eager_goal = "JAX", "jitted", 10
+    callback = None  # XLA's own is what kernels are called by
 
     def wait(self, metric: Any) -> None:
         import jax
@@ -121,6 +145,36 @@ class TensorFlow:
         import tensorflow as tf
 
         run = tf.function(metric.update_state)
+        return lambda: run(*batch)
+
+    def callback(self, metric: Any, batch: Any) -> Callable[[], Any]:
+        """A call that runs one compiled update by `numpy_function`.
+
+        The state is float64, as the kernel takes it: nothing is converted.
+        """
+        import tensorflow as tf
+
+        from keras_tally import _native
+
+        plan = metric._plan.members[0].native
+        own = [np.zeros(v.shape) for v in metric.named_variables()]
+        if metric.compensation is None:
+            own = [x.astype("int64") for x in own]
+        variables = [tf.Variable(x) for x in own]
+
+        def update(*arrays: Any) -> Any:
+            state = [np.array(x) for x in arrays[: len(own)]]
+            _native.update_into(plan, state, *arrays[len(own) :], None)
+            return state
+
+        @tf.function
+        def run(*batch: Any) -> None:
+            dtypes = [v.dtype for v in variables]
+            new = tf.numpy_function(update, [*variables, *batch], dtypes)
+            for variable, value in zip(variables, new, strict=True):
+                value.set_shape(variable.shape)
+                variable.assign(value)
+
         return lambda: run(*batch)
 
     def loop(self, metric: Any, batches: Any) -> Callable[[], Any]:
@@ -213,6 +267,62 @@ def class_row(subject: Any, framework: Any, effort: Effort) -> dict[str, Any]:
     return {"metric": subject.name, "shape": str(shape), **found}
 
 
+def road_row(subject: Any, framework: Any, effort: Effort) -> dict[str, Any]:
+    """One compiled update by each road that it could take."""
+    import keras_tally
+    from keras_tally import _stored
+
+    few = subject.data(BATCH).keras[:2]
+    columns = max(1, int(np.prod(few[-1].shape)) // BATCH)
+    many = subject.data(max(1, effort.elements // columns)).keras[:2]
+    found: dict[str, Any] = {}
+    for suffix, batch, sample_s, unit in (
+        ("", few, effort.sample_s, 1e6),
+        ("_large", many, 0, 1e3),
+    ):
+        calls = {}
+        for road in ("kernel", "portable", "callback", "keras"):
+            module = keras.metrics if road == "keras" else keras_tally
+            metric = subject.ours(module)
+            metric.update_state(*few)
+            make = framework.callback if road == "callback" else framework.step
+            if make is None:
+                continue
+            _stored.only_portable = road == "portable"
+            _stored.even_small = road == "kernel"
+            calls[road] = make(metric, batch)
+            calls[road]()  # traces, by this road
+            _stored.only_portable = _stored.even_small = False
+            if road in ("kernel", "portable"):
+                taken = metric._plan.taken["update"]
+                if (taken == "native") is not (road == "kernel"):
+                    raise SystemExit(f"{subject.name} took another road: {taken}")
+        timed = [Case(road + suffix, call) for road, call in calls.items()]
+        interleaved(timed, effort.rounds, sample_s)
+        found |= {c.name: c.median * unit for c in timed}
+    return {"metric": subject.name, "shape": str(tuple(many[-1].shape)), **found}
+
+
+class Empty(keras.metrics.Metric):  # type: ignore[misc]
+    """A metric that does nothing: what Keras's trainer costs by itself."""
+
+    def __init__(self, results: int, name: str) -> None:
+        super().__init__(name=name)
+        self.results = results
+        self.total = self.add_variable((), "zeros", name="total")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self.total.assign(self.total + 1.0)
+
+    def result(self) -> Any:
+        if self.results == 1:
+            return self.total + 0.0
+        return {f"{self.name}_{i}": self.total + i for i in range(self.results)}
+
+
+MODELS = ("none", "keras", "ours", "group", "empty", "empty_group")
+
+
 def training(effort: Effort) -> dict[str, dict[str, list[float]]]:
     """Seconds of epochs and evaluations of a small MLP."""
     import keras_tally
@@ -233,6 +343,8 @@ def training(effort: Effort) -> dict[str, dict[str, list[float]]]:
         "keras": four(keras.metrics),
         "ours": four(keras_tally),
         "group": [keras_tally.MetricGroup(four(keras_tally))],
+        "empty": [Empty(1, f"empty_{i}") for i in range(4)],
+        "empty_group": [Empty(4, "empty")],
     }.items():
         keras.utils.set_random_seed(1)
         models[name] = keras.Sequential(
@@ -249,18 +361,19 @@ def training(effort: Effort) -> dict[str, dict[str, list[float]]]:
     logs = {}
     names = list(models)
     for r in range(-1, effort.fit_rounds):
-        for name in names[r % 4 :] + names[: r % 4]:
+        first = r % len(names)
+        for name in names[first:] + names[:first]:
             model = models[name]
             keras.utils.set_random_seed(2)
-            began = time.perf_counter()
+            began = time.process_time()
             model.fit(x, y, batch_size=128, verbose=0)
-            fitted = time.perf_counter()
+            fitted = time.process_time()
             logs[name] = model.evaluate(
                 x, y, batch_size=128, verbose=0, return_dict=True
             )
             if r >= 0:  # the first round compiles
                 seconds["fit"][name].append(fitted - began)
-                seconds["evaluate"][name].append(time.perf_counter() - fitted)
+                seconds["evaluate"][name].append(time.process_time() - fitted)
         for name in ("ours", "group"):
             for key, value in logs["keras"].items():
                 check(f"{name}, {key} in evaluate", logs[name][key], value, 1e-5)
@@ -269,17 +382,18 @@ def training(effort: Effort) -> dict[str, dict[str, list[float]]]:
 
 
 def training_row(step: str, by: dict[str, list[float]]) -> dict[str, Any]:
-    """Medians, and shares taken within a round."""
-    rounds = list(
-        zip(*(by[n] for n in ("none", "keras", "ours", "group")), strict=True)
-    )
-    cost = statistics.median(k - n for n, k, _, _ in rounds)
+    """Medians, and costs taken within a round."""
+
+    def cost(name: str) -> float:
+        pairs = zip(by[name], by["none"], strict=True)
+        return statistics.median(t - none for t, none in pairs)
+
+    shares = zip(by["keras"], by["none"], strict=True)
     return {
         "step": step,
         **{name: statistics.median(t) for name, t in by.items()},
-        "keras_share": statistics.median((k - n) / k * 100 for n, k, _, _ in rounds),
-        "ours_part": statistics.median(o - n for n, _, o, _ in rounds) / cost,
-        "group_part": statistics.median(g - n for n, _, _, g in rounds) / cost,
+        "keras_share": statistics.median((k - n) / k * 100 for k, n in shares),
+        **{f"{name}_part": cost(name) / cost("keras") for name in MODELS[2:]},
     }
 
 
@@ -321,14 +435,19 @@ def main(effort: Effort) -> None:
         backend, f"Every class on {framework.name}, CPU", COLUMNS, "frameworks.py"
     )
     report.notes = [
-        f"Pinned to core {core}, one thread. Medians of {effort.rounds} samples, taken "
-        "in turn; results were compared with Keras's before anything was timed.",
+        f"Pinned to core {core}, one thread, and CPU time of the process. Medians of "
+        f"{effort.rounds} samples, taken in turn; results were compared with Keras's "
+        "before anything was timed.",
         f"`compiled` is {framework.compiled}: one call of a step; in a loop of {STEPS} "
         "batches no call from Python is paid for (on JAX, XLA also merges Keras's "
         f"operations with the loop). The large batch has {effort.elements:,} elements.",
         "Training: MLP 64-128-1, 60,000 rows, batch 128, Adam; BinaryAccuracy, "
-        f"Precision, Recall and AUC. {effort.fit_rounds} rounds of the four models in "
-        "turn; differences are taken within a round, then their medians.",
+        f"Precision, Recall and AUC. {effort.fit_rounds} rounds of the models in turn; "
+        "differences are taken within a round, then their "
+        "medians. The empty metrics have one variable of one number; one of them "
+        "returns four results.",
+        "Roads: one compiled update by our kernel, by Keras's operations with exact "
+        "sums, by `numpy_function` around the kernel (TensorFlow), by Keras.",
     ]
     subjects = [*SUBJECTS, *MORE, *extra_subjects()]
     if effort is QUICK:
@@ -338,6 +457,10 @@ def main(effort: Effort) -> None:
         report.row(**class_row(subject, framework, effort))
     rows = report.rows
     report.tables.append({"title": "Classes", "columns": COLUMNS, "rows": rows})
+    report.table("Roads", ROAD_COLUMNS)
+    for subject in subjects:
+        if subject.name in ROADS_OF:
+            report.row(**road_row(subject, framework, effort))
     report.table("Training", FIT_COLUMNS)
     for step, by in training(effort).items():
         report.row(**training_row(step, by))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import references
+from keras_tally._kernel_metric import KernelMetric
 
 BACKEND = keras.backend.backend()
 IS_TORCH = BACKEND == "torch"
@@ -109,20 +110,27 @@ def attach_mask(tensor, mask):
     return tensor
 
 
+def named_variables(metric):
+    """The variables by Keras's names; ours are views on JAX and TensorFlow."""
+    if isinstance(metric, KernelMetric):
+        return metric.named_variables()
+    return metric.variables
+
+
 def keras_variables(metric):
     """The variables Keras's own class has too, by name."""
-    return {v.name: v for v in metric.variables if v.name != "compensation"}
+    return {v.name: v for v in named_variables(metric) if v.name != "compensation"}
 
 
 def compensation(metric):
-    (variable,) = [v for v in metric.variables if v.name == "compensation"]
+    (variable,) = [v for v in named_variables(metric) if v.name == "compensation"]
     return variable
 
 
 def state(metric):
     """The state as float64 arrays by name, the low halves added."""
     highs = {name: to_numpy(v) for name, v in keras_variables(metric).items()}
-    lows = [to_numpy(v) for v in metric.variables if v.name == "compensation"]
+    lows = [to_numpy(v) for v in named_variables(metric) if v.name == "compensation"]
     if not lows:
         return highs
     # Beside vectors, the low half of a single number is the first of its row.
@@ -134,7 +142,9 @@ def state(metric):
 
 def state_bits(metric):
     """The exact bytes of every variable, for "nothing changed" and "the same"."""
-    return [(v.name, tuple(v.shape), to_numpy(v).tobytes()) for v in metric.variables]
+    return [
+        (v.name, tuple(v.shape), to_numpy(v).tobytes()) for v in named_variables(metric)
+    ]
 
 
 def updated(metric, batches, **options):

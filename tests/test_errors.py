@@ -20,6 +20,7 @@ from support import (
     BACKEND,
     IS_TORCH,
     as_float,
+    assert_close,
     state_bits,
     to_backend,
     to_numpy,
@@ -175,6 +176,25 @@ def test_things_that_are_no_tensors(case, bad):
         assert_refused(metric, broken, name)
     if bad is not None:
         assert_refused(metric, args, "sample_weight", bad)
+
+
+@pytest.mark.parametrize("bad", [None, object(), {"a": 1}])
+@pytest.mark.parametrize(
+    "case", [c for c in DEFAULT_CASES if c.built_late], ids=lambda c: c.name
+)
+def test_things_that_are_no_tensors_before_the_first_batch(case, bad):
+    """The shape of which would decide the number of columns."""
+    args = [to_backend(a) for a in case.sample(0, 8).args]
+    for position, name in enumerate(("y_true", "y_pred")):
+        broken = list(args)
+        broken[position] = bad
+        metric = case.ours()
+        group = kt.MetricGroup([case.ours()])
+        for refused in (metric, group):
+            with pytest.raises((TypeError, ValueError), match=name):
+                refused.update_state(*broken)
+            refused.update_state(*args)
+        assert_close(metric.result(), group.result()[group.metrics[0].name], 1e-6)
 
 
 @waits_for_data

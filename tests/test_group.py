@@ -50,6 +50,7 @@ from support import (
     LABEL_DTYPES,
     SCORE_DTYPES,
     attach_mask,
+    named_variables,
     state_bits,
     to_backend,
     to_numpy,
@@ -840,19 +841,24 @@ def test_a_member_on_its_own():
 def test_variables_of_members():
     group, alone = used_group(), used_members()
     for key, metric in alone.items():
-        for mine, other in zip(group[key].variables, metric.variables, strict=True):
+        pairs = zip(
+            [*named_variables(group[key]), *group[key].variables],
+            [*named_variables(metric), *metric.variables],
+            strict=True,
+        )
+        for mine, other in pairs:
             assert mine.name == other.name
             assert mine.dtype == other.dtype
             assert tuple(mine.shape) == tuple(other.shape)
             assert to_numpy(mine).tobytes() == to_numpy(other).tobytes()
             value = np.reshape(np.arange(to_numpy(other).size), other.shape)
             value = value.astype(to_numpy(other).dtype)
-            if mine.name != "compensation":
+            if not mine.name.startswith(("compensation", "state_")):
                 mine.assign(value)
                 other.assign(value)
             with pytest.raises(ValueError, match="shape"):
                 mine.assign(np.zeros((3, 4, 5)))
-    assert group["error"].total is group["error"].variables[0]
+    assert group["error"].total is named_variables(group["error"])[0]
     group["error"].count.assign_add(2)
     alone["error"].count.assign_add(2)
     assert_same(group, alone)

@@ -253,7 +253,7 @@ bool Program::splits(const Batch& batch) const {
   });
 }
 
-bool Program::update(const Batch& batch, const Batch& masked, const StateArray* arrays, int count,
+void Program::update(const Batch& batch, const Batch& masked, const StateArray* arrays, int count,
                      BadLabels bad_labels) const {
   check_inputs(batch);
   check_arrays(arrays, count);
@@ -265,13 +265,12 @@ bool Program::update(const Batch& batch, const Batch& masked, const StateArray* 
   AnyWork room;
   Work* alone = nullptr;
   InArena<GroupWork> group;
-  bool parallel = false;
   if (members_.size() == 1) {
     alone = &make_work(members_[0].metric, *batches[0], &room);
-    parallel = alone->run();
+    alone->run();
   } else {
     group = make_in<GroupWork>(arena, metrics_, leads_, batches.data(), arena);
-    parallel = group->run();
+    group->run();
   }
   std::pmr::vector<WorkingState> states(&arena);
   states.reserve(members_.size());
@@ -292,7 +291,6 @@ bool Program::update(const Batch& batch, const Batch& masked, const StateArray* 
     }
   }
   store(arrays, count, states);
-  return parallel;
 }
 
 void Program::store(const StateArray* arrays, int count,

@@ -64,8 +64,7 @@ class Program {
   // Whether the additions of the parts of a batch, cut along its first axis, sum up to
   // that of the whole.
   bool splits(const Batch& batch) const;
-  // Returns whether several threads worked.
-  bool update(const Batch& batch, const Batch& masked, const StateArray* arrays, int count,
+  void update(const Batch& batch, const Batch& masked, const StateArray* arrays, int count,
               BadLabels bad_labels) const;
   // Adds `others` states to that of the arrays, one after the other. Each of the arrays
   // `added`, of which there is one for each of a state's, holds all of them.

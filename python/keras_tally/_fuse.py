@@ -214,7 +214,7 @@ def _take_along(theirs: Any, ours: Any) -> None:
         columns = tuple(theirs.variables[-1].shape) or (1,)
         shape: Any = getattr(theirs, "_build_input_shape", None) or (None, columns[-1])
         ours._build(*ours._build_arguments(shape, shape))
-    for variable in ours.variables:
+    for variable in ours.named_variables():
         if variable.name in held:
             value = held[variable.name].value
             variable.assign(keras.ops.cast(value, variable.dtype))

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_tally import _backends
 from keras_tally._tensors import describe as describe
-from keras_tally._tensors import prepare_with
+from keras_tally._tensors import no_tensor, prepare_with, require
 
 
 def prepare(x: Any, argument: str, like: Any = None) -> Any:
@@ -17,3 +17,16 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
         WrongDeviceError: it is on another GPU.
     """
     return prepare_with(_backends.active(), x, argument, like)
+
+
+def shape_of(x: Any, argument: str) -> tuple[int, ...]:
+    """Return the shape of a tensor, a list or a number.
+
+    Raises:
+        TypeError: it has none.
+    """
+    require(x, argument)
+    try:
+        return tuple(_backends.with_shape(x).shape)
+    except Exception as error:
+        raise no_tensor(x, argument, error) from error

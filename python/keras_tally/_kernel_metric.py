@@ -24,11 +24,17 @@ from keras.src.backend.common.stateless_scope import (
 from keras_tally import _backends, _keras_version, _native, _states
 from keras_tally._bytes import check_room
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
-from keras_tally._inputs import describe, prepare
+from keras_tally._inputs import describe, prepare, shape_of
 from keras_tally._masks import combine_mask
 from keras_tally._merging import Mergeable
 from keras_tally._metric import Metric, sum_exactly
-from keras_tally._packed import Part, View, compensation_view
+from keras_tally._packed import (
+    PackedState,
+    Part,
+    View,
+    compensation_view,
+    state_view,
+)
 from keras_tally._registration import KERAS_CLASSES
 from keras_tally._specs import Rules
 
@@ -54,8 +60,11 @@ class KernelMetric(Mergeable, Metric):
     The state is Keras's own variables, as float64, plus one variable
     `compensation`: what float64 could not hold of each of them, so that counts are
     exact far past 2^53 (a state of integers is int64 and needs none). The state
-    of two data sets together is the sum of their states, variable by variable. On
-    JAX and TensorFlow the state is in Keras's own dtype, see `_stored`.
+    of two data sets together is the sum of their states, variable by variable.
+
+    On JAX and TensorFlow the state is in Keras's own dtype, see `_stored`, and lies in
+    one variable, since trainers pay for each on every step. `total`, `count` and the
+    others are views of it (`_packed`), which read and write like Keras's.
 
     Pickles and copies take the state along; they are made from `get_config()`, so
     other attributes, set after the constructor, stay behind.
@@ -64,6 +73,9 @@ class KernelMetric(Mergeable, Metric):
     _plan: Any = None
     # The variable of low halves; None where the state is made of integers.
     compensation: Any = None
+    _state: tuple[Any, ...] = ()
+    # Where the state is packed, the places of Keras's variables.
+    _parts: tuple[Part, ...] = ()
     # Whether a Keras mask on y_pred becomes a weight.
     _sees_mask = False
     _input_names = ("y_true", "y_pred")
@@ -142,7 +154,6 @@ class KernelMetric(Mergeable, Metric):
             )
             self._state += (self.compensation,)
         self._result_dtype = result_dtype
-        self._plan_variables = self._state
         self._plan_arguments = (
             kernel,
             result,
@@ -154,11 +165,16 @@ class KernelMetric(Mergeable, Metric):
                 **options,
             },
         )
-        self._bind_plan(self._state)
+        if IN_PLACE:
+            self._plan_variables = self._state
+            self._bind_plan(self._state)
+        else:
+            PackedState(self.add_variable, [self], [self])
 
-    def _bind_plan(self, variables: Sequence[Any], **more: Any) -> None:
+    def _bind_plan(self, places: Sequence[Any], **more: Any) -> None:
+        """Bind it to variables, or to parts of them where the state is packed."""
         kernel, result, options = self._plan_arguments
-        self._plan = make_plan(kernel, result, variables, {**options, **more})
+        self._plan = make_plan(kernel, result, places, {**options, **more})
         _backends.active().register(self)
 
     def _own_state(self) -> tuple[Any, ...]:
@@ -168,15 +184,13 @@ class KernelMetric(Mergeable, Metric):
     def _own_halves(self, index: int) -> tuple[np.ndarray[Any, Any], ...]:
         """Return the halves of a variable as a pack has them, flat."""
         read = _backends.active().read_variable
-        variable = self._own_state()[index]
-        high = np.ravel(read(variable))
+        if not IN_PLACE:
+            part = self._parts[index]
+            return tuple(row[part.start : part.stop] for row in read(part.pack))
+        high = np.ravel(read(self._own_state()[index]))
         if self.compensation is not None:
             lows = np.ravel(read(self.compensation)[index])
-            if not IN_PLACE:
-                lows = lows[:: lows.size // max(1, high.size)]
             return high, lows[: high.size]
-        if not IN_PLACE:
-            return (high,)
         rounded = high.astype("float64")
         return rounded, (high - rounded.astype(high.dtype)).astype("float64")
 
@@ -194,15 +208,20 @@ class KernelMetric(Mergeable, Metric):
         for name, value in list(vars(self).items()):
             if id(value) in by_id:
                 object.__setattr__(self, name, by_id[id(value)])
+        left = {*by_id, *(id(part.pack) for part in self._parts)}
         for variable in list(self._variables):
-            if id(variable) in by_id:
+            if id(variable) in left:
                 self._tracker.untrack(variable)
-                self._tracker.add_to_store("variables", by_id[id(variable)])
+        if all(parts[0].pack is not variable for variable in self._variables):
+            mine = views if IN_PLACE else [state_view(self._parts[0].pack, parts)]
+            for view in mine:
+                self._tracker.add_to_store("variables", view)
         # Past Keras's tracking: the variables are those of somebody else.
         object.__setattr__(self, "_state", tuple(views))
+        object.__setattr__(self, "_parts", tuple(parts))
         object.__setattr__(self, "_plan_variables", (parts[0].pack,))
         if not IN_PLACE:
-            self._bind_plan(self._state)
+            self._bind_plan(parts)
             return
         sizes = [math.prod(part.shape) for part in parts]
         self._bind_plan(self._plan_variables, sizes=sizes, offset=parts[0].start)
@@ -219,7 +238,25 @@ class KernelMetric(Mergeable, Metric):
                 variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
 
     def _is_grouped(self) -> bool:
-        return self._plan is not None and isinstance(self._state[0], View)
+        return any(isinstance(variable, View) for variable in self._variables)
+
+    def named_variables(self) -> list[Any]:
+        """Return the variables by which Keras knows the state, `compensation`, others.
+
+        On torch and NumPy they are `variables`. On JAX and TensorFlow `variables` has
+        the one in which the state lies, and these are views of it.
+
+        Example:
+
+        >>> import keras_tally as kt
+        >>> [variable.name for variable in kt.Mean().named_variables()]
+        ['total', 'count', 'compensation']
+        """
+        known = {id(v) for v in (*self._state, *(part.pack for part in self._parts))}
+        more = [
+            v for v in self.variables if id(v) not in known and not isinstance(v, View)
+        ]
+        return [*self._state, *more]
 
     def _put(self, values: Sequence[Any]) -> None:
         if len(values) != len(self.variables):
@@ -274,7 +311,7 @@ class KernelMetric(Mergeable, Metric):
         shapes = [shape and tuple(shape) for shape in self._keras_build_args]
         state = [
             (v.name, np.array(keras.ops.convert_to_numpy(v.value)))
-            for v in self.variables
+            for v in self.named_variables()
         ]
         return _restore, (type(self), self._copied_config(), shapes, state)
 
@@ -408,7 +445,7 @@ class LateMetric(PairMetric):
         if not self._built:
             if IN_PLACE:
                 traced(y_true, y_pred, sample_weight)
-            shapes = shape_of(y_true), shape_of(y_pred)
+            shapes = shape_of(y_true, "y_true"), shape_of(y_pred, "y_pred")
             self._build(*self._build_arguments(*shapes))
         super().update_state(y_true, y_pred, sample_weight)
 
@@ -431,11 +468,6 @@ class LateMetric(PairMetric):
         return super().exact_state() if self._built else {}
 
 
-def shape_of(x: Any) -> Shape:
-    """Return the shape of a tensor, a list or a number."""
-    return tuple(_backends.with_shape(x).shape)
-
-
 def check_matrices(name: str, y_true_shape: Shape, y_pred_shape: Shape) -> None:
     """Refuse shapes that are not (batch_size, columns)."""
     if len(y_pred_shape) == len(y_true_shape) == 2 and y_pred_shape == y_true_shape:
@@ -456,7 +488,8 @@ def _restore(
     metric: Any = cls.from_config(config)
     if shapes and not metric._built:
         metric._build(*shapes)
-    expected = [(v.name, tuple(v.shape)) for v in metric.variables]
+    variables = metric.named_variables()
+    expected = [(v.name, tuple(v.shape)) for v in variables]
     received = [(name, value.shape) for name, value in state]
     if expected != received:
         raise ValueError(
@@ -464,7 +497,7 @@ def _restore(
             f"makes the variables {expected}. Received: {received}. A subclass that "
             "takes arguments must return them in `get_config()`."
         )
-    for variable, (_, value) in zip(metric.variables, state, strict=True):
+    for variable, (_, value) in zip(variables, state, strict=True):
         variable.assign(value)
     return metric
 

@@ -14,6 +14,8 @@ from keras_tally import _backends
 from keras_tally._engine import IN_PLACE
 
 Shape = tuple[int, ...]
+# The dtype of packed states, and whether they are pairs (2) or not (1).
+Kind = tuple[str, int]
 
 
 class View(keras.Variable):  # type: ignore[misc]
@@ -123,7 +125,8 @@ class Part:
 
     def view(self, like: keras.Variable) -> View:
         """Return what takes the place of the variable."""
-        if self.has_low and keras.backend.is_int_dtype(self.dtype):
+        is_int = keras.backend.is_int_dtype
+        if self.has_low and is_int(self.dtype) and not is_int(self.pack._dtype):
             return View(like, self.read_whole, self.write_whole)
         return View(like, lambda: self.read(0), lambda value: self.write(0, value))
 
@@ -155,12 +158,28 @@ def compensation_view(like: keras.Variable, parts: Sequence[Part]) -> View:
     return View(like, read, write)
 
 
+def state_view(like: keras.Variable, parts: Sequence[Part]) -> View:
+    """Return what takes the place of the variable in which a metric's state was."""
+    pack, start, stop = parts[0].pack, parts[0].start, parts[-1].stop
+
+    def read() -> Any:
+        return pack.value[:, start:stop]
+
+    def write(value: Any) -> None:
+        rows = pack.value
+        pack.assign(
+            keras.ops.concatenate([rows[:, :start], value, rows[:, stop:]], axis=1)
+        )
+
+    return View(like, read, write)
+
+
 class PackedState:
-    """One variable for the states of several metrics.
+    """One variable for the states of several metrics, or of one.
 
     On JAX and TensorFlow, where states have Keras's own dtypes, it is one variable for
     each dtype that occurs. A variable has two rows, of high halves and of low ones
-    (`compensation`), and one row where it holds integers.
+    (`compensation`), and one row where the states need none.
 
     The metrics' variables become views. What the metrics hold is taken along, except
     of those that are `empty`: in a graph that is being traced, nobody could look.
@@ -173,40 +192,40 @@ class PackedState:
         empty: Sequence[Any] = (),
     ) -> None:
         backend = _backends.active()
-        starts: dict[str, int] = {}
-        rows: dict[str, list[list[Any]]] = {}
-        places: list[list[tuple[str, int]]] = []
+        starts: dict[Kind, int] = {}
+        rows: dict[Kind, list[list[Any]]] = {}
+        places: list[list[tuple[Kind, int]]] = []
         for metric in metrics:
             own = metric._own_state()
             places.append([])
             for i, variable in enumerate(own):
                 dtype = "float64" if IN_PLACE else str(variable._dtype)
-                integer = keras.backend.is_int_dtype(dtype)
-                places[-1].append((dtype, starts.get(dtype, 0)))
-                starts[dtype] = starts.get(dtype, 0) + math.prod(variable.shape)
-                values = rows.setdefault(dtype, [[]] if integer else [[], []])
+                kind = dtype, 2 if IN_PLACE or metric.compensation is not None else 1
+                places[-1].append((kind, starts.get(kind, 0)))
+                starts[kind] = starts.get(kind, 0) + math.prod(variable.shape)
+                values = rows.setdefault(kind, [[] for _ in range(kind[1])])
                 halves = [np.zeros(math.prod(variable.shape))] * len(values)
                 if not any(metric is m for m in empty):
                     halves = metric._own_halves(i)
                 for row, value in zip(values, halves, strict=True):
                     row.append(value)
         packs = {}
-        for dtype, values in rows.items():
+        for kind, values in rows.items():
             initial = np.stack([np.concatenate(row) for row in values])
-            packs[dtype] = add_variable(
+            packs[kind] = add_variable(
                 shape=initial.shape,
                 initializer=_Constant(initial),
-                dtype=dtype,
-                name=f"state_{dtype}" if not IN_PLACE else "state",
+                dtype=kind[0],
+                name="state" if IN_PLACE else f"state_{kind[0]}",
             )
-            backend.settle(packs[dtype])
-            if packs[dtype]._value is not None and initial.any():
-                packs[dtype].assign(initial)
+            backend.settle(packs[kind])
+            if packs[kind]._value is not None and initial.any():
+                packs[kind].assign(initial)
         self.variables = list(packs.values())
         for metric, place in zip(metrics, places, strict=True):
             parts = [
-                Part(packs[dtype], start, tuple(v.shape), str(v._dtype))
-                for (dtype, start), v in zip(place, metric._own_state(), strict=True)
+                Part(packs[kind], start, tuple(v.shape), str(v._dtype))
+                for (kind, start), v in zip(place, metric._own_state(), strict=True)
             ]
             metric._move_state(parts)
 

@@ -21,13 +21,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import keras
 from keras.src.backend import get_keras_mask
 
 from keras_tally import _backends, _native, _portable
 from keras_tally._inputs import prepare
 from keras_tally._masks import combine_mask
+
+if TYPE_CHECKING:
+    from keras_tally._packed import Part
 
 # Which inputs a program gets, as bits (csrc/bind/program.h).
 TRUTH, WEIGHT, MASKED_WEIGHT = 1, 2, 4
@@ -35,7 +39,8 @@ TRUTH, WEIGHT, MASKED_WEIGHT = 1, 2, 4
 # Changes with what a program's state means: a cache on disk may outlive this version.
 _FORMAT = 1
 
-# KERAS_TALLY_ROAD=portable goes without kernels, to find out whether they are at fault.
+# KERAS_TALLY_ROAD=portable goes without kernels, to find out whether they are at fault;
+# `native` takes them wherever they can be called, also where that does not pay.
 _asked_for = os.environ.get("KERAS_TALLY_ROAD", "")
 if _asked_for not in ("", "native", "portable"):
     raise ValueError(
@@ -43,6 +48,7 @@ if _asked_for not in ("", "native", "portable"):
         f"Received: {_asked_for!r}"
     )
 only_portable = _asked_for == "portable"
+even_small = _asked_for == "native"
 
 # An array, where in it the high halves are, how many, and the same of the low ones; no
 # low array (-1): integers.
@@ -64,70 +70,92 @@ class Program:
 
 @dataclass(frozen=True)
 class Member:
-    """What a program is made of: a native plan, and what it was made from."""
+    """One metric on both roads: a native plan, what it was made from, Keras's."""
 
-    plan: Any
+    native: Any
     description: Any
+    portable: _portable.Plan
     result_dtype: str
+    sees_mask: bool
+    mask_only_with_weight: bool
 
 
 @dataclass(frozen=True)
-class _Plan:
-    portable: Any
-    member: Member
+class Plan:
+    """Metrics that are updated together: one, or those of a group."""
+
+    members: tuple[Member, ...]
+    names: tuple[str, ...]
     program: Program
-    state: tuple[Any, ...]
-    takes_values: bool
-    sees_mask: bool
-    mask_only_with_weight: bool
+    # The variables in which the state is.
+    packs: tuple[Any, ...]
     # Where the last update and the last result went.
     taken: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def portable(self) -> list[_portable.Plan]:
+        return [member.portable for member in self.members]
+
+    @property
+    def takes_values(self) -> bool:
+        return self.portable[0].takes_values
 
     @property
     def twin(self) -> Any:
         """Keras's metric, as the portable road has it."""
-        return self.portable.twin
+        return self.portable[0].twin
 
 
-def _define(members: Sequence[Member], places: Sequence[Sequence[Place]]) -> Program:
+def _place(part: Part, array: int) -> Place:
+    size = math.prod(part.shape)
+    if not part.has_low:
+        return array, part.start, size, -1, 0
+    return array, part.start, size, array, int(part.pack.shape[-1]) + part.start
+
+
+def _bind(members: Sequence[Member], names: Sequence[str]) -> Plan:
+    parts = [member.portable.parts for member in members]
+    packs = {id(part.pack): part.pack for found in parts for part in found}
+    arrays = {key: i for i, key in enumerate(packs)}
+    places = [[_place(p, arrays[id(p.pack)]) for p in found] for found in parts]
     described = [[m.description, p] for m, p in zip(members, places, strict=True)]
     text = json.dumps([_FORMAT, described], sort_keys=True, default=repr)
     # In compiled code, also in caches on disk, the key stands for the configuration.
     key = hashlib.sha256(text.encode()).hexdigest()
     _native.define_program(
-        key, [(m.plan, list(p)) for m, p in zip(members, places, strict=True)]
+        key, [(m.native, p) for m, p in zip(members, places, strict=True)]
     )
-    return Program(key, tuple(m.result_dtype for m in members))
+    return Plan(
+        members=tuple(members),
+        names=tuple(names),
+        program=Program(key, tuple(m.result_dtype for m in members)),
+        packs=tuple(packs.values()),
+    )
 
 
 def make_plan(
     kernel: str, result: str, variables: Sequence[Any], options: dict[str, Any]
-) -> Any:
-    """Bind a kernel and a result to the variables: Keras's, then any `compensation`."""
-    portable = _portable.make_plan(kernel, result, variables, options)
+) -> Plan:
+    """Bind a kernel and a result to the variables' places (`Part`)."""
     plain = {k: v for k, v in options.items() if not callable(v)}
     plain["wrap_result"] = None
-    own, low = variables[: len(portable.state)], len(portable.state)
-    sizes = [math.prod(v.shape) for v in own]
-    if portable.compensation is None:
-        places = [(i, 0, n, -1, 0) for i, n in enumerate(sizes)]
-    else:
-        row = math.prod(portable.compensation.shape[1:])
-        places = [(i, 0, n, low, i * row) for i, n in enumerate(sizes)]
     member = Member(
-        plan=_native.make_plan(kernel, result, [], plain),
+        native=_native.make_plan(kernel, result, [], plain),
         description=[kernel, result, plain],
+        portable=_portable.make_plan(kernel, variables, options),
         result_dtype=options["result_dtype"],
-    )
-    return _Plan(
-        portable=portable,
-        member=member,
-        program=_define([member], [places]),
-        state=tuple(variables),
-        takes_values=portable.takes_values,
         sees_mask=options["sees_mask"],
         mask_only_with_weight=options.get("mask_only_with_weight", False),
     )
+    return _bind([member], [""])
+
+
+def make_group(
+    plans: Sequence[Plan], names: Sequence[str], variables: Sequence[Any]
+) -> Plan:
+    """Make one plan of several whose states lie in the same variables."""
+    del variables
+    return _bind([member for plan in plans for member in plan.members], names)
 
 
 def why_portable(*tensors: Any) -> str | None:
@@ -156,46 +184,51 @@ def _inputs(
     return inputs
 
 
-def _run(
-    program: Program,
-    variables: Sequence[Any],
-    inputs: Sequence[Input],
-    taken: dict[str, str],
-) -> bool:
-    """Put the new state into the variables; False where no kernel can make one."""
-    backend = _backends.active()
-    state = backend.read(variables)
-    why = why_portable(*state, *(x for _, _, x in inputs))
-    taken["update"] = why or "native"
-    if why is not None:
-        return False
-    given = sum(bit for bit, _, _ in inputs)
-    tensors = [prepare(x, argument) for _, argument, x in inputs]
-    backend.assign(variables, backend.update(program, state, given, tensors))
-    return True
-
-
 def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
-    """Add a batch to the state."""
+    """Add a batch to the states of all metrics."""
     mask = None
-    if plan.sees_mask and (sample_weight is not None or not plan.mask_only_with_weight):
+    if any(
+        m.sees_mask and (sample_weight is not None or not m.mask_only_with_weight)
+        for m in plan.members
+    ):
         mask = get_keras_mask(y_pred)
     inputs = _inputs(y_true, y_pred, sample_weight, mask, plan.takes_values)
-    if not _run(plan.program, plan.state, inputs, plan.taken):
-        _portable.update(plan.portable, y_true, y_pred, sample_weight)
+    backend = _backends.active()
+    state = backend.read(plan.packs)
+    given_tensors = [x for _, _, x in inputs]
+    why = why_portable(*state, *given_tensors)
+    if why is None and not even_small:
+        why = backend.why_no_call(state, given_tensors)
+    plan.taken["update"] = why or "native"
+    if why is not None:
+        _portable.update(plan.portable, plan.packs, y_true, y_pred, sample_weight)
+        return True
+    given = sum(bit for bit, _, _ in inputs)
+    tensors = [prepare(x, argument) for _, argument, x in inputs]
+    backend.assign(plan.packs, backend.update(plan.program, state, given, tensors))
     return True
 
 
-def result(plan: Any, /) -> Any:
-    """Return the result for the state."""
+def _results(plan: Any) -> Sequence[Any]:
     backend = _backends.active()
-    state = backend.read(plan.state)
+    state = backend.read(plan.packs)
     why = why_portable(*state)
     plan.taken["result"] = why or "native"
     if why is not None:
-        return _portable.result(plan.portable)
-    (value,) = backend.results(plan.program, state)
+        return [_portable.result(portable) for portable in plan.portable]
+    values: Sequence[Any] = backend.results(plan.program, state)
+    return values
+
+
+def result(plan: Any, /) -> Any:
+    """Return the result of the only metric."""
+    (value,) = _results(plan)
     return value
+
+
+def result_group(plan: Any, /) -> Any:
+    """Return the results by name."""
+    return dict(zip(plan.names, _results(plan), strict=True))
 
 
 def reset(plan: Any, /) -> bool:
@@ -204,61 +237,11 @@ def reset(plan: Any, /) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class _Group:
-    portable: Any
-    program: Program | None
-    packs: tuple[Any, ...]
-    names: tuple[str, ...]
-    sees_mask: bool
-    taken: dict[str, str] = field(default_factory=dict)
-
-
-def make_group(
-    plans: Sequence[Any], names: Sequence[str], variables: Sequence[Any]
-) -> Any:
-    """Bind plans whose states lie in these variables from the start on, in order."""
-    index = {pack._dtype: i for i, pack in enumerate(variables)}
-    rows = [int(pack.shape[-1]) for pack in variables]
-    used = [0] * len(variables)
-    places: list[list[Place]] = []
-    for plan in plans:
-        places.append([])
-        for variable in plan.portable.state:
-            at, size = index[variable._dtype], math.prod(variable.shape)
-            low = -1 if variables[at].shape[0] == 1 else at
-            places[-1].append((at, used[at], size, low, rows[at] + used[at]))
-            used[at] += size
-    return _Group(
-        portable=_portable.make_group([p.portable for p in plans], names, variables),
-        program=_define([plan.member for plan in plans], places),
-        packs=tuple(variables),
-        names=tuple(names),
-        sees_mask=any(plan.sees_mask for plan in plans),
-    )
-
-
-def update_group(group: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
-    """Add a batch to the states of all plans."""
-    mask = get_keras_mask(y_pred) if group.sees_mask else None
-    inputs = _inputs(y_true, y_pred, sample_weight, mask, values=False)
-    if not _run(group.program, group.packs, inputs, group.taken):
-        _portable.update_group(group.portable, y_true, y_pred, sample_weight)
+def reset_group(plan: Any, /) -> bool:
+    """Zero the states."""
+    for pack in plan.packs:
+        pack.assign(keras.ops.zeros(pack.shape, dtype=pack.dtype))
     return True
 
 
-def result_group(group: Any, /) -> Any:
-    """Return the results by name."""
-    backend = _backends.active()
-    state = backend.read(group.packs)
-    why = why_portable(*state)
-    group.taken["result"] = why or "native"
-    if why is not None:
-        return _portable.result_group(group.portable)
-    values = backend.results(group.program, state)
-    return dict(zip(group.names, values, strict=True))
-
-
-def reset_group(group: Any, /) -> bool:
-    """Zero the states."""
-    return _portable.reset_group(group.portable)
+update_group = update

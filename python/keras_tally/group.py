@@ -19,11 +19,10 @@ from keras_tally._engine import (
     update_group,
 )
 from keras_tally._identifiers import get
-from keras_tally._inputs import prepare
+from keras_tally._inputs import prepare, shape_of
 from keras_tally._kernel_metric import (
     KernelMetric,
     LateMetric,
-    shape_of,
     traced,
 )
 from keras_tally._masks import combine_mask
@@ -237,7 +236,7 @@ class MetricGroup(Mergeable, keras.metrics.Metric):  # type: ignore[misc]
     def _build(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
         if IN_PLACE:
             traced(y_true, y_pred, sample_weight)
-        shapes = shape_of(y_true), shape_of(y_pred)
+        shapes = shape_of(y_true, "y_true"), shape_of(y_pred, "y_pred")
         late = [
             m
             for m in self._members.values()
@@ -467,9 +466,9 @@ def _check_member(key: str, metric: Any) -> None:
 def _is_packable(metric: Any) -> bool:
     """Tell whether all the state there is, is that of the metric's plan."""
     # One that is built late has none at first.
-    return isinstance(metric, KernelMetric) and {id(v) for v in metric.variables} == {
-        id(v) for v in getattr(metric, "_state", ())
-    }
+    return isinstance(metric, KernelMetric) and len(metric.named_variables()) == len(
+        metric._state
+    )
 
 
 def is_fusable(metric: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from functools import cache, partial
@@ -18,28 +19,8 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _native
 from keras_tally._backends import Road
-from keras_tally._backends.stored import (
-    K_WITHIN_CLASSES,
-    NORM_HAS_FLOOR,
-    THRESHOLD_IN_SCORES_DTYPE,
-    plan_options,
-    register,
-    settle,
-    state_dtype,
-    whole_dtype,
-    written_dtype,
-)
-
-__all__ = [
-    "K_WITHIN_CLASSES",
-    "NORM_HAS_FLOOR",
-    "THRESHOLD_IN_SCORES_DTYPE",
-    "plan_options",
-    "register",
-    "settle",
-    "state_dtype",
-    "whole_dtype",
-]
+from keras_tally._backends.stored import *  # noqa: F403
+from keras_tally._backends.stored import written_dtype
 
 
 def read_variable(variable: Any) -> Any:
@@ -121,6 +102,21 @@ def why_portable(*tensors: Any) -> str | None:
         ):
             return "a shape is symbolic"
     return None
+
+
+# Metrics whose state is one number: up to so many elements, XLA's own loop is done
+# before a kernel would be called. `bench/frameworks.py` measures both (Roads).
+FEW_ELEMENTS = 1024
+
+
+def why_no_call(state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
+    """Return why the call of a kernel does not pay in this trace; None if it does."""
+    if not _is_traced((*state, *inputs)) or math.prod(state[0].shape[1:]) != 1:
+        return None
+    elements = sum(math.prod(getattr(x, "shape", ())) for x in inputs)
+    if elements > FEW_ELEMENTS:
+        return None
+    return f"a loop of XLA is faster for up to {FEW_ELEMENTS} elements and one number"
 
 
 def prepare(x: Any, argument: str, like: Any = None) -> Any:
@@ -298,5 +294,9 @@ def roads(why: str | None) -> dict[str, Road]:
         return {where: Road("portable", why) for where in ("eager", "jit")}
     return {
         "eager": Road("FFI", "a jitted call of the kernel, compiled once"),
-        "jit": Road("FFI", "XLA calls the kernel; a symbolic shape goes portable"),
+        "jit": Road(
+            "FFI",
+            "XLA calls the kernel; portable are symbolic shapes, and up to "
+            f"{FEW_ELEMENTS} elements where the state is one number",
+        ),
     }

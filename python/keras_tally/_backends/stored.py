@@ -6,6 +6,18 @@ from typing import Any
 
 import keras
 
+__all__ = [
+    "K_WITHIN_CLASSES",
+    "NORM_HAS_FLOOR",
+    "THRESHOLD_IN_SCORES_DTYPE",
+    "plan_options",
+    "register",
+    "settle",
+    "state_dtype",
+    "whole_dtype",
+    "written_dtype",
+]
+
 # What native kernels must know of Keras's rules there.
 K_WITHIN_CLASSES = False
 THRESHOLD_IN_SCORES_DTYPE = True

@@ -33,6 +33,24 @@ def adapter_of(*tensors: Any) -> ModuleType:
     )
 
 
+def require(x: Any, argument: str) -> None:
+    """Refuse an argument that is missing."""
+    if x is None:
+        raise TypeError(
+            f"`{argument}` must be a tensor, an array, a list or a number. "
+            "Received: None"
+        )
+
+
+def no_tensor(x: Any, argument: str, error: Exception) -> TypeError:
+    """Return what to raise where an argument cannot become a tensor."""
+    return TypeError(
+        f"`{argument}` must be a tensor, an array, a list or a number of a bool, "
+        "integer, float16, bfloat16, float32 or float64 dtype. "
+        f"Received: {describe(x)} ({error})"
+    )
+
+
 def prepare_with(adapter: ModuleType, x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as a tensor that native code can borrow, where `like` is.
 
@@ -40,21 +58,13 @@ def prepare_with(adapter: ModuleType, x: Any, argument: str, like: Any = None) -
         TypeError: there is no such tensor.
         WrongDeviceError: it is on another GPU.
     """
-    if x is None:
-        raise TypeError(
-            f"`{argument}` must be a tensor, an array, a list or a number. "
-            "Received: None"
-        )
+    require(x, argument)
     try:
         return adapter.prepare(x, argument, like)
     except WrongDeviceError:
         raise
     except Exception as error:
-        raise TypeError(
-            f"`{argument}` must be a tensor, an array, a list or a number of a bool, "
-            "integer, float16, bfloat16, float32 or float64 dtype. "
-            f"Received: {describe(x)} ({error})"
-        ) from error
+        raise no_tensor(x, argument, error) from error
 
 
 def as_column(x: Any) -> Any:

@@ -103,7 +103,8 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 class Case:
     """One thing to time: ``call(*args)``; ``before`` runs untimed ahead of every
     sample, ``wait`` returns when all calls of a sample have really ended (where calls
-    return before that, as on JAX and on a GPU).
+    return before that, as on JAX and on a GPU). ``clock`` may be that of the process,
+    where one core does all the work.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Case:
     args: tuple[Any, ...] = ()
     before: Callable[[], object] | None = None
     wait: Callable[[], object] | None = None
+    clock: Callable[[], float] = time.perf_counter
     calls: int = 0  # per sample; settled by `interleaved`
     samples: list[float] = field(default_factory=list)  # seconds per call
 
@@ -118,7 +120,7 @@ class Case:
         """Seconds that ``calls`` calls take, if wanted after one untimed call."""
         if self.before is not None:
             self.before()
-        call, wait = self.call, self.wait
+        call, wait, clock = self.call, self.wait, self.clock
         times = repeat(None, self.calls)
         if warm:
             call(*self.args)
@@ -126,21 +128,21 @@ class Case:
                 wait()
         if len(self.args) == 2:
             a, b = self.args
-            start = time.perf_counter()
+            start = clock()
             for _ in times:
                 call(a, b)
         elif not self.args:
-            start = time.perf_counter()
+            start = clock()
             for _ in times:
                 call()
         else:
             args = self.args
-            start = time.perf_counter()
+            start = clock()
             for _ in times:
                 call(*args)
         if wait is not None:
             wait()
-        return time.perf_counter() - start
+        return clock() - start
 
     @property
     def median(self) -> float:
