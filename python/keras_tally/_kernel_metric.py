@@ -100,9 +100,8 @@ class KernelMetric(Mergeable, Metric):
         backend = _backends.active()
         dtype = dtype or keras.config.floatx()
         choose = backend.whole_dtype if whole else backend.state_dtype
-        # Its low halves are kept apart, see `compensation`.
-        variable = keras.metrics.Metric.add_variable(
-            self,
+        # Its low halves are in `compensation`.
+        variable = self._add_plain_variable(
             shape=tuple(shape),
             initializer=keras.initializers.Zeros(),
             dtype=choose(dtype),
@@ -169,7 +168,7 @@ class KernelMetric(Mergeable, Metric):
             self._plan_variables = self._state
             self._bind_plan(self._state)
         else:
-            PackedState(self.add_variable, [self], [self])
+            PackedState(self._add_plain_variable, [self], [self])
 
     def _bind_plan(self, places: Sequence[Any], **more: Any) -> None:
         """Bind it to variables, or to parts of them where the state is packed."""

@@ -95,7 +95,9 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
         """Add a variable; of floats, one that adds up exactly."""
         dtype = standardize_dtype(dtype)
         if not keras.backend.is_float_dtype(dtype):
-            return super().add_variable(shape, initializer, dtype, aggregation, name)
+            return self._add_plain_variable(
+                shape, initializer, dtype, aggregation, name
+            )
         self._check_super_called()
         backend = _backends.active()
         options: dict[str, Any] = {
@@ -120,6 +122,10 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
             backend.settle(made)
         variable.low = low
         return variable
+
+    def _add_plain_variable(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a variable as Keras does: one whose low halves are kept elsewhere."""
+        return super().add_variable(*args, **kwargs)
 
     def exact_state(self) -> dict[str, Any]:
         """Return the state without rounding.

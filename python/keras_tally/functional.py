@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from keras_tally._llvmr import follow_compiler
+from keras_tally._compiler import follow_compiler
 from keras_tally._plans import evaluate
 from keras_tally._specs import MAKERS
 from keras_tally._tensors import as_column

@@ -27,13 +27,14 @@ from keras_tally._kernel_metric import (
 )
 from keras_tally._masks import combine_mask
 from keras_tally._merging import Mergeable
+from keras_tally._metric import Metric
 from keras_tally._packed import PackedState
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import ValueReduction
 
 
 @register
-class MetricGroup(Mergeable, keras.metrics.Metric):  # type: ignore[misc]
+class MetricGroup(Mergeable, Metric):
     """Several metrics of the same labels and predictions, computed together.
 
     Formula: that of each member; a batch is read once for all of them, what several
@@ -144,7 +145,7 @@ class MetricGroup(Mergeable, keras.metrics.Metric):  # type: ignore[misc]
         self._packed = True
 
     def _add_packed(self, **arguments: Any) -> Any:
-        return self.add_variable(aggregation="sum", **arguments)
+        return self._add_plain_variable(aggregation="sum", **arguments)
 
     @property
     def metrics(self) -> list[Any]:
