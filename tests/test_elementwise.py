@@ -513,3 +513,32 @@ def test_without_llvmlite(monkeypatch):
     expression = trace(lambda a, b: a * b + 7, ("y_true", "y_pred"), "f", "total")
     assert _llvm.addresses(expression) is None
     assert _llvm.why_not(expression) == "the package llvmlite is not installed"
+
+
+@pytest.mark.skipif(
+    keras.config.backend() not in ("jax", "tensorflow"), reason="compiled graphs"
+)
+def test_compiled_graphs_get_plain_operations():
+    metric = kt.elementwise(huber)
+    t, p = (to_backend(x) for x in seeded(2).normal(size=(2, 40)).astype("float32"))
+    metric.update_state(t, p)
+    assert metric._plan.taken["update"] == "native"
+    state = [v.value for v in metric.variables]
+    expected = 2 * float(metric.exact_state()["total"])
+
+    def step(state, t, p):
+        return metric.stateless_update_state(state, t, p)
+
+    if keras.config.backend() == "jax":
+        import jax
+
+        assert "custom_call" not in jax.jit(step).lower(state, t, p).as_text()
+        new = jax.jit(step)(state, t, p)
+    else:
+        import tensorflow as tf
+
+        new = tf.function(step)(state, t, p)
+    assert "operations" in metric._plan.taken["update"]
+    for variable, value in zip(metric.variables, new, strict=True):
+        variable.assign(value)
+    np.testing.assert_allclose(float(metric.exact_state()["total"]), expected, 1e-6)

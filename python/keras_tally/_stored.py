@@ -100,6 +100,11 @@ class Plan:
     def takes_values(self) -> bool:
         return self.portable[0].takes_values
 
+    @cached_property
+    def is_made_of_operations(self) -> bool:
+        """Whether all metrics are functions that users wrote with operations."""
+        return all(m.description[0] == "expression" for m in self.members)
+
     @property
     def twin(self) -> Any:
         """Keras's metric, as the portable road has it."""
@@ -199,6 +204,12 @@ def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     why = why_portable(*state, *given_tensors)
     if why is None and not even_small:
         why = backend.why_no_call(state, given_tensors)
+    if (
+        why is None
+        and plan.is_made_of_operations
+        and backend.is_compiling((*state, *given_tensors))
+    ):
+        why = "the function is made of operations, which the compiler merges"
     plan.taken["update"] = why or "native"
     if why is not None:
         _portable.update(plan.portable, plan.packs, y_true, y_pred, sample_weight)

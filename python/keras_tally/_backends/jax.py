@@ -111,7 +111,7 @@ FEW_ELEMENTS = 1024
 
 def why_no_call(state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
     """Return why the call of a kernel does not pay in this trace; None if it does."""
-    if not _is_traced((*state, *inputs)) or math.prod(state[0].shape[1:]) != 1:
+    if not is_compiling((*state, *inputs)) or math.prod(state[0].shape[1:]) != 1:
         return None
     elements = sum(math.prod(getattr(x, "shape", ())) for x in inputs)
     if elements > FEW_ELEMENTS:
@@ -151,7 +151,8 @@ def _is_plain(variable: Any) -> bool:
     )
 
 
-def _is_traced(tensors: Sequence[Any]) -> bool:
+def is_compiling(tensors: Sequence[Any]) -> bool:
+    """Tell whether JAX traces them."""
     return any(isinstance(x, jax.core.Tracer) for x in tensors)
 
 
@@ -243,7 +244,7 @@ def update(
 ) -> Sequence[Any]:
     """Return the state that a batch makes of the given one."""
     inputs = tuple(inputs)
-    if _is_traced((*state, *inputs)):
+    if is_compiling((*state, *inputs)):
         new: Sequence[Any] = _checked_update(program.key, given, state, inputs)
         return new
     new = _jitted_update(program.key, given)(tuple(state), inputs)
@@ -274,7 +275,7 @@ def _jitted_results(program: Any) -> Any:
 
 def results(program: Any, state: Sequence[Any]) -> Sequence[Any]:
     """Return the results of the program's metrics."""
-    if _is_traced(state):
+    if is_compiling(state):
         return _results(program, state)
     values: Sequence[Any] = _jitted_results(program)(tuple(state))
     return values

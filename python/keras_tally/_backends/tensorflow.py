@@ -95,6 +95,12 @@ def why_portable(*tensors: Any) -> str | None:
     return None
 
 
+def is_compiling(tensors: Sequence[Any]) -> bool:
+    """Tell whether a graph is being made."""
+    del tensors
+    return not tf.executing_eagerly()
+
+
 def why_no_call(state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
     """Return why the call of a kernel does not pay; here it always does."""
     del state, inputs
