@@ -28,7 +28,8 @@ PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow.
 STORED_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable jax tensorflow explain fit table \
-                  group fuse bench errors auc copying segmentation custom_kernel merging distributed))
+                  group fuse bench errors auc copying segmentation custom_kernel merging distributed \
+                  elementwise own_metric examples))
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
 EMULATED_TESTS := $(addprefix tests/test_,$(addsuffix .py,lifecycle errors exactness auc segmentation stateless \
