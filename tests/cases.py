@@ -338,7 +338,7 @@ def keras_elementwise(y_true, y_pred, expression, direction):
     return bounded_relative_error(y_true, y_pred)
 
 
-class OwnExpression(dict):
+class OwnExpression(str):
     """A stored expression with a short name in the lists of tests."""
 
     def __repr__(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -177,10 +178,12 @@ class ElementwiseMetric(PairMetric):
             if self._given or value != usual:
                 config[key] = value
         if self._given:
-            config["expression"] = {
-                "terms": self._expression.get_config(),
-                "finalize": self._finalize and self._finalize.get_config(),
-            }
+            config["expression"] = json.dumps(
+                {
+                    "terms": self._expression.get_config(),
+                    "finalize": self._finalize and self._finalize.get_config(),
+                }
+            )
         return config
 
 
@@ -207,19 +210,29 @@ def _describe(
     return terms, trace(of_sums, names, "`finalize`", "result")
 
 
-def _settle(expression: Any) -> tuple[Expression, Expression | None]:
-    """Return the terms and the finalization, checked, of a tuple or a config."""
-    if isinstance(expression, tuple):
-        terms, finalize = expression
-    elif isinstance(expression, dict) and set(expression) == {"terms", "finalize"}:
-        terms = Expression.from_config(expression["terms"])
-        finalize = expression["finalize"]
-        finalize = None if finalize is None else Expression.from_config(finalize)
-    else:
+def _parse(stored: Any) -> tuple[Expression, Expression | None]:
+    """Return the expressions that a config holds."""
+    try:
+        found = json.loads(stored)
+    except (TypeError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or set(found) != {"terms", "finalize"}:
         raise ValueError(
             "`expression` must be what `get_config()` of an elementwise metric holds. "
-            f"Received: {expression!r:.200}"
+            f"Received: {stored!r:.200}"
         )
+    finalize = found["finalize"]
+    return (
+        Expression.from_config(found["terms"]),
+        None if finalize is None else Expression.from_config(finalize),
+    )
+
+
+def _settle(expression: Any) -> tuple[Expression, Expression | None]:
+    """Return the terms and the finalization, checked, of a tuple or a config."""
+    terms, finalize = (
+        expression if isinstance(expression, tuple) else _parse(expression)
+    )
     reserved = [n for n in terms.names if n in _RESERVED or n.startswith("_")]
     if reserved or any(hasattr(ElementwiseMetric, n) for n in terms.names):
         raise ValueError(
