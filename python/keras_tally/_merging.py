@@ -243,7 +243,7 @@ class Mergeable:
 def _variables_of(metric: Any) -> list[Any]:
     if _states.is_unbuilt(metric):
         return []
-    return list(metric.variables)
+    return _states.named_variables(metric)
 
 
 def _check_arguments(arguments: Any) -> None:

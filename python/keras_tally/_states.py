@@ -62,10 +62,16 @@ def own_variables(metric: Any) -> tuple[Any, ...]:
     return own
 
 
+def named_variables(metric: Any) -> list[Any]:
+    """Return the variables as Keras names them, also where the state lies elsewhere."""
+    named = getattr(metric, "named_variables", None)
+    return list(metric.variables if named is None else named())
+
+
 def plain_variables(metric: Any) -> list[Any]:
     """Return the variables that no kernel knows."""
     state = {id(v) for v in getattr(metric, "_state", ())}
-    return [v for v in metric.variables if id(v) not in state]
+    return [v for v in named_variables(metric) if id(v) not in state]
 
 
 def layout_of(metric: Any) -> Layout:
