@@ -24,13 +24,14 @@ from keras_tally._backends.stored import written_dtype
 
 def read_variable(variable: Any) -> Any:
     """Return a variable's value as a NumPy array, also while a graph is traced."""
-    if variable._value is None:  # made in a stateless scope that has not ended
-        return np.zeros(variable.shape)
     with tf.init_scope():
-        if not variable._value.is_initialized():  # made in a graph being traced
+        value = variable._value  # a tensor, where it is a view of another variable
+        if value is None:  # made in a stateless scope that has not ended
             return np.zeros(variable.shape)
-        value: np.ndarray[Any, Any] = variable._value.numpy()
-        return value
+        if isinstance(value, tf.Variable) and not value.is_initialized():
+            return np.zeros(variable.shape)  # made in a graph being traced
+        found: np.ndarray[Any, Any] = value.numpy()
+        return found
 
 
 _XLA = "XLA compiles this graph, and takes no operations but TensorFlow's"
