@@ -23,6 +23,7 @@ from report import RESULTS, provenance, target_table
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
+OWN_METRICS = HERE.parent / "docs" / "own_metrics.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 SCRIPTS = (
     "latency",
@@ -201,16 +202,30 @@ def write_summary(results: dict[str, dict[str, Any]]) -> None:
     (RESULTS / "summary.md").write_text("\n\n".join(parts) + "\n")
 
 
-def write_readme(results: dict[str, dict[str, Any]]) -> None:
+def own_metrics_table(results: dict[str, dict[str, Any]]) -> str:
+    """What the page about metrics of one's own shows."""
+    stored = results["elementwise"]
+    columns = {
+        "elements": "elements",
+        "textbook": "textbook, us",
+        "exact": "textbook on `kt.Metric`, us",
+        "compiled": "Python function, us",
+        "interpreted": "the same without llvmlite, us",
+        "builtin": "C++ (`kt.Huber`), us",
+    }
+    return f"{table(columns, stored['rows'])}\n\n{provenance(stored)}"
+
+
+def write_between_markers(page: Path, text: str) -> None:
     """Replace what lies between the markers."""
-    text = README.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SystemExit(f"{README.name} should contain {BEGIN} and {END} once each")
-    head, rest = text.split(BEGIN)
+    old = page.read_text()
+    if old.count(BEGIN) != 1 or old.count(END) != 1:
+        raise SystemExit(f"{page.name} should contain {BEGIN} and {END} once each")
+    head, rest = old.split(BEGIN)
     _, tail = rest.split(END)
-    README.write_text(
+    page.write_text(
         f"{head}{BEGIN}\n<!-- written by `make bench`; edits here are lost "
-        f"-->\n\n{readme_tables(results)}\n\n{END}{tail}"
+        f"-->\n\n{text}\n\n{END}{tail}"
     )
 
 
@@ -236,7 +251,9 @@ def main(arguments: list[str]) -> None:
         )
     results = stored()
     write_summary(results)
-    write_readme(results)
+    write_between_markers(README, readme_tables(results))
+    if "elementwise" in results:
+        write_between_markers(OWN_METRICS, own_metrics_table(results))
     targets = [t for r in results.values() for t in r["targets"]]
     say(
         f"\n{sum(t['met'] for t in targets)} of {len(targets)} targets met; see "
