@@ -77,8 +77,10 @@ def test_forked_child_updates_on_a_pool_of_its_own(two_threads):
     once = metric.exact_state()
     parallel = _native.road_counts()["parallel"]
     with warnings.catch_warnings():
-        # Newer Pythons warn of any fork in a process with threads.
+        # Newer Pythons warn of any fork in a process with threads, and so does JAX,
+        # where another test has imported it.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
         child = os.fork()
     if child == 0:
         metric.update_state(y_true, y_pred)
