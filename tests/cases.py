@@ -344,6 +344,9 @@ class OwnExpression(str):
     def __repr__(self):
         return "bounded_relative_error"
 
+    def __format__(self, spec):
+        return repr(self)
+
 
 OWN_EXPRESSION = OwnExpression(
     kt.elementwise(bounded_relative_error).get_config()["expression"]

@@ -260,14 +260,15 @@ def test_multi_label_is_built_by_the_first_batch():
     metric.reset_state()
     first = Batch(scored(np.random.default_rng(0), 4, labels=(2,)))
     updated(metric, [first])
-    assert [tuple(v.shape) for v in metric.variables] == [(5, 2)] * 4 + [(4, 5, 2)]
+    shapes = [tuple(v.shape) for v in metric.named_variables()]
+    assert shapes == [(5, 2)] * 4 + [(4, 5, 2)]
     before = state_bits(metric)
     three = Batch(scored(np.random.default_rng(0), 4, labels=(3,)))
     with pytest.raises(ValueError, match=r"y_pred|y_true|label"):
         updated(metric, [three])
     assert state_bits(metric) == before
     metric.reset_state()
-    assert len(metric.variables) == 5
+    assert len(metric.named_variables()) == 5
 
 
 def test_label_weights_weigh_columns_of_flat_data():

@@ -203,13 +203,11 @@ def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     given_tensors = [x for _, _, x in inputs]
     why = why_portable(*state, *given_tensors)
     if why is None and not even_small:
-        why = backend.why_no_call(state, given_tensors)
-    if (
-        why is None
-        and plan.is_made_of_operations
-        and backend.is_compiling((*state, *given_tensors))
-    ):
-        why = "the function is made of operations, which the compiler merges"
+        compiling = backend.is_compiling((*state, *given_tensors))
+        if plan.is_made_of_operations and compiling:
+            why = "the function is made of operations, which the compiler merges"
+        else:
+            why = backend.why_no_call(state, given_tensors)
     plan.taken["update"] = why or "native"
     if why is not None:
         _portable.update(plan.portable, plan.packs, y_true, y_pred, sample_weight)
