@@ -124,6 +124,8 @@ def public_docstrings():
     finder = doctest.DocTestFinder()
     tests = []
     for name in kt.__all__:
+        if name == "sync" and keras.config.backend() in ("tensorflow", "numpy"):
+            continue  # there it says that it has no way
         item = getattr(kt, name)
         if hasattr(item, "__doc__") and not isinstance(item, str):
             tests += finder.find(item, name=name, module=False, globs={})

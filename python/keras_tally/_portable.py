@@ -73,28 +73,34 @@ def update(
     y_pred: Any,
     sample_weight: Any,
 ) -> None:
-    """Add a batch to the states of all plans.
-
-    They lie in these variables from the start on, in order.
-    """
-    additions: dict[int, list[Any]] = {id(pack): [] for pack in packs}
+    """Add a batch to the states of all plans, which lie in these variables."""
+    additions: dict[int, list[tuple[int, int, Any]]] = {id(pack): [] for pack in packs}
     for plan in plans:
         found = _additions(plan, y_true, y_pred, sample_weight)
         for part, addition in zip(plan.parts, found, strict=True):
             flat = keras.ops.reshape(addition, (-1,))
-            additions[id(part.pack)].append(keras.ops.cast(flat, part.pack._dtype))
+            flat = keras.ops.cast(flat, part.pack._dtype)
+            additions[id(part.pack)].append((part.start, part.stop, flat))
     for pack in packs:
-        added = keras.ops.concatenate(additions[id(pack)])
-        # Behind them are the states of members that are updated one by one.
-        size = added.shape[0]
-        rows, others = pack.value[:, :size], pack.value[:, size:]
+        added = _row(additions[id(pack)], int(pack.shape[-1]), pack._dtype)
+        rows = pack.value
         if pack.shape[0] == 1:
-            new = rows + added
+            pack.assign(rows + added)
         else:
-            new = keras.ops.stack(add_exactly(rows[0], rows[1], added))
-        if others.shape[1]:
-            new = keras.ops.concatenate([new, others], axis=1)
-        pack.assign(new)
+            pack.assign(keras.ops.stack(add_exactly(rows[0], rows[1], added)))
+
+
+def _row(parts: list[tuple[int, int, Any]], size: int, dtype: str) -> Any:
+    """Return a row made of these parts, and of zeros for what is updated elsewhere."""
+    pieces, at = [], 0
+    for start, stop, part in sorted(parts, key=lambda entry: entry[0]):
+        if start > at:
+            pieces.append(keras.ops.zeros((start - at,), dtype=dtype))
+        pieces.append(part)
+        at = stop
+    if size > at:
+        pieces.append(keras.ops.zeros((size - at,), dtype=dtype))
+    return keras.ops.concatenate(pieces)
 
 
 def _additions(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
