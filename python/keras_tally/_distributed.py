@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,6 +48,47 @@ _ROUND_TO = 64
 _FORMAT = 1
 _FORMAT_AT, _FAILED_AT, _DIGEST_AT, _WIDTH_AT, _SHAPES_AT = 0, 1, 2, 4, 5
 _HEAD = 6
+
+
+class _Alone:
+    """What moves buffers between processes where there is one process only."""
+
+    @staticmethod
+    def buffer_size(group: Any) -> int:
+        """Return the size that buffers were given last: 0 for none."""
+        del group
+        return 0
+
+    @staticmethod
+    def keep_buffer_size(group: Any, size: int) -> None:
+        """Keep nothing: there will be no buffers."""
+
+    @staticmethod
+    def all_gather(buffer: Array, group: Any) -> Array:
+        """Return the buffers of all processes."""
+        del group
+        return buffer[None]
+
+
+def _collectives() -> Any:
+    """Return what moves buffers between the processes of this backend.
+
+    Raises:
+        RuntimeError: there is nothing that could do it.
+    """
+    name = keras.config.backend()
+    if name == "jax":
+        return _backends.active()
+    if name not in _backends.IN_PLACE:
+        raise RuntimeError(
+            "sync() works on the Keras backends torch, numpy and jax. "
+            f"Received: {name!r}. Elsewhere, add up states that you have moved by "
+            "yourself (to_bytes, merge_state)."
+        )
+    # Process groups exist only where somebody has imported torch.
+    if "torch" not in sys.modules:
+        return _Alone
+    return importlib.import_module("keras_tally._backends.torch_distributed")
 
 
 class Synced:
@@ -131,8 +174,8 @@ def sync(metrics: Any, group: Any = None) -> Any:
 
     Args:
         metrics: a metric, a group of metrics, a list of these, or a dict of them.
-        group: on torch, the process group (None: the default one). On JAX all
-            processes take part. Without `torch.distributed` or with a single process
+        group: on torch and NumPy, the process group of `torch.distributed` (None: the
+            default one). On JAX all processes take part. Without `torch.distributed` or with a single process
             the totals are those of this process.
 
     Returns:
@@ -143,7 +186,8 @@ def sync(metrics: Any, group: Any = None) -> Any:
         ValueError: the processes have different metrics, or one of them could not take
             part; the error is the same on all of them, and names what differs.
         TypeError: something that is no metric of this package.
-        RuntimeError: from the framework, where a process is gone or late.
+        RuntimeError: from the framework, where a process is gone or late; on the
+            TensorFlow backend, which has no `sync`.
 
     Example:
 
@@ -153,13 +197,7 @@ def sync(metrics: Any, group: Any = None) -> Any:
     >>> float(kt.sync(m).result())
     1.5
     """
-    backend = _backends.active()
-    if not hasattr(backend, "all_gather"):
-        raise RuntimeError(
-            "sync() works on the Keras backends torch and jax. "
-            f"Received: {keras.config.backend()!r}. Elsewhere, add up states that you "
-            "have moved by yourself (to_bytes, merge_state)."
-        )
+    backend = _collectives()
     width = backend.buffer_size(group) or _FIRST_WIDTH
     named: dict[Any, Any] = {}
     failure: Exception | None = None
@@ -321,7 +359,7 @@ def _refuse_failed(heads: Array) -> None:
 
 def _refuse_different(named: Mapping[Any, Any], heads: Array, group: Any) -> None:
     """Raise an error that names what differs, the same on all processes."""
-    backend = _backends.active()
+    backend = _collectives()
     described = [[str(key), _states.describe(m)] for key, m in named.items()]
     text = json.dumps([_FORMAT, described]).encode()
     sizes = backend.all_gather(np.array([len(text)], "int64"), group)
