@@ -13,9 +13,11 @@ import numpy as np
 
 import keras_tally as kt
 
-# One process imports what takes long, and the others are forked from it.
+# One process imports what takes long, and the others are forked from it. It does not
+# look for modules here, so this one cannot be in the list.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["keras_tally"])
+FRAMEWORK = "jax" if keras.config.backend() == "jax" else "torch.distributed"
+CONTEXT.set_forkserver_preload(["keras", "keras_tally._public", FRAMEWORK])
 
 
 def run(scenario, world, folder, *arguments, missing=(), timeout_s=60):
