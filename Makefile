@@ -24,12 +24,13 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 # How many processes the tests run in: make test TEST_JOBS=1 for a debugger.
 TEST_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+SOAK_SECONDS ?= 900
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow.
 STORED_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable jax tensorflow explain fit table \
                   group fuse bench errors auc copying segmentation custom_kernel merging distributed \
-                  elementwise own_metric examples))
+                  elementwise own_metric examples threads soak))
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
 EMULATED_TESTS := $(addprefix tests/test_,$(addsuffix .py,lifecycle errors exactness auc segmentation stateless \
@@ -79,6 +80,8 @@ test: $(VENV)/.built ## Run the tests and doctests, on every backend
 	@KERAS_BACKEND=torch $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
 	@echo "== tests of the CUDA kernels, run on the CPU, torch backend"
 	@KERAS_BACKEND=torch KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) $(EMULATED_TESTS) $(PYTEST_ARGS)
+	@echo "== tests of the CUDA kernels, run on the CPU, JAX backend"
+	@KERAS_BACKEND=jax KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) tests/test_jax.py -k "one_kernel or merging or label" $(PYTEST_ARGS)
 	@echo "== tests, NumPy backend"
 	@KERAS_BACKEND=numpy $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
 	@echo "== tests, JAX backend"
@@ -92,6 +95,12 @@ fuzz: $(VENV)/.built ## Random batches through ours and Keras's metrics, until t
 	  echo "== round $$round, $$backend backend"; \
 	  KERAS_BACKEND=$$backend HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -qx tests/test_differential.py $(PYTEST_ARGS); \
 	done; done
+
+.PHONY: soak
+soak: $(VENV)/.built ## Random work on all metrics, SOAK_SECONDS (900) on each backend: flat memory, exact counts
+	@for backend in torch numpy jax tensorflow; do \
+	  KERAS_BACKEND=$$backend KERAS_TALLY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -qs tests/test_soak.py $(PYTEST_ARGS); \
+	done
 
 .PHONY: bench
 bench: $(VENV)/.built ## Measure speed and error; writes bench/results/ and the tables in README.md

@@ -1,6 +1,8 @@
-"""Threads, processes and compiled steps around the native calls."""
+"""Threads, processes, signals and compiled steps around the native calls."""
 
 import os
+import signal
+import sys
 import threading
 import warnings
 
@@ -8,8 +10,12 @@ import numpy as np
 import pytest
 
 import keras_tally as kt
-from keras_tally import _native
-from support import to_backend
+from keras_tally import _native, _stored
+from support import BACKEND, EMULATED, to_backend
+
+in_place = pytest.mark.skipif(
+    BACKEND not in ("torch", "numpy"), reason="forks and threads of the framework"
+)
 
 LARGE = 2 * _native.parallel_threshold()
 
@@ -59,17 +65,138 @@ def test_python_threads_lose_nothing(make, shared, two_threads):
     def scaled(exact):
         return [scaled(e) for e in exact] if isinstance(exact, list) else exact * times
 
-    # Exact arithmetic, but for what a double-double cannot hold of a fraction.
+    # Exact arithmetic, but for what a pair of halves cannot hold of a fraction.
+    rounding = 1e-15 if BACKEND in ("torch", "numpy") else 1e-13
     expected = {name: scaled(value) for name, value in alone.exact_state().items()}
     for metric in metrics:
         for name, value in metric.exact_state().items():
             np.testing.assert_allclose(
                 np.array(value, dtype=float),
                 np.array(expected[name], dtype=float),
-                rtol=0 if make is not kt.MeanSquaredError else 1e-15,
+                rtol=0 if make is not kt.MeanSquaredError else rounding,
             )
 
 
+@pytest.mark.parametrize("road", ["native", "portable"])
+def test_many_small_updates_by_threads(road, monkeypatch):
+    """Also where a new state is made of the old one, which others may not change."""
+    if road == "portable":
+        monkeypatch.setattr(_stored, "why_portable", lambda *tensors: "a test")
+    before = sys.getswitchinterval()
+    metrics = [kt.Mean(), kt.BinaryAccuracy(), kt.MetricGroup([kt.Recall(), kt.AUC()])]
+    y_true, y_pred = (
+        to_backend(np.ones(3, "float32")),
+        to_backend(np.ones(3, "float32")),
+    )
+    workers, updates = 4, 40
+
+    def feed():
+        metrics[0].update_state(y_pred)
+        metrics[1].update_state(y_true, y_pred)
+        metrics[2].update_state(y_true, y_pred)
+
+    feed()
+    for metric in metrics:
+        metric.reset_state()
+    errors = []
+
+    def work():
+        try:
+            for _ in range(updates):
+                feed()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(workers)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert errors == []
+    samples = 3 * workers * updates
+    for metric in metrics[:2]:
+        assert metric.exact_state() == {"total": samples, "count": samples}
+    state = metrics[2].exact_state()
+    assert state["recall"]["true_positives"] == [samples]
+
+
+@in_place
+def test_an_interrupt_leaves_whole_batches_only(two_threads):
+    """Control-C during an update: it ends, and counts, or it has not begun."""
+    y_true, y_pred = large_batch()
+    metric = kt.BinaryAccuracy()
+    metric.update_state(y_true, y_pred)
+    once = metric.exact_state()["count"]
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    try:
+        for delay in np.linspace(1e-5, 5e-3, 30):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                while True:
+                    metric.update_state(y_true, y_pred)
+            except KeyboardInterrupt:
+                interrupted += 1
+            count = metric.exact_state()["count"]
+            assert count % once == 0
+            assert metric.exact_state()["total"] * once % count == 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted == 30
+    metric.reset_state()
+    metric.update_state(y_true, y_pred)
+    assert metric.exact_state()["count"] == once
+
+
+class Counting:
+    """A data set whose items are what a metric has counted in the worker's process."""
+
+    def __init__(self, metric, batch):
+        self.metric, self.batch = metric, batch
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        self.metric.update_state(*self.batch)
+        return int(self.metric.exact_state()["count"])
+
+
+@pytest.mark.torch_only
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_workers_of_a_data_loader(how, two_threads):
+    """They take a metric that is in use along, and count for themselves."""
+    import torch
+
+    if EMULATED:
+        pytest.skip("a spawned process has no emulated device")
+    batch = large_batch()
+    metric = kt.BinaryAccuracy()
+    metric.update_state(*batch)
+    loader = torch.utils.data.DataLoader(
+        Counting(metric, batch),
+        batch_size=None,
+        num_workers=2,
+        multiprocessing_context=how,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        counts = [n // LARGE for n in loader]
+    assert counts == [2, 2, 3, 3, 4, 4]
+    assert metric.exact_state()["count"] == LARGE
+
+
+@in_place
 def test_forked_child_updates_on_a_pool_of_its_own(two_threads):
     y_true, y_pred = large_batch()
     metric = kt.Precision()

@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -189,8 +190,18 @@ def _inputs(
     return inputs
 
 
+# A new state is made of the old one: no other thread may add to it in between.
+_updating = threading.RLock()
+
+
 def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     """Add a batch to the states of all metrics."""
+    with _updating:
+        _update(plan, y_true, y_pred, sample_weight)
+    return True
+
+
+def _update(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
     mask = None
     if any(
         m.sees_mask and (sample_weight is not None or not m.mask_only_with_weight)
@@ -211,11 +222,10 @@ def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
     plan.taken["update"] = why or "native"
     if why is not None:
         _portable.update(plan.portable, plan.packs, y_true, y_pred, sample_weight)
-        return True
+        return
     given = sum(bit for bit, _, _ in inputs)
     tensors = [prepare(x, argument) for _, argument, x in inputs]
     backend.assign(plan.packs, backend.update(plan.program, state, given, tensors))
-    return True
 
 
 def _results(plan: Any) -> Sequence[Any]:
