@@ -13,8 +13,10 @@ import pytest
 import keras_tally as kt
 from cases import CASES, DEFAULT_CASES
 from keras_tally import _native, _stored
+from keras_tally._device import CudaStatus
 from support import (
     BACKEND,
+    EMULATED,
     assert_close,
     attach_mask,
     compensation,
@@ -38,8 +40,10 @@ OWN_CASES = [case for case in CASES if case.name != "MeanMetricWrapper"]
 
 
 def handlers():
-    """How many updates XLA's handlers have made."""
-    return _native.road_counts()["xla"]
+    """How many updates XLA's handlers have made, and with which kernels."""
+    counts = _native.road_counts()
+    assert not EMULATED or counts["cuda"] >= counts["xla"]
+    return counts["xla"]
 
 
 def arguments(batch):
@@ -249,6 +253,7 @@ def test_counts_far_beyond_float32():
         assert metric.exact_state() == {"accumulator": [start + 40]}
 
 
+@pytest.mark.host_only
 def test_a_long_scan_loses_nothing():
     """As many additions as a float32 would stop at several times over."""
     count, error = kt.TruePositives(), kt.MeanSquaredError()
@@ -363,6 +368,63 @@ def test_programs_are_told_apart_by_their_whole_configuration():
         kt.MeanIoU(4),
     ]
     assert len({key(m) for m in different}) == len(different)
+
+
+@pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
+def test_merging_adds_the_states_of_devices(case):
+    """What `DataParallel` gathers: each device's additions, one behind the other."""
+    if case.name == "MeanMetricWrapper":
+        pytest.skip("the user's own function is compiled by XLA's rules")
+    batches = [case.sample(seed, 9, True) for seed in range(3)]
+    parts = [updated(case.ours(), [batch]) for batch in batches]
+    total = updated(case.ours(), batches[:1])
+    state = values(total)
+    added = [jnp.stack(x) for x in zip(*map(values, parts[1:]), strict=True)]
+    program = total._plan.program.key
+    merged = backend._new_state(
+        "keras_tally_merge", state, added, program=program, others=np.int64(2)
+    )
+    total.merge_state(parts[1:])
+    # The pairs of float32 are rounded once here, and once for each state there.
+    tolerance = Fraction(1, 2**40)
+    for found, expected in zip(merged, values(total), strict=True):
+        if keras.backend.is_int_dtype(found.dtype):
+            np.testing.assert_array_equal(found, expected)
+            continue
+        pairs = [np.asarray(x, "float64").sum(axis=0) for x in (found, expected)]
+        np.testing.assert_allclose(*pairs, rtol=float(tolerance))
+
+
+@pytest.mark.parametrize("off", ["gpu", "tpu"])
+def test_platforms_without_handlers_are_portable(off, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: off)
+    monkeypatch.setattr(
+        backend, "cuda_status", lambda: CudaStatus(False, "no driver.", ())
+    )
+    backend._why_no_handlers.cache_clear()
+    try:
+        reason = backend.why_portable()
+    finally:
+        backend._why_no_handlers.cache_clear()
+    assert {"gpu": "CUDA is off: no driver.", "tpu": "'tpu'"}[off] in reason
+
+
+def test_on_a_gpu_the_handlers_for_cuda_are_registered(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(backend, "cuda_status", lambda: CudaStatus(True, "", ("X",)))
+    backend._why_no_handlers.cache_clear()
+    seen = []
+    monkeypatch.setattr(
+        jax.ffi,
+        "register_ffi_target",
+        lambda name, handler, platform: seen.append((platform, name)),
+    )
+    try:
+        assert backend._why_no_handlers() is None
+    finally:
+        backend._why_no_handlers.cache_clear()
+    names = [f"keras_tally_{name}" for name in ("update", "merge", "result")]
+    assert seen == [(platform, n) for platform in ("cpu", "CUDA") for n in names]
 
 
 def test_an_unknown_program_is_refused():

@@ -150,9 +150,6 @@ bool aligned(const View& view) {
          0;
 }
 
-// In tests of the kernels, host memory is that of a device.
-int host_device() { return devices_are_emulated && has_devices() ? 0 : kHost; }
-
 bool view_of(const DLTensor& tensor, const char* argument, View* view) {
   switch (tensor.device.device_type) {
     case kDLCPU:

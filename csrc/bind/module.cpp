@@ -82,9 +82,9 @@ std::map<std::string, long long> road_counts() {
           {"converted", roads.converted},
           {"parallel", roads.parallel},
           {"xla", kt::xla_updates},
-          {"cuda", kt::device_counts.updates},
-          {"cuda_launches", kt::device_counts.launches},
-          {"cuda_allocations", kt::device_counts.allocations}};
+          {"cuda", kt::device_counts.updates.load()},
+          {"cuda_launches", kt::device_counts.launches.load()},
+          {"cuda_allocations", kt::device_counts.allocations.load()}};
 }
 
 void set_device_api(const py::object& capsule, bool emulated) {

@@ -6,6 +6,7 @@
 
 #include <xla/ffi/api/ffi.h>
 
+#include "../cuda/devices.h"
 #include "../exec/program_api.h"
 #include "../tensor/error.h"
 #include "../tensor/shapes.h"
@@ -64,8 +65,9 @@ ffi::AnyBuffer target(const ffi::RemainingRets& all, int i) {
   return **found;
 }
 
-View view_of(const ffi::AnyBuffer& buffer, const char* argument) {
+View view_of(const ffi::AnyBuffer& buffer, const char* argument, int device) {
   View view;
+  view.device = device;
   view.data = static_cast<const char*>(buffer.untyped_data());
   view.dtype = dtype_of(buffer.element_type());
   set_shape(&view, argument, buffer.dimensions().begin(), buffer.dimensions().size());
@@ -89,43 +91,69 @@ ffi::Error guarded(Body&& body) {
   }
 }
 
+// A handler for the host is called without a stream.
+struct Host {};
+Where where_of(Host, const ffi::RemainingArgs&) { return {host_device(), nullptr}; }
+// All of a handler's buffers are on the device of its stream.
+Where where_of(void* stream, const ffi::RemainingArgs& arguments) {
+  return {device_of(argument(arguments, 0).untyped_data()), stream};
+}
+
 // (states..., inputs...) -> states
-ffi::Error update(std::string_view key, std::int64_t given, ffi::RemainingArgs arguments,
-                  ffi::RemainingRets targets) {
+template <class Stream>
+ffi::Error update(Stream stream, std::string_view key, std::int64_t given,
+                  ffi::RemainingArgs arguments, ffi::RemainingRets targets) {
   return guarded([&] {
     const Program& program = find_program(key);
+    const Where where = where_of(stream, arguments);
     StateArrays arrays;
     int next = 0;
     for (; next < program.arrays(); ++next) {
       arrays.push_back(
           state_array(argument(arguments, next), target(targets, next).untyped_data()));
     }
-    const auto input = [&](const char* name) { return view_of(argument(arguments, next++), name); };
+    const auto input = [&](const char* name) {
+      return view_of(argument(arguments, next++), name, where.device);
+    };
     const Inputs inputs = read_inputs(static_cast<unsigned>(given), input);
     ++xla_updates;
-    program.update(inputs.batch, inputs.masked, arrays.data(), program.arrays(), BadLabels::Poison);
+    if (where.device == kHost) {
+      program.update(inputs.batch, inputs.masked, arrays.data(), program.arrays(),
+                     BadLabels::Poison);
+    } else {
+      program.update_on(where, inputs.batch, inputs.masked, arrays.data(), program.arrays());
+    }
   });
 }
 
 // (states..., states to add, several in an array ...) -> states
-ffi::Error merge(std::string_view key, std::int64_t others, ffi::RemainingArgs arguments,
-                 ffi::RemainingRets targets) {
+template <class Stream>
+ffi::Error merge(Stream stream, std::string_view key, std::int64_t others,
+                 ffi::RemainingArgs arguments, ffi::RemainingRets targets) {
   return guarded([&] {
     const Program& program = find_program(key);
+    const Where where = where_of(stream, arguments);
     const int count = program.arrays();
     StateArrays arrays, added;
     for (int i = 0; i < count; ++i) {
       arrays.push_back(state_array(argument(arguments, i), target(targets, i).untyped_data()));
       added.push_back(state_array(argument(arguments, count + i), nullptr));
     }
-    program.merge(arrays.data(), added.data(), count, others);
+    if (where.device == kHost) {
+      program.merge(arrays.data(), added.data(), count, others);
+    } else {
+      program.merge_on(where, arrays.data(), added.data(), count, others);
+    }
   });
 }
 
 // states -> results
-ffi::Error result(std::string_view key, ffi::RemainingArgs arguments, ffi::RemainingRets targets) {
+template <class Stream>
+ffi::Error result(Stream stream, std::string_view key, ffi::RemainingArgs arguments,
+                  ffi::RemainingRets targets) {
   return guarded([&] {
     const Program& program = find_program(key);
+    const Where where = where_of(stream, arguments);
     StateArrays arrays;
     for (int i = 0; i < program.arrays(); ++i) {
       arrays.push_back(state_array(argument(arguments, i), nullptr));
@@ -136,39 +164,62 @@ ffi::Error result(std::string_view key, ffi::RemainingArgs arguments, ffi::Remai
       results.push_back({to.untyped_data(), dtype_of(to.element_type()),
                          static_cast<std::int64_t>(to.element_count())});
     }
-    program.results(arrays.data(), program.arrays(), results.data());
+    if (where.device == kHost) {
+      program.results(arrays.data(), program.arrays(), results.data());
+    } else {
+      program.results_on(where, arrays.data(), program.arrays(), results.data());
+    }
   });
 }
 
-XLA_FFI_DEFINE_HANDLER(update_handler, update,
-                       ffi::Ffi::Bind()
-                           .Attr<std::string_view>("program")
-                           .Attr<std::int64_t>("given")
-                           .RemainingArgs()
-                           .RemainingRets());
+ffi::Error update_on_host(std::string_view key, std::int64_t given, ffi::RemainingArgs arguments,
+                          ffi::RemainingRets targets) {
+  return update(Host{}, key, given, arguments, targets);
+}
+ffi::Error merge_on_host(std::string_view key, std::int64_t others, ffi::RemainingArgs arguments,
+                         ffi::RemainingRets targets) {
+  return merge(Host{}, key, others, arguments, targets);
+}
+ffi::Error result_on_host(std::string_view key, ffi::RemainingArgs arguments,
+                          ffi::RemainingRets targets) {
+  return result(Host{}, key, arguments, targets);
+}
 
-XLA_FFI_DEFINE_HANDLER(merge_handler, merge,
-                       ffi::Ffi::Bind()
-                           .Attr<std::string_view>("program")
-                           .Attr<std::int64_t>("others")
-                           .RemainingArgs()
-                           .RemainingRets());
+auto bind_host() { return ffi::Ffi::Bind().Attr<std::string_view>("program"); }
+auto bind_stream() {
+  return ffi::Ffi::Bind().Ctx<ffi::PlatformStream<void*>>().Attr<std::string_view>("program");
+}
 
-XLA_FFI_DEFINE_HANDLER(
-    result_handler, result,
-    ffi::Ffi::Bind().Attr<std::string_view>("program").RemainingArgs().RemainingRets());
+XLA_FFI_DEFINE_HANDLER(update_handler, update_on_host,
+                       bind_host().Attr<std::int64_t>("given").RemainingArgs().RemainingRets());
+XLA_FFI_DEFINE_HANDLER(merge_handler, merge_on_host,
+                       bind_host().Attr<std::int64_t>("others").RemainingArgs().RemainingRets());
+XLA_FFI_DEFINE_HANDLER(result_handler, result_on_host, bind_host().RemainingArgs().RemainingRets());
 
-py::capsule handler(XLA_FFI_Handler* function) {
-  return py::capsule(reinterpret_cast<void*>(function), "xla._CUSTOM_CALL_TARGET");
+XLA_FFI_DEFINE_HANDLER(cuda_update_handler, update<void*>,
+                       bind_stream().Attr<std::int64_t>("given").RemainingArgs().RemainingRets());
+XLA_FFI_DEFINE_HANDLER(cuda_merge_handler, merge<void*>,
+                       bind_stream().Attr<std::int64_t>("others").RemainingArgs().RemainingRets());
+XLA_FFI_DEFINE_HANDLER(cuda_result_handler, result<void*>,
+                       bind_stream().RemainingArgs().RemainingRets());
+
+py::dict handlers_of(XLA_FFI_Handler* update, XLA_FFI_Handler* merge, XLA_FFI_Handler* result) {
+  const auto capsule = [](XLA_FFI_Handler* handler) {
+    return py::capsule(reinterpret_cast<void*>(handler), "xla._CUSTOM_CALL_TARGET");
+  };
+  py::dict handlers;
+  handlers["keras_tally_update"] = capsule(update);
+  handlers["keras_tally_merge"] = capsule(merge);
+  handlers["keras_tally_result"] = capsule(result);
+  return handlers;
 }
 
 }  // namespace
 
 py::object xla_handlers() {
   py::dict handlers;
-  handlers["keras_tally_update"] = handler(update_handler);
-  handlers["keras_tally_merge"] = handler(merge_handler);
-  handlers["keras_tally_result"] = handler(result_handler);
+  handlers["cpu"] = handlers_of(update_handler, merge_handler, result_handler);
+  handlers["CUDA"] = handlers_of(cuda_update_handler, cuda_merge_handler, cuda_result_handler);
   return handlers;
 }
 

@@ -8,8 +8,8 @@
 
 namespace kt {
 
-// The handlers by name, in capsules as jax.ffi takes them; None where this was built
-// without XLA's header.
+// The handlers by platform and name, in capsules as jax.ffi takes them; None where this was
+// built without XLA's header.
 pybind11::object xla_handlers();
 
 // The version of XLA's interface for them.

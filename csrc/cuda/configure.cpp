@@ -142,4 +142,14 @@ Configuration configure(CudaKernel kernel, const CommitLaunch& launch, const Dev
   return out;
 }
 
+Configuration configure(CudaKernel kernel, const KeptLaunch& launch, const DeviceInfo& info) {
+  std::int64_t largest = 0;
+  for (int v = 0; v < launch.state.count; ++v) {
+    largest = std::max(largest, launch.state.variables[v].size);
+  }
+  Configuration out;
+  out.grid = grid_for(kernel, ceil_div(largest, kThreads), 0, info);
+  return out;
+}
+
 }  // namespace kt

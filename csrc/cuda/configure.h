@@ -30,5 +30,6 @@ Configuration configure(CudaKernel kernel, BinnedLaunch* launch, const DeviceInf
 Configuration configure(CudaKernel kernel, TabulatedLaunch* launch, const DeviceInfo& info);
 Configuration configure(CudaKernel kernel, const ExpressionLaunch& launch, const DeviceInfo& info);
 Configuration configure(CudaKernel kernel, const CommitLaunch& launch, const DeviceInfo& info);
+Configuration configure(CudaKernel kernel, const KeptLaunch& launch, const DeviceInfo& info);
 
 }  // namespace kt

@@ -32,8 +32,11 @@ struct DeviceApi {
   const char* (*allocate)(int device, std::size_t bytes, void** memory);  // filled with zeros
   const char* (*upload)(int device, void* to, const void* from, std::size_t bytes);
   const char* (*clear)(int device, void* stream, void* memory, std::size_t bytes);
+  const char* (*copy)(int device, void* stream, void* to, const void* from, std::size_t bytes);
   const char* (*launch)(int device, void* stream, CudaKernel kernel, const Grid& grid,
                         const void* launch);
+  // The device that memory belongs to.
+  const char* (*find)(const void* memory, int* device);
 };
 
 constexpr const char* kDeviceApiCapsule = "keras_tally.device_api";
@@ -41,6 +44,6 @@ constexpr const char* kDeviceApiCapsule = "keras_tally.device_api";
 constexpr int kDeviceApiLayout = static_cast<int>(
     sizeof(ElementwiseLaunch) + 3 * sizeof(RowwiseLaunch) + 5 * sizeof(ColumnwiseLaunch) +
     7 * sizeof(BinnedLaunch) + 11 * sizeof(TabulatedLaunch) + 13 * sizeof(DeviceInfo) +
-    17 * sizeof(ExpressionLaunch));
+    17 * sizeof(ExpressionLaunch) + 19 * sizeof(KeptLaunch) + 23 * sizeof(DeviceApi));
 
 }  // namespace kt

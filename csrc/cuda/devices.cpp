@@ -25,16 +25,21 @@ std::vector<Device> devices;
 std::map<std::pair<int, std::string>, const char*> constants;
 
 struct StreamMemory {
-  int device;
-  void* stream;
+  int device = 0;
+  void* stream = nullptr;
   Needed size;
   Workspace workspace;
+  std::int64_t state_size = 0;
+  double* state = nullptr;
 };
 std::vector<StreamMemory> memories;
+
+std::recursive_mutex mutex;
 
 constexpr std::int64_t kControlBytes = 256;  // ticket and flags, in lines of their own
 constexpr std::int64_t kFirstPartials = 128 * 1024;
 constexpr std::int64_t kFirstBins = 64 * 1024;
+constexpr std::int64_t kFirstState = 8 * 1024;
 
 void check(const char* error, const char* what) {
   if (error != nullptr) throw DeviceFailure(std::string(what) + ": " + error);
@@ -44,8 +49,10 @@ StreamMemory& memory_of(int device, void* stream) {
   for (StreamMemory& memory : memories) {
     if (memory.device == device && memory.stream == stream) return memory;
   }
-  memories.push_back({device, stream, {}, {}});
-  return memories.back();
+  StreamMemory& memory = memories.emplace_back();
+  memory.device = device;
+  memory.stream = stream;
+  return memory;
 }
 
 // What is needed, and some more, so that it seldom grows.
@@ -55,7 +62,10 @@ std::int64_t grown(std::int64_t needed, std::int64_t size, std::int64_t first) {
 
 }  // namespace
 
+std::unique_lock<std::recursive_mutex> hold_devices() { return std::unique_lock(mutex); }
+
 void set_device_api(const DeviceApi* next, bool emulated) {
+  const auto held = hold_devices();
   if (next != nullptr && next->layout != kDeviceApiLayout) {
     throw std::logic_error("the device module is of another build");
   }
@@ -73,6 +83,8 @@ void set_device_api(const DeviceApi* next, bool emulated) {
 
 bool has_devices() { return api != nullptr; }
 
+int host_device() { return devices_are_emulated && has_devices() ? 0 : kHost; }
+
 std::vector<std::string> device_names() {
   std::vector<std::string> names;
   for (std::size_t d = 0; d < devices.size(); ++d) {
@@ -84,6 +96,7 @@ std::vector<std::string> device_names() {
 }
 
 const DeviceInfo& device_info(int device, const DeviceKernels* own) {
+  const auto held = hold_devices();
   Device& known = devices.at(static_cast<std::size_t>(device));
   if (!known.described) {
     check(api->describe(device, &known.info), "the kernels cannot be loaded on the device");
@@ -97,6 +110,12 @@ const DeviceInfo& device_info(int device, const DeviceKernels* own) {
   return known.own[own] = info;
 }
 
+int device_of(const void* memory) {
+  int device = 0;
+  check(api->find(memory, &device), "memory belongs to no device");
+  return device;
+}
+
 void* allocate_on(int device, std::size_t bytes) {
   void* memory = nullptr;
   check(api->allocate(device, bytes, &memory), "no memory on the device");
@@ -105,6 +124,7 @@ void* allocate_on(int device, std::size_t bytes) {
 }
 
 const char* constants_on(int device, const std::string& wanted) {
+  const auto held = hold_devices();
   const char*& place = constants[{device, wanted}];
   if (place == nullptr) {
     void* memory = allocate_on(device, wanted.size());
@@ -119,7 +139,12 @@ void clear_on(int device, void* stream, void* memory, std::size_t bytes) {
   check(api->clear(device, stream, memory, bytes), "clearing device memory failed");
 }
 
+void copy_on(int device, void* stream, void* to, const void* from, std::size_t bytes) {
+  check(api->copy(device, stream, to, from, bytes), "copying device memory failed");
+}
+
 Workspace workspace_of(int device, void* stream, const Needed& needed) {
+  const auto held = hold_devices();
   StreamMemory& memory = memory_of(device, stream);
   Workspace& workspace = memory.workspace;
   if (workspace.ticket == nullptr) {
@@ -142,8 +167,20 @@ Workspace workspace_of(int device, void* stream, const Needed& needed) {
   return workspace;
 }
 
+double* state_room_of(int device, void* stream, std::int64_t size) {
+  const auto held = hold_devices();
+  StreamMemory& memory = memory_of(device, stream);
+  if (memory.state == nullptr || memory.state_size < size) {
+    memory.state_size = grown(size, memory.state_size, kFirstState);
+    memory.state = static_cast<double*>(
+        allocate_on(device, static_cast<std::size_t>(memory.state_size) * sizeof(double)));
+  }
+  return memory.state;
+}
+
 void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch,
                const DeviceKernels* own) {
+  const auto held = hold_devices();
   const auto launcher = own == nullptr ? api->launch : own->launch;
   check(launcher(device, stream, kernel, grid, launch), "a kernel could not be launched");
   ++device_counts.launches;

@@ -1,7 +1,9 @@
-// The devices that can be launched on, with the scratch memory of their streams. Called
-// with the interpreter's lock held.
+// The devices that can be launched on, with the scratch memory of their streams. All
+// threads may call these functions.
 #pragma once
 
+#include <atomic>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -12,9 +14,9 @@
 namespace kt {
 
 struct DeviceCounts {
-  long long updates = 0;
-  long long launches = 0;
-  long long allocations = 0;
+  std::atomic<long long> updates = 0;
+  std::atomic<long long> launches = 0;
+  std::atomic<long long> allocations = 0;
 };
 extern DeviceCounts device_counts;
 
@@ -24,9 +26,18 @@ extern bool devices_are_emulated;
 // Null switches devices off.
 void set_device_api(const DeviceApi* api, bool emulated);
 bool has_devices();
+// Where host memory is: in tests of the kernels, it is that of a device.
+int host_device();
 std::vector<std::string> device_names();
 // `own`: those of another package take the elementwise kernels' place.
 const DeviceInfo& device_info(int device, const DeviceKernels* own = nullptr);
+
+// Nobody else launches anything while it is held: for several launches that share
+// scratch memory. Its holder never waits for the interpreter.
+std::unique_lock<std::recursive_mutex> hold_devices();
+
+// The device that memory belongs to.
+int device_of(const void* memory);
 
 // Memory that stays; 0 at first.
 void* allocate_on(int device, std::size_t bytes);
@@ -34,10 +45,13 @@ void* allocate_on(int device, std::size_t bytes);
 // nobody waits for may read it.
 const char* constants_on(int device, const std::string& constants);
 void clear_on(int device, void* stream, void* memory, std::size_t bytes);
+void copy_on(int device, void* stream, void* to, const void* from, std::size_t bytes);
 
 // The scratch memory of a stream, grown to what is needed. What it was before stays
 // allocated: launches under way, and captured graphs, may use it.
 Workspace workspace_of(int device, void* stream, const Needed& needed);
+// Of the same kind, for states; nothing is promised of what it holds.
+double* state_room_of(int device, void* stream, std::int64_t size);
 void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch,
                const DeviceKernels* own = nullptr);
 

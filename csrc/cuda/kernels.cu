@@ -97,6 +97,25 @@ const char* clear(int device, void* stream, void* memory, std::size_t bytes) {
   return text_of(cudaMemsetAsync(memory, 0, bytes, static_cast<cudaStream_t>(stream)));
 }
 
+const char* copy(int device, void* stream, void* to, const void* from, std::size_t bytes) {
+  const OnDevice on(device);
+  if (on.error != cudaSuccess) return text_of(on.error);
+  return text_of(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice,
+                                 static_cast<cudaStream_t>(stream)));
+}
+
+const char* find(const void* memory, int* device) {
+  const Uncaptured uncaptured;
+  cudaPointerAttributes attributes;
+  const cudaError_t error = cudaPointerGetAttributes(&attributes, memory);
+  if (error != cudaSuccess) return text_of(error);
+  if (attributes.type != cudaMemoryTypeDevice && attributes.type != cudaMemoryTypeManaged) {
+    return "it is not in a device's memory";
+  }
+  *device = attributes.device;
+  return nullptr;
+}
+
 const char* launch(int device, void* stream, CudaKernel kernel, const Grid& grid,
                    const void* launch) {
   return launch_kernel(device, stream, kKernels[static_cast<int>(kernel)], grid, launch);
@@ -105,8 +124,8 @@ const char* launch(int device, void* stream, CudaKernel kernel, const Grid& grid
 }  // namespace
 
 const DeviceApi& cuda_api() {
-  static const DeviceApi api = {kDeviceApiLayout, count,  name,  describe,
-                                allocate,         upload, clear, launch};
+  static const DeviceApi api = {kDeviceApiLayout, count, name, describe, allocate,
+                                upload,           clear, copy, launch,   find};
   return api;
 }
 

@@ -6,6 +6,7 @@
 #include "elementwise.h"
 #include "expression.h"
 #include "finish.h"
+#include "kept.h"
 #include "rowwise.h"
 #include "tabulated.h"
 
@@ -26,4 +27,6 @@
   KT_CUDA_KERNEL(commit, CommitLaunch, commit)                              \
   KT_CUDA_KERNEL(finish, FinishLaunch, finish_results)                      \
   KT_CUDA_KERNEL(expression, ExpressionLaunch, expression_sums)             \
-  KT_CUDA_KERNEL(finalize, FinalizeLaunch, finalize_result)
+  KT_CUDA_KERNEL(finalize, FinalizeLaunch, finalize_result)                 \
+  KT_CUDA_KERNEL(read_kept, KeptLaunch, read_kept_state)                    \
+  KT_CUDA_KERNEL(write_kept, KeptLaunch, write_kept_state)

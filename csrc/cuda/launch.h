@@ -8,6 +8,7 @@
 #include "../defs/common.h"
 #include "../defs/mean.h"
 #include "../exec/expression.h"
+#include "../exec/kept_state.h"
 #include "../exec/state.h"
 #include "../tensor/view.h"
 
@@ -239,6 +240,13 @@ struct FinishLaunch {
   DType dtype = DType::Float32;
 };
 
+// A state that somebody else keeps, and its numbers as kernels take them.
+struct KeptLaunch {
+  KeptVariable kept[kMaxState];
+  bool adds = false;  // what is read, to what is there
+  State state;
+};
+
 enum class CudaKernel : int {
   elementwise_float32,
   elementwise_float64,
@@ -259,8 +267,10 @@ enum class CudaKernel : int {
   finish,
   expression,
   finalize,
+  read_kept,
+  write_kept,
 };
-constexpr int kCudaKernels = 19;
+constexpr int kCudaKernels = 21;
 
 // What a kernel can be given at most.
 constexpr std::size_t kLaunchBytes = 4096;
@@ -272,5 +282,6 @@ static_assert(sizeof(TabulatedLaunch) <= kLaunchBytes);
 static_assert(sizeof(FinishLaunch) <= kLaunchBytes);
 static_assert(sizeof(ExpressionLaunch) <= kLaunchBytes);
 static_assert(sizeof(FinalizeLaunch) <= kLaunchBytes);
+static_assert(sizeof(KeptLaunch) <= kLaunchBytes);
 
 }  // namespace kt

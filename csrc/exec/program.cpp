@@ -17,37 +17,31 @@
 #include "work.h"
 
 namespace kt {
-namespace {
 
-// Calls body(T{}) with the type of a state's or result's numbers.
-template <class Body>
-void with_type(DType dtype, Body&& body) {
-  switch (dtype) {
-    case DType::Float32:
-      return body(float{});
-    case DType::Float64:
-      return body(double{});
-    case DType::Int32:
-      return body(std::int32_t{});
-    case DType::Int64:
-      return body(std::int64_t{});
-    default:
-      throw std::logic_error("a state or a result of this dtype");
+KeptVariable kept_in(const StateArray* arrays, const Program::Variable& place) {
+  const auto read = [](const StateArray& array, std::int64_t at) -> const void* {
+    return static_cast<const char*>(array.from) + at * item_size(array.dtype);
+  };
+  const auto written = [](const StateArray& array, std::int64_t at) -> void* {
+    if (array.to == nullptr) return nullptr;  // it is only read
+    return static_cast<char*>(array.to) + at * item_size(array.dtype);
+  };
+  const StateArray& array = arrays[place.array];
+  KeptVariable kept;
+  kept.dtype = array.dtype;
+  kept.from = read(array, place.at);
+  kept.to = written(array, place.at);
+  if (place.low_array >= 0) {
+    kept.low_from = read(arrays[place.low_array], place.low_at);
+    kept.low_to = written(arrays[place.low_array], place.low_at);
   }
+  return kept;
 }
 
-// Integers wrap around, as they do in the frameworks.
-template <class T>
-T narrow(double x) {
-  if constexpr (std::is_floating_point_v<T>) {
-    return static_cast<T>(x);
-  } else {
-    constexpr double kLimit = 9.2e18;  // below 2^63
-    return std::abs(x) < kLimit ? static_cast<T>(static_cast<std::int64_t>(x)) : T{0};
-  }
+StateArray one_of(const StateArray& added, std::int64_t size, std::int64_t which) {
+  const auto* from = static_cast<const char*>(added.from);
+  return {from + which * size * item_size(added.dtype), nullptr, added.dtype, size};
 }
-
-}  // namespace
 
 // A member's state as the kernels take it.
 class WorkingState {
@@ -55,30 +49,21 @@ class WorkingState {
   WorkingState(const Program::Member& member, const StateArray* arrays, Arena& arena)
       : member_(member), arrays_(arrays) {
     state_.count = static_cast<int>(member.variables.size());
-    for (int v = 0; v < state_.count; ++v) load(v, arena);
+    for (int v = 0; v < state_.count; ++v) allocate(v, arena);
+    read(arrays, false);
   }
 
   const State& state() const { return state_; }
 
   void store() const {
-    for (int v = 0; v < state_.count; ++v) store(v);
+    for (int v = 0; v < state_.count; ++v) {
+      const KeptVariable kept = kept_in(arrays_, member_.variables[static_cast<std::size_t>(v)]);
+      shared::write_kept(state_.variables[v], 0, 1, kept);
+    }
   }
 
-  void add(const State& other) {
-    Addition addition;
-    for (int v = 0; v < state_.count; ++v) {
-      const State::Variable& variable = other.variables[v];
-      if (variable.whole != nullptr) {
-        for (std::int64_t i = 0; i < variable.size; ++i) {
-          state_.variables[v].whole[i] += variable.whole[i];
-        }
-        continue;
-      }
-      addition.parts[v] = variable.high;
-      addition.low_parts[v] = variable.low;
-    }
-    if (!state_.whole()) commit(addition, state_);
-  }
+  // Adds a state that is kept in other arrays.
+  void add(const StateArray* arrays) { read(arrays, true); }
 
   // Nothing plausible is left of it.
   void poison() {
@@ -95,57 +80,23 @@ class WorkingState {
     return static_cast<T*>(arena.allocate(static_cast<std::size_t>(n) * sizeof(T), 64));
   }
 
-  void load(int v, Arena& arena) {
+  void allocate(int v, Arena& arena) {
     const Program::Variable& place = member_.variables[static_cast<std::size_t>(v)];
     State::Variable& variable = state_.variables[v];
     variable.size = place.size;
-    const StateArray& array = arrays_[place.array];
     if (place.low_array < 0) {
       variable.whole = allocate<std::int64_t>(arena, place.size);
-      with_type(array.dtype, [&](auto zero) {
-        using T = decltype(zero);
-        const T* from = static_cast<const T*>(array.from) + place.at;
-        for (std::int64_t i = 0; i < place.size; ++i) {
-          variable.whole[i] = static_cast<std::int64_t>(from[i]);
-        }
-      });
-      return;
+    } else {
+      variable.high = allocate<double>(arena, place.size);
+      variable.low = allocate<double>(arena, place.size);
     }
-    variable.high = allocate<double>(arena, place.size);
-    variable.low = allocate<double>(arena, place.size);
-    with_type(array.dtype, [&](auto zero) {
-      using T = decltype(zero);
-      const T* high = static_cast<const T*>(array.from) + place.at;
-      const T* low = static_cast<const T*>(arrays_[place.low_array].from) + place.low_at;
-      for (std::int64_t i = 0; i < place.size; ++i) {
-        // A pair of doubles may hold what its halves do not hold apart.
-        const auto h = static_cast<double>(high[i]), l = static_cast<double>(low[i]);
-        variable.high[i] = h + l;
-        variable.low[i] = std::isfinite(h + l) ? l - ((h + l) - h) : 0.0;
-      }
-    });
   }
 
-  void store(int v) const {
-    const Program::Variable& place = member_.variables[static_cast<std::size_t>(v)];
-    const State::Variable& variable = state_.variables[v];
-    const StateArray& array = arrays_[place.array];
-    with_type(array.dtype, [&](auto zero) {
-      using T = decltype(zero);
-      T* to = static_cast<T*>(array.to) + place.at;
-      if (variable.whole != nullptr) {
-        for (std::int64_t i = 0; i < place.size; ++i) to[i] = static_cast<T>(variable.whole[i]);
-        return;
-      }
-      T* low_to = static_cast<T*>(arrays_[place.low_array].to) + place.low_at;
-      for (std::int64_t i = 0; i < place.size; ++i) {
-        const double high = variable.high[i];
-        to[i] = narrow<T>(high);
-        const double rest = (high - static_cast<double>(to[i])) + variable.low[i];
-        // What an infinite or overflown sum leaves is no number.
-        low_to[i] = std::isfinite(static_cast<double>(to[i])) ? narrow<T>(rest) : T{0};
-      }
-    });
+  void read(const StateArray* arrays, bool adds) {
+    for (int v = 0; v < state_.count; ++v) {
+      const KeptVariable kept = kept_in(arrays, member_.variables[static_cast<std::size_t>(v)]);
+      shared::read_kept(kept, 0, 1, adds, state_.variables[v]);
+    }
   }
 
   const Program::Member& member_;
@@ -183,6 +134,7 @@ Program::Program(std::vector<Member> members) : members_(std::move(members)) {
     }
   }
   leads_ = find_leads(metrics_, masked_members(members_));
+  on_devices_ = make_on_devices(members_.size());
 }
 
 void Program::check_arrays(const StateArray* arrays, int count) const {
@@ -194,10 +146,26 @@ void Program::check_arrays(const StateArray* arrays, int count) const {
     for (const Variable& v : member.variables) {
       const bool low_fits = v.low_array < 0 || (fits(v.low_array, v.low_at, v.size) &&
                                                 arrays[v.array].dtype == arrays[v.low_array].dtype);
-      if (!fits(v.array, v.at, v.size) || !low_fits) {
+      if (!fits(v.array, v.at, v.size) || !low_fits || !can_keep(arrays[v.array].dtype)) {
         throw std::logic_error("a program's state has arrays of other sizes or dtypes");
       }
     }
+  }
+}
+
+void Program::check_added(const StateArray* arrays, const StateArray* added, int count,
+                          std::int64_t others) const {
+  check_arrays(arrays, count);
+  for (int i = 0; i < count; ++i) {
+    if (added[i].dtype != arrays[i].dtype || added[i].size != others * arrays[i].size) {
+      throw std::logic_error("the states to add are of another kind");
+    }
+  }
+}
+
+void Program::check_result(const ResultArray& result, int member) const {
+  if (result.size != std::abs(result_size(member)) || !can_keep(result.dtype)) {
+    throw std::logic_error("a result of another size or dtype");
   }
 }
 
@@ -307,7 +275,7 @@ void Program::store(const StateArray* arrays, int count,
 
 void Program::merge(const StateArray* arrays, const StateArray* added, int count,
                     std::int64_t others) const {
-  check_arrays(arrays, count);
+  check_added(arrays, added, count, others);
   ScratchArena scratch;
   Arena& arena = *scratch;
   std::pmr::vector<WorkingState> states(&arena);
@@ -315,19 +283,8 @@ void Program::merge(const StateArray* arrays, const StateArray* added, int count
   for (const Member& member : members_) states.emplace_back(member, arrays, arena);
   for (std::int64_t other = 0; other < others; ++other) {
     std::pmr::vector<StateArray> one(&arena);
-    for (int i = 0; i < count; ++i) {
-      const StateArray& all = added[i];
-      if (all.dtype != arrays[i].dtype || all.size != others * arrays[i].size) {
-        throw std::logic_error("the states to add are of another kind");
-      }
-      const auto* from = static_cast<const char*>(all.from);
-      one.push_back({from + other * arrays[i].size * item_size(all.dtype), nullptr, all.dtype,
-                     arrays[i].size});
-    }
-    for (std::size_t m = 0; m < members_.size(); ++m) {
-      const WorkingState addend(members_[m], one.data(), arena);
-      states[m].add(addend.state());
-    }
+    for (int i = 0; i < count; ++i) one.push_back(one_of(added[i], arrays[i].size, other));
+    for (WorkingState& state : states) state.add(one.data());
   }
   store(arrays, count, states);
 }
@@ -337,13 +294,13 @@ void Program::results(const StateArray* arrays, int count, const ResultArray* re
   ScratchArena scratch;
   for (std::size_t i = 0; i < members_.size(); ++i) {
     const WorkingState working(members_[i], arrays, *scratch);
-    const std::int64_t size = std::abs(result_size(static_cast<int>(i)));
-    if (results[i].size != size) throw std::logic_error("a result of another size");
-    std::pmr::vector<double> values(static_cast<std::size_t>(size), &*scratch);
+    check_result(results[i], static_cast<int>(i));
+    std::pmr::vector<double> values(static_cast<std::size_t>(results[i].size), &*scratch);
     finish(members_[i].metric, working.state(), values.data());
-    with_type(results[i].dtype, [&](auto zero) {
+    shared::with_kept_type(results[i].dtype, [&](auto zero) {
       using T = decltype(zero);
-      std::transform(values.begin(), values.end(), static_cast<T*>(results[i].to), narrow<T>);
+      T* to = static_cast<T*>(results[i].to);
+      for (const double x : values) *to++ = shared::narrow_kept<T>(x);
     });
   }
 }

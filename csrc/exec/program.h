@@ -5,11 +5,13 @@
 // which outlives the metrics it was made from, knows nothing but the key.
 #pragma once
 
+#include <memory>
 #include <memory_resource>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "kept_state.h"
 #include "metric.h"
 
 namespace kt {
@@ -34,6 +36,13 @@ struct ResultArray {
 enum class BadLabels { Refuse, Poison };
 
 class WorkingState;
+
+// The memory that a state and a batch are in: the host's, or that of a device, with the
+// stream of what is done there.
+struct Where {
+  int device = kHost;
+  void* stream = nullptr;
+};
 
 class Program {
  public:
@@ -72,12 +81,23 @@ class Program {
              std::int64_t others) const;
   // Writes each member's results.
   void results(const StateArray* arrays, int count, const ResultArray* results) const;
+  // The same on a device (cuda/device_program.cpp): launches, and nobody waits for them.
+  // Bad labels poison.
+  void update_on(const Where& where, const Batch& batch, const Batch& masked,
+                 const StateArray* arrays, int count) const;
+  void merge_on(const Where& where, const StateArray* arrays, const StateArray* added, int count,
+                std::int64_t others) const;
+  void results_on(const Where& where, const StateArray* arrays, int count,
+                  const ResultArray* results) const;
   // The number of a member's results; -1 where it is one without axes.
   std::int64_t result_size(int member) const;
 
  private:
   void check_inputs(const Batch& batch) const;
   void check_arrays(const StateArray* arrays, int count) const;
+  void check_added(const StateArray* arrays, const StateArray* added, int count,
+                   std::int64_t others) const;
+  void check_result(const ResultArray& result, int member) const;
   void store(const StateArray* arrays, int count,
              const std::pmr::vector<WorkingState>& states) const;
 
@@ -86,7 +106,15 @@ class Program {
   std::vector<int> leads_;
   int arrays_ = 0;
   bool takes_values_ = false;
+  class OnDevices;
+  static std::shared_ptr<OnDevices> make_on_devices(std::size_t members);
+  std::shared_ptr<OnDevices> on_devices_;
 };
+
+// Where a member's variable is in the arrays.
+KeptVariable kept_in(const StateArray* arrays, const Program::Variable& place);
+// The arrays of one of several states that lie one behind the other in `added`.
+StateArray one_of(const StateArray& added, std::int64_t size, std::int64_t which);
 
 // Keeps the program, unless there is one of this key.
 void define_program(const std::string& key, std::vector<Program::Member> members);

@@ -59,6 +59,16 @@ const char* clear(int, void*, void* memory, std::size_t bytes) {
   return nullptr;
 }
 
+const char* copy(int, void*, void* to, const void* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+  return nullptr;
+}
+
+const char* find(const void*, int* device) {
+  *device = 0;
+  return nullptr;
+}
+
 const char* launch(int, void*, CudaKernel kernel, const Grid& grid, const void* from) {
   launched.push_back({kernel, grid});
   switch (kernel) {
@@ -69,7 +79,8 @@ const char* launch(int, void*, CudaKernel kernel, const Grid& grid, const void* 
   return "no such kernel";
 }
 
-const DeviceApi kApi = {kDeviceApiLayout, count, name, describe, allocate, upload, clear, launch};
+const DeviceApi kApi = {kDeviceApiLayout, count, name, describe, allocate,
+                        upload,           clear, copy, launch,   find};
 
 }  // namespace
 }  // namespace kt

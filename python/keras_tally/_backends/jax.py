@@ -21,6 +21,7 @@ from keras_tally import _native
 from keras_tally._backends import Road
 from keras_tally._backends.stored import *  # noqa: F403
 from keras_tally._backends.stored import written_dtype
+from keras_tally._device import cuda_status
 
 
 def read_variable(variable: Any) -> Any:
@@ -72,11 +73,18 @@ def _why_no_handlers() -> str | None:
     if handlers is None:
         return "this build of keras-tally has no XLA handlers (KERAS_TALLY_XLA)"
     platform = jax.default_backend()  # starts the backend, which must come first
-    if platform != "cpu":
+    if platform not in ("cpu", "gpu"):
         return f"there are no XLA handlers for the platform {platform!r}"
+    platforms = ["cpu"]
+    if platform == "gpu":
+        status = cuda_status()
+        if not status.enabled:
+            return str(status)
+        platforms.append("CUDA")
     try:
-        for name, handler in handlers.items():
-            jax.ffi.register_ffi_target(name, handler, platform="cpu")
+        for each in platforms:
+            for name, handler in handlers[each].items():
+                jax.ffi.register_ffi_target(name, handler, platform=each)
     except Exception as error:
         versions = (
             f"jax {jax.__version__}, jaxlib {jaxlib.__version__} and the XLA FFI "
