@@ -28,7 +28,7 @@ TOLERANCE = 1e-12 if BACKEND in ("torch", "numpy") else 1e-6
 
 
 def memory():
-    """Bytes of this process that are in memory, and blocks that Python has allocated."""
+    """Bytes of this process in memory, and blocks that Python has allocated."""
     gc.collect()
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[1])
@@ -121,9 +121,9 @@ def test_memory_is_flat_and_counts_are_exact():
     for each in worked:
         each.check()
     print(
-        f"{keras.config.backend()}: {steps} steps, {resident[0] / 2**20:.0f} MiB first, "
-        f"{resident[-1] / 2**20:.0f} MiB last, {max(resident) / 2**20:.0f} MiB at most; "
-        f"{blocks[0]} blocks first, {blocks[-1]} last"
+        f"{BACKEND}: {steps} steps; MiB in memory first, last and at most: "
+        f"{[x // 2**20 for x in (resident[0], resident[-1], max(resident))]}; "
+        f"blocks of Python first and last: {[blocks[0], blocks[-1]]}"
     )
     assert resident[-1] - resident[0] < MOST_MEMORY
     assert blocks[-1] - blocks[0] < MOST_BLOCKS
