@@ -620,8 +620,9 @@ def measure(
     """The largest errors over the sizes.
 
     ``ours`` in units of float64 with float64 results (functions: of the dtype of the
-    values; IoU: of float32), the others in units of float32 with float32 results: ``ours32``, and,
-    unless ``only_small``, ``keras``, ``torchmetrics`` and ``torcheval``.
+    values; IoU: of float32), the others in units of float32 with float32 results:
+    ``ours32``, and, unless ``only_small``, ``keras``, ``torchmetrics`` and
+    ``torcheval``.
     """
     pool = Pool(kernel, condition, dtype)
     errors: dict[str, float] = {}

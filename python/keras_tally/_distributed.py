@@ -175,8 +175,8 @@ def sync(metrics: Any, group: Any = None) -> Any:
     Args:
         metrics: a metric, a group of metrics, a list of these, or a dict of them.
         group: on torch and NumPy, the process group of `torch.distributed` (None: the
-            default one). On JAX all processes take part. Without `torch.distributed` or with a single process
-            the totals are those of this process.
+            default one). On JAX all processes take part. Without `torch.distributed` or
+            with a single process the totals are those of this process.
 
     Returns:
         For each metric an object with `result()`, `exact_state()`, and `metric()`,
