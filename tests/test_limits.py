@@ -67,6 +67,15 @@ def test_rows_with_more_than_31_bits_of_scores(no_copies):
     assert metric.exact_state() == {"total": rows, "count": rows}
 
 
+def test_more_elements_than_any_memory_holds():
+    """Where sums of sizes would come near to the end of 64 bits."""
+    for metric in (kt.MeanSquaredError(), kt.Precision(), kt.MeanIoU(num_classes=2)):
+        before = state_bits(metric)
+        with pytest.raises(ValueError, match=r"`y_(true|pred)`.*2\^56 elements"):
+            metric.update_state(*[repeated(1, "uint8", 2**30, 2**30)] * 2)
+        assert state_bits(metric) == before
+
+
 @pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
 def test_strides_past_32_bits(case, no_copies):
     """Few numbers, far apart in memory that nobody touches in between."""
@@ -163,7 +172,9 @@ def test_too_large_matrices_are_refused(make):
         make(num_classes=count)
 
 
-@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("can't allocate")])
+@pytest.mark.parametrize(
+    "error", [MemoryError("no"), RuntimeError("no"), ValueError("no")]
+)
 def test_matrices_that_memory_does_not_hold(error, monkeypatch):
     """What allocators say, torch's as a RuntimeError, names no argument."""
 
@@ -213,6 +224,18 @@ def test_labels_do_not_wrap(label):
     matrix = kt.MeanIoU(num_classes=2)
     matrix.update_state(to_backend(np.int64([label])), to_backend(np.int64([1])))
     assert matrix.exact_state() == {"total_confusion_matrix": [[0, 0], [0, 0]]}
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_integers_of_more_than_64_bits_are_refused(number):
+    for argument, make in (
+        ("k", lambda n: kt.SparseTopKCategoricalAccuracy(k=n)),
+        ("top_k", lambda n: kt.Precision(top_k=n)),
+        ("class_id", lambda n: kt.Recall(class_id=n)),
+        ("axis", lambda n: kt.MeanIoU(num_classes=3, axis=n)),
+    ):
+        with pytest.raises(ValueError, match=f"`{argument}`.*{number}"):
+            make(number)
 
 
 # Members of groups.

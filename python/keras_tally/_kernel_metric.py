@@ -108,7 +108,11 @@ class KernelMetric(Mergeable, Metric):
                 dtype=choose(dtype),
                 name=name,
             )
-        except (MemoryError, RuntimeError) as error:  # torch's is a RuntimeError
+        except (
+            MemoryError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # whatever backends say
             if math.prod(shape) < 2**20:
                 raise
             raise MemoryError(
