@@ -27,6 +27,11 @@ ROWS = json.loads((BENCH / "results" / "ulps.json").read_text())["rows"]
 BOUNDS = {(row["kernel"], row["condition"]): row for row in ROWS}
 
 
+def bound(kernel, condition, column):
+    """Infinity is stored as text."""
+    return float(BOUNDS[kernel.name, condition][column])
+
+
 def test_every_kernel_has_bounds():
     assert {k.kernel for k in ulps.KERNELS} == {k["name"] for k in _native.kernels()}
     assert set(BOUNDS) == {(k.name, c) for k in ulps.KERNELS for c in k.conditions}
@@ -36,12 +41,14 @@ def test_every_kernel_has_bounds():
 @pytest.mark.parametrize("kernel", ulps.KERNELS, ids=lambda k: k.name)
 def test_small_sizes_are_within_the_bounds(kernel):
     for condition in kernel.conditions:
-        bounds = BOUNDS[kernel.name, condition]
         for dtype in ulps.DTYPES:
             errors = ulps.measure(kernel, condition, dtype, only_small=True)
-            assert errors["ours"] <= bounds[dtype], (condition, dtype)
+            assert errors["ours"] <= bound(kernel, condition, dtype), (condition, dtype)
             if not kernel.function:
-                assert errors["ours32"] <= bounds["ours32"], (condition, dtype)
+                assert errors["ours32"] <= bound(kernel, condition, "ours32"), (
+                    condition,
+                    dtype,
+                )
 
 
 @pytest.mark.parametrize("dtype", ulps.DTYPES)
