@@ -24,6 +24,7 @@ from report import RESULTS, provenance, target_table
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 OWN_METRICS = HERE.parent / "docs" / "own_metrics.md"
+TRUST = HERE.parent / "docs" / "trust.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 SCRIPTS = (
     "latency",
@@ -33,6 +34,7 @@ SCRIPTS = (
     "elementwise",
     "fit",
     "accuracy",
+    "ulps",
     "import_time",
     "distributed",
     "functional",
@@ -216,6 +218,30 @@ def own_metrics_table(results: dict[str, dict[str, Any]]) -> str:
     return f"{table(columns, stored['rows'])}\n\n{provenance(stored)}"
 
 
+def ulps_table(results: dict[str, dict[str, Any]]) -> str:
+    """The worst errors of each kernel over all conditions, for the page on trust."""
+    stored = results["ulps"]
+    inputs = ("float16", "bfloat16", "float32", "float64")
+    others = {
+        "keras_float32": "Keras",
+        "torchmetrics": "torchmetrics",
+        "torcheval": "torcheval",
+    }
+    columns = {
+        "kernel": "kernel",
+        **{d: f"{d} in" for d in inputs},
+        "ours32": "float32 out",
+        **others,
+    }
+    worst: dict[str, dict[str, Any]] = {}
+    for row in stored["rows"]:
+        entry = worst.setdefault(row["kernel"], {"kernel": f"`{row['kernel']}`"})
+        for key in (*inputs, "ours32", *others):
+            if row[key] is not None:  # infinity is stored as text
+                entry[key] = max(entry.get(key, 0.0), float(row[key]))
+    return f"{table(columns, list(worst.values()))}\n\n{provenance(stored)}"
+
+
 def write_between_markers(page: Path, text: str) -> None:
     """Replace what lies between the markers."""
     old = page.read_text()
@@ -254,6 +280,8 @@ def main(arguments: list[str]) -> None:
     write_between_markers(README, readme_tables(results))
     if "elementwise" in results:
         write_between_markers(OWN_METRICS, own_metrics_table(results))
+    if "ulps" in results:
+        write_between_markers(TRUST, ulps_table(results))
     targets = [t for r in results.values() for t in r["targets"]]
     say(
         f"\n{sum(t['met'] for t in targets)} of {len(targets)} targets met; see "

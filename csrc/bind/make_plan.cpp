@@ -16,7 +16,13 @@ namespace {
 template <class T>
 bool read(const py::dict& options, const char* name, T* into) {
   if (!options.contains(name) || options[name].is_none()) return false;
-  *into = py::cast<T>(options[name]);
+  try {
+    *into = py::cast<T>(options[name]);
+  } catch (const py::cast_error&) {
+    if (!py::isinstance<py::int_>(options[name])) throw;
+    throw ValueMistake(std::string("`") + name + "` must be an integer of 64 bits. Received: " +
+                       std::string(py::str(options[name])));
+  }
   return true;
 }
 

@@ -110,7 +110,8 @@ KT_HOST_DEVICE std::int64_t row_argmax(const Team<Thread>& team, const Row<T>& r
 // the sum scaled down whenever a larger score comes along. NaN where a score is NaN or
 // the largest is infinite.
 template <class T, class Thread>
-KT_HOST_DEVICE double log_normaliser(const Team<Thread>& team, const Row<T>& row, std::int64_t n) {
+KT_HOST_DEVICE Normaliser log_normaliser(const Team<Thread>& team, const Row<T>& row,
+                                         std::int64_t n) {
   double top = -kInfinity, sum = 0.0;
   bool nan = false;
   for_row(team, row, n, [&](std::int64_t, T score) {
@@ -125,7 +126,8 @@ KT_HOST_DEVICE double log_normaliser(const Team<Thread>& team, const Row<T>& row
   });
   const double highest = team.largest(top);
   const double total = team.sum(nan ? kInfinity - kInfinity : sum * exp_of(top - highest));
-  return highest - highest == 0.0 ? highest + log_of(total) : kInfinity - kInfinity;
+  if (highest - highest != 0.0) return {kInfinity - kInfinity, 0.0};
+  return {highest, log_of(total)};
 }
 
 template <class T, class Thread>
@@ -137,7 +139,7 @@ KT_HOST_DEVICE double row_sum(const Team<Thread>& team, const Row<T>& row, std::
 
 template <class T, class Thread>
 KT_HOST_DEVICE double max_probability(const Team<Thread>& team, const Row<T>& row, std::int64_t n,
-                                      const Params& params, double normaliser) {
+                                      const Params& params, const Normaliser& normaliser) {
   double top = -kInfinity;
   bool nan = false;
   for_row(team, row, n, [&](std::int64_t, T score) {
@@ -147,14 +149,14 @@ KT_HOST_DEVICE double max_probability(const Team<Thread>& team, const Row<T>& ro
   });
   top = team.largest(top);
   if (team.any(nan)) return kInfinity - kInfinity;
-  return params.from_logits ? exp_of(top - normaliser) : top;
+  return params.from_logits ? exp_of(log_probability(top, normaliser)) : top;
 }
 
 // With kFocal each term is scaled by alpha (1 - p)^gamma.
 template <bool kFocal, class T, class Thread>
 KT_HOST_DEVICE double dense_log_loss(const Team<Thread>& team, const Row<T>& scores,
                                      const Row<T>& targets, std::int64_t n, const Params& params,
-                                     double shift) {
+                                     const Normaliser& shift) {
   const double smoothing = params.label_smoothing;
   const double floor = smoothing / static_cast<double>(n);
   const double sum = params.from_logits ? 1.0 : row_sum(team, scores, n);
@@ -270,14 +272,14 @@ KT_HOST_DEVICE void row_stats(const Team<Thread>& team, const RowwiseLaunch& lau
     }
     stats->found = team.any(found);
   }
-  stats->normaliser = 0.0;
+  stats->normaliser = {};
   if ((needs & kNormalised) != 0 && params.from_logits) {
     stats->normaliser = log_normaliser(team, scores, n);
   }
   if ((needs & kSparseLogLoss) != 0) {
     const double score = static_cast<double>(scores.at(inside));
     if (params.from_logits) {
-      stats->log_loss = stats->normaliser - score;
+      stats->log_loss = -log_probability(score, stats->normaliser);
     } else {
       const double p = score / row_sum(team, scores, n);
       stats->log_loss = -log_of(clamp(p, params.lowest, params.highest));

@@ -30,9 +30,9 @@ struct BinaryCrossentropy {
   }
 };
 
-// The same, scaled by (1 - q)^gamma with q = t p + (1 - t) (1 - p), p unclipped:
-// what is easy counts little (Lin et al., 2017). With balanced classes also by
-// t alpha + (1 - t) (1 - alpha).
+// The same, scaled by (1 - q)^gamma with q = t p + (1 - t) (1 - p), p unclipped, so that
+// 1 - q = t (1 - p) + (1 - t) p: what is easy counts little (Lin et al., 2017). With balanced
+// classes also by t alpha + (1 - t) (1 - alpha).
 struct BinaryFocalCrossentropy {
   static constexpr bool kCounts = false;
   template <class V>
@@ -41,8 +41,8 @@ struct BinaryFocalCrossentropy {
     const V t = y_true * (1.0 - smoothing) + 0.5 * smoothing;
     const V p = params.from_logits ? sigmoid_of(y_pred) : y_pred;
     const V clipped = clamp(p, params.lowest, params.highest);
-    const V loss = -(t * log_of(clipped) + (1.0 - t) * log_of(1.0 - clipped));
-    const V missing = 1.0 - (t * p + (1.0 - t) * (1.0 - p));
+    const V loss = -(t * log_of(clipped) + (1.0 - t) * log1p_of(-clipped));
+    const V missing = t * (1.0 - p) + (1.0 - t) * p;
     const V focal = power_of(missing, params.gamma) * loss;
     const V weight = t * params.alpha + (1.0 - t) * (1.0 - params.alpha);
     return params.balance_classes ? weight * focal : focal;
@@ -55,7 +55,7 @@ struct KLDivergenceTerm {
   template <class V>
   KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params& params) {
     const V t = clamp(y_true, params.lowest, 1.0), p = clamp(y_pred, params.lowest, 1.0);
-    return t * log_of(t / p);
+    return t * log_of_ratio(t, p, t - p);
   }
 };
 

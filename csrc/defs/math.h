@@ -154,6 +154,17 @@ KT_HOST_DEVICE V log1p_of(V x) {
   return log_of(u) + (u < 2.0 ? rest - rest * x : V{});
 }
 
+// log(a / b) for a, b > 0, where a - b is known better than its terms are: near ratios
+// lose nothing, and neither do those that are far from 1.
+template <class V>
+KT_HOST_DEVICE V log_of_ratio(V a, V b, V difference) {
+  const auto near = (a < 2.0 * b) & (b < 2.0 * a);
+  const V x = (near ? difference : a) / b;
+  const V u = near ? x + 1.0 : x;
+  const V rest = x - (u - 1.0);
+  return log_of(u) + (near ? rest - rest * x : V{});
+}
+
 // 1 / (1 + e^-x) without overflow.
 template <class V>
 KT_HOST_DEVICE V sigmoid_of(V x) {

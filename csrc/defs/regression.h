@@ -60,7 +60,7 @@ struct AbsolutePercentageError {
 };
 
 // (log(1 + max(y_pred, epsilon)) - log(1 + max(y_true, epsilon)))^2, as one logarithm
-// of 1 + (p - t) / (1 + t): near values lose nothing.
+// of (1 + p) / (1 + t): near values lose nothing.
 struct SquaredLogarithmicError {
   static constexpr bool kCounts = false;
   template <class V>
@@ -68,7 +68,7 @@ struct SquaredLogarithmicError {
     const V epsilon = constant<V>(params.lowest);
     const V t = y_true < epsilon ? epsilon : y_true;
     const V p = y_pred < epsilon ? epsilon : y_pred;
-    const V error = log1p_of((p - t) / (t + 1.0));
+    const V error = log_of_ratio(p + 1.0, t + 1.0, p - t);
     return error * error;
   }
 };

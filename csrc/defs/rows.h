@@ -36,6 +36,18 @@ constexpr unsigned kNormalised = kSparseLogLoss | kDenseLogLoss | kFocalLoss | k
 constexpr unsigned kOfPairs = kDenseLogLoss | kFocalLoss | kDots | kMoments | kHingeTerms;
 constexpr unsigned kOfScores = ~kOfPairs;
 
+// What must be subtracted from a logit for its log-probability, log(sum(e^x)): the
+// largest logit and the rest, apart, since their sum would round away what is small
+// beside the largest.
+struct Normaliser {
+  double top = 0.0, rest = 0.0;
+};
+
+template <class V>
+KT_HOST_DEVICE V log_probability(V logit, const Normaliser& normaliser) {
+  return (logit - normaliser.top) - normaliser.rest;
+}
+
 // Only what a definition needs is filled in.
 struct RowStats {
   double label;  // as given, or the argmax of y_true's row
@@ -46,7 +58,7 @@ struct RowStats {
   bool true_is_nan;
   bool found;
   bool usable_label;
-  double normaliser;  // what must be subtracted from a logit for its log-probability
+  Normaliser normaliser;
   double max_probability;
   // Of the rows of y_true and y_pred together.
   double true_square, pred_square, product;
@@ -57,14 +69,15 @@ struct RowStats {
 // One term of kDenseLogLoss or, with kFocal, of kFocalLoss: what is subtracted for the
 // target t and the score v. `shift` is the row's normaliser, `sum` that of its scores.
 template <bool kFocal, class V>
-KT_HOST_DEVICE V log_loss_term(V t, V v, double sum, double shift, const Params& params) {
+KT_HOST_DEVICE V log_loss_term(V t, V v, double sum, const Normaliser& shift,
+                               const Params& params) {
   if constexpr (kFocal) {
-    const V p =
-        clamp(params.from_logits ? exp_of(v - shift) : v / sum, params.lowest, params.highest);
+    const V p = clamp(params.from_logits ? exp_of(log_probability(v, shift)) : v / sum,
+                      params.lowest, params.highest);
     return t * log_of(p) * (params.alpha * power_of(1.0 - p, params.gamma));
   } else {
-    return t *
-           (params.from_logits ? v - shift : log_of(clamp(v / sum, params.lowest, params.highest)));
+    return t * (params.from_logits ? log_probability(v, shift)
+                                   : log_of(clamp(v / sum, params.lowest, params.highest)));
   }
 }
 

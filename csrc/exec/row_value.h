@@ -168,10 +168,12 @@ template <class T>
   return total + sum_lanes(count);
 }
 
-// log(sum(e^x)) - of - shift, with the shift that keeps e^x in range.
+// log(sum(e^(x - shift))), the shift being the largest x: as log(1 + what the others
+// add), which may be small.
 template <class T>
 double log_sum_exp(const T* x, std::int64_t n, double shift) {
-  F64 acc[2] = {};
+  F64 acc[2] = {}, tops = {};
+  const F64 zero = {}, one = constant<F64>(1);
   std::int64_t i = 0;
   int a = 0;
   for (; i < n; i += kLanes<double>, a ^= 1) {
@@ -185,10 +187,12 @@ double log_sum_exp(const T* x, std::int64_t n, double shift) {
       }
       v = load_double(buffer);
     }
-    acc[a] += exp_of(v - shift);
+    const auto top = v == shift;
+    acc[a] += top ? zero : exp_of(v - shift);
+    tops += top ? one : zero;
   }
-  const F64 sum = F64{} + sum_lanes(acc[0] + acc[1]);
-  return log_of(sum)[0];
+  const double others = sum_lanes(acc[0] + acc[1]) + (sum_lanes(tops) - 1.0);
+  return log1p_of(zero + others)[0];
 }
 
 template <class T>
@@ -209,23 +213,24 @@ KT_HOST_DEVICE double row_sum(const T* x, std::int64_t n, std::int64_t readable)
   return sum_lanes(acc);
 }
 
-// What must be subtracted from a logit to get its log-probability.
+// NaN where a score is NaN or the largest is infinite.
 template <class T>
-double log_normaliser(const T* x, std::int64_t n) {
+Normaliser log_normaliser(const T* x, std::int64_t n) {
   bool has_nan = false;
   const double top = static_cast<double>(row_max(x, n, &has_nan));
-  if (has_nan) return __builtin_nan("");
-  return top + log_sum_exp(x, n, top);
+  if (has_nan || top - top != 0.0) return {__builtin_nan(""), 0.0};
+  return {top, log_sum_exp(x, n, top)};
 }
 
 // NaN where a score is.
 template <class T>
-double max_probability(const T* x, std::int64_t n, const Params& params, double normaliser) {
+double max_probability(const T* x, std::int64_t n, const Params& params,
+                       const Normaliser& normaliser) {
   bool has_nan = false;
   const double top = static_cast<double>(row_max(x, n, &has_nan));
   if (has_nan) return __builtin_nan("");
   if (!params.from_logits) return top;
-  return exp_of(F64{} + (top - normaliser))[0];
+  return exp_of(F64{} + log_probability(top, normaliser))[0];
 }
 
 template <class T>
@@ -257,7 +262,7 @@ void sparse_log_loss(const T* x, std::int64_t n, std::int64_t readable, std::int
                      const Params& params, RowStats* stats) {
   const double score = static_cast<double>(x[label]);
   if (params.from_logits) {
-    stats->log_loss = stats->normaliser - score;
+    stats->log_loss = -log_probability(score, stats->normaliser);
     return;
   }
   stats->log_argument = clamp(score / row_sum(x, n, readable), params.lowest, params.highest);
@@ -313,7 +318,8 @@ KT_HOST_DEVICE bool one_hot_log_loss(const OneRow<T>& row, std::int64_t n, const
 
 // With kFocal each term is scaled by alpha (1 - p)^gamma.
 template <bool kFocal, class T>
-double dense_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params, double shift) {
+double dense_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params,
+                      const Normaliser& shift) {
   const double smoothing = params.label_smoothing;
   const double floor = smoothing / static_cast<double>(n);
   const double sum = params.from_logits ? 1.0 : row_sum(row.scores, n, row.readable);
@@ -422,7 +428,7 @@ KT_HOST_DEVICE void row_stats(Needs needs, const OneRow<T>& row, const Rows& row
       stats->found |= static_cast<double>(scores[i]) == stats->label;
     }
   }
-  stats->normaliser = 0.0;
+  stats->normaliser = {};
   if ((needs & kNormalised) != 0 && params.from_logits) {
     stats->normaliser = log_normaliser(scores, n);
   }

@@ -65,9 +65,11 @@ class BinnedPass final : public Pass {
     units = job.y_pred.size();
     step = kBlock;
     worth_threads = units >= kParallelThreshold;
-    // Many bins: fewer, larger chunks, so that partial histograms stay small.
-    const int max_chunks =
-        static_cast<int>(std::clamp<std::int64_t>((std::int64_t{1} << 21) / size_, 1, kMaxChunks));
+    // Many bins: fewer, larger chunks, so that partial histograms stay small; but no chunk
+    // may hold more than a 32-bit count can tell.
+    const std::int64_t fewest = std::min<std::int64_t>((units >> 31) + 1, kMaxChunks);
+    const int max_chunks = static_cast<int>(
+        std::clamp<std::int64_t>((std::int64_t{1} << 21) / size_, fewest, kMaxChunks));
     chunks = cut(units, kMinChunk, max_chunks, kBlock);
     plain_counts_ = !one_threshold_ && job.labels == 1 && job.weights[0] == nullptr &&
                     job.weights[1] == nullptr;

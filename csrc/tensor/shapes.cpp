@@ -14,6 +14,9 @@ std::string shape_text(const View& view) {
   return text + ")";
 }
 
+// No sum of sizes, and no offset in bytes, comes near to what 64 bits hold.
+constexpr std::int64_t kMostElements = std::int64_t{1} << 56;
+
 void set_shape(View* view, const char* argument, const std::int64_t* shape, std::size_t rank) {
   if (rank > kMaxRank) {
     throw ValueMistake(std::string("`") + argument + "` must have at most " +
@@ -24,7 +27,9 @@ void set_shape(View* view, const char* argument, const std::int64_t* shape, std:
   for (int d = view->rank - 1; d >= 0; --d) {
     view->shape[d] = shape[d];
     view->strides[d] = compact;
-    compact *= shape[d];
+    if (__builtin_mul_overflow(compact, shape[d], &compact) || compact > kMostElements) {
+      throw ValueMistake(std::string("`") + argument + "` must have at most 2^56 elements");
+    }
   }
 }
 

@@ -101,12 +101,24 @@ class KernelMetric(Mergeable, Metric):
         dtype = dtype or keras.config.floatx()
         choose = backend.whole_dtype if whole else backend.state_dtype
         # Its low halves are in `compensation`.
-        variable = self._add_plain_variable(
-            shape=tuple(shape),
-            initializer=keras.initializers.Zeros(),
-            dtype=choose(dtype),
-            name=name,
-        )
+        try:
+            variable = self._add_plain_variable(
+                shape=tuple(shape),
+                initializer=keras.initializers.Zeros(),
+                dtype=choose(dtype),
+                name=name,
+            )
+        except (
+            MemoryError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # whatever backends say
+            if math.prod(shape) < 2**20:
+                raise
+            raise MemoryError(
+                f"no room for the variable `{name}` of {type(self).__name__}: "
+                f"{math.prod(shape)} numbers, shape {tuple(shape)}."
+            ) from error
         backend.settle(variable)
         return variable
 

@@ -180,9 +180,23 @@ CELLS = {
 BELOW_ALL_SCORES = -1e10
 
 
+# float32 tells no more even thresholds apart; a state is then 256 MiB for each count.
+MOST_THRESHOLDS = 2**24
+
+
+def _check_number(argument: str, count: int) -> None:
+    if count > MOST_THRESHOLDS:
+        raise ValueError(
+            f"`{argument}` asks for {count} thresholds, and {MOST_THRESHOLDS} are the "
+            "most that float32 scores can be told apart by."
+        )
+
+
 def check_thresholds(thresholds: Any) -> list[float]:
     """Return one threshold or several as a list; outside of [0, 1] is an error."""
     several = isinstance(thresholds, (Sequence, np.ndarray))
+    if several:
+        _check_number("thresholds", len(thresholds))
     listed = list(thresholds) if several else [thresholds]
     if not listed or any(t is None or not 0 <= t <= 1 for t in listed):
         raise ValueError(f"Threshold values must be in [0, 1]. Received: {thresholds}")
@@ -297,6 +311,7 @@ def spread_thresholds(num_thresholds: int) -> list[float]:
             "`num_thresholds` must be an integer > 0. "
             f"Received: num_thresholds={num_thresholds}"
         )
+    _check_number("num_thresholds", num_thresholds)
     if num_thresholds == 1:
         return [0.5]
     return [*(i * 1.0 / (num_thresholds - 1) for i in range(num_thresholds - 1)), 1.0]
@@ -409,6 +424,7 @@ def curve_thresholds(
             f"Received: num_thresholds={num_thresholds}"
         )
     else:
+        _check_number("num_thresholds", num_thresholds)
         inner = [
             (i + 1) * 1.0 / (num_thresholds - 1) for i in range(num_thresholds - 2)
         ]
@@ -642,6 +658,25 @@ def confusion_matrix(
     return replace(spec, result="counts", matrix=(num_classes, num_classes))
 
 
+# float32 ids go no further.
+MOST_CLASSES = 2**24
+MOST_CELLS = 2**37  # of a confusion matrix: a TiB
+
+
+def _check_classes(num_classes: int, per_class_counts: bool) -> None:
+    if num_classes > MOST_CLASSES:
+        raise ValueError(
+            f"`num_classes` may be {MOST_CLASSES} at most, as far as float32 ids go. "
+            f"Received: num_classes={num_classes}"
+        )
+    if not per_class_counts and num_classes**2 > MOST_CELLS:
+        raise ValueError(
+            f"`num_classes` asks for a matrix of {num_classes**2 >> 27} GiB. With "
+            "`per_class_counts=True` IoU metrics keep three counts for each class. "
+            f"Received: num_classes={num_classes}"
+        )
+
+
 @_makes("IoU")
 def iou(
     rules: Rules,
@@ -656,6 +691,7 @@ def iou(
     threshold: float | None = None,
     whole: bool = False,
 ) -> Spec:
+    _check_classes(num_classes, per_class_counts)
     targets = list(target_class_ids)
     if max(targets) >= num_classes or min(targets) < -num_classes:
         raise ValueError(

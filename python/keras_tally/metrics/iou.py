@@ -40,7 +40,6 @@ class _IoUBase(PairMetric):
         self.sparse_y_true = sparse_y_true
         self.sparse_y_pred = sparse_y_pred
         self.axis = axis
-        self.target_class_ids = list(target_class_ids)
         self.per_class_counts = per_class_counts
         self._whole = keras.backend.is_int_dtype(self.dtype)
         spec = _specs.iou(
@@ -55,6 +54,7 @@ class _IoUBase(PairMetric):
             threshold=self.threshold,
             whole=self._whole,
         )
+        self.target_class_ids = list(target_class_ids)
         self._make_plan(
             spec.kernel, spec.result, self._add_counts(), "float32", **spec.options
         )
@@ -333,7 +333,7 @@ class MeanIoU(IoU):
     ) -> None:
         super().__init__(
             num_classes=num_classes,
-            target_class_ids=list(range(num_classes)),
+            target_class_ids=range(num_classes),
             name=name,
             dtype=dtype,
             ignore_class=ignore_class,
