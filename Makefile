@@ -157,6 +157,10 @@ format: $(VENV)/.deps ## Apply ruff's and clang-format's layout
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
+.PHONY: versions
+versions: $(VENV)/.deps $(XLA_HEADERS) ## Run tests with the oldest and the newest supported versions (noxfile.py; several GB)
+	@$(BIN)/nox
+
 .PHONY: lock
 lock: ## Write requirements.lock: the files of the versions in constraints.txt, on PyPI, by their hashes
 	@test -x $(BIN)/uv || { $(MAKE) $(VENV)/.created && $(BIN)/python $(PIP_INSTALL) uv; }

@@ -1,7 +1,7 @@
 """Install what pyproject.toml asks for, each file checked against requirements.lock.
 
-    python tools/install_locked.py                      # everything
-    python tools/install_locked.py --into FOLDER run test   # two groups, into another venv
+    python tools/install_locked.py                  # everything
+    python tools/install_locked.py --into FOLDER run test    # two groups, elsewhere
 
 With groups named, the packages that they need in turn are looked up in the metadata of
 this Python's packages, so install everything here first.

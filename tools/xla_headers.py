@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 OLDEST = "jaxlib==0.4.36"
-# Of that one wheel: see `make lock` for all others.
+# Of that one wheel; requirements.lock has those of what is installed.
 HASH = "sha256:be295abc209c980817db0488f21f1fbc0644f87326522895e2b9b64729106357"
 INSIDE = "jaxlib/include/"
 FOLDER = INSIDE + "xla/ffi/api/"
