@@ -11,8 +11,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --disable-pip-version-check --progress-bar on -c $(CURDIR)/constraints.txt
-# Build tools that pyproject.toml leaves to the system.
-TOOLS := build cmake ninja
+# Build tools that pyproject.toml leaves to the system; setuptools and wheel build pyspark.
+TOOLS := build cmake ninja setuptools wheel
 WHEEL_VENV := build/wheel-venv
 WHEEL_CWD := build/wheel-tests
 
@@ -114,11 +114,10 @@ docs: $(VENV)/.built ## Write docs/metrics.md, the table of classes, kernels and
 wheel: $(VENV)/.deps $(XLA_HEADERS) ## Build the wheel, install it into a clean venv, run the tests against it
 	@echo "== building the source archive, and the wheel from it"
 	@mkdir -p dist && rm -f dist/keras_tally-*
-	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build $(addprefix -C,$(WITH_XLA)) --outdir dist .
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m build --no-isolation $(addprefix -C,$(WITH_XLA)) --outdir dist .
 	@echo "== installing it into $(WHEEL_VENV)"
 	@$(call make_venv,$(WHEEL_VENV))
-	@$(BIN)/python tools/requirements.py run demo bench engines test > build/wheel-requirements.txt
-	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) -r build/wheel-requirements.txt
+	@$(BIN)/python tools/install_locked.py --into $(WHEEL_VENV) run demo bench engines test
 	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) --no-deps dist/keras_tally-*.whl
 	@rm -rf $(WHEEL_CWD) && mkdir -p $(WHEEL_CWD)
 	@cd $(WHEEL_CWD) && for backend in torch numpy; do \
@@ -167,6 +166,18 @@ format: $(VENV)/.deps ## Apply ruff's and clang-format's layout
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
+.PHONY: versions
+versions: $(VENV)/.deps $(XLA_HEADERS) ## Run tests with the oldest and the newest supported versions (noxfile.py; several GB)
+	@$(BIN)/nox
+
+.PHONY: lock
+lock: ## Write requirements.lock: the files of the versions in constraints.txt, on PyPI, by their hashes
+	@test -x $(BIN)/uv || { $(MAKE) $(VENV)/.created && $(BIN)/python $(PIP_INSTALL) uv; }
+	@mkdir -p build
+	@{ $(BIN)/python tools/requirements.py all; printf '%s\n' $(TOOLS); } > build/requirements.txt
+	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --custom-compile-command "make lock" -c constraints.txt -o requirements.lock build/requirements.txt
+
 .PHONY: clean
 clean: ## Remove what was built (not .venv)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.built
@@ -181,11 +192,9 @@ $(VENV)/.created:
 	@$(call make_venv,$(VENV))
 	@touch $@
 
-$(VENV)/.deps: constraints.txt pyproject.toml tools/requirements.py $(VENV)/.created
+$(VENV)/.deps: requirements.lock tools/install_locked.py $(VENV)/.created
 	@echo "== installing what pyproject.toml asks for, in the versions of constraints.txt (torch is the large one)"
-	@mkdir -p build
-	@$(BIN)/python tools/requirements.py all > build/requirements.txt
-	@$(BIN)/python $(PIP_INSTALL) -r build/requirements.txt $(TOOLS)
+	@$(BIN)/python tools/install_locked.py
 	@touch $@
 
 $(XLA_HEADERS): tools/xla_headers.py | $(VENV)/.deps

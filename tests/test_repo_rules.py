@@ -14,6 +14,10 @@ import keras_tally as kt
 from keras_tally import _native
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import install_locked  # noqa: E402
+from requirements import requirements  # noqa: E402
+
 PYTHON = sorted((ROOT / "python").rglob("*.py"))
 DEFINITIONS = sorted((ROOT / "csrc" / "defs").glob("*.h"))
 # KT_SHAPE(name, definition, ...): the definition is missing where the shape implies it.
@@ -199,20 +203,27 @@ def test_versions_agree():
 
 
 def test_every_requirement_is_pinned():
-    pins = {
-        line.split("==")[0].lower().replace("_", "-")
-        for line in (ROOT / "constraints.txt").read_text().splitlines()
-        if "==" in line
-    }
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "requirements.py"), "all"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    pins = install_locked.constrained((ROOT / "constraints.txt").read_text())
     names = {
-        re.match(r"[\w.-]+", r)[0].lower().replace("_", "-")
-        for r in done.stdout.splitlines()
+        install_locked.normal(re.match(r"[\w.-]+", requirement)[0])
+        for requirement in requirements(["all"])
     }
     assert "torch" in names
-    assert names <= pins
+    assert names <= set(pins)
+
+
+def test_the_lock_has_hashes_of_every_pinned_version():
+    text = (ROOT / "requirements.lock").read_text()
+    entries = install_locked.locked(text)
+    pins = install_locked.constrained((ROOT / "constraints.txt").read_text())
+    found = {
+        name: re.match(r"[\w.-]+==([^ ;]+)", entry)[1]
+        for name, entry in entries.items()
+    }
+    assert {name: found.get(name) for name in pins} == pins, "run `make lock`"
+    hash_of = re.compile(r"--hash=sha256:[0-9a-f]{64}\s")
+    assert all(hash_of.search(entry) for entry in entries.values())
+    # Nothing is lost between the entries: no index, no file from elsewhere.
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert "".join(entries.values()).splitlines() == lines
+    assert "://" not in text

@@ -15,6 +15,8 @@ import zipfile
 from pathlib import Path
 
 OLDEST = "jaxlib==0.4.36"
+# Of that one wheel; requirements.lock has those of what is installed.
+HASH = "sha256:be295abc209c980817db0488f21f1fbc0644f87326522895e2b9b64729106357"
 INSIDE = "jaxlib/include/"
 FOLDER = INSIDE + "xla/ffi/api/"
 
@@ -34,8 +36,10 @@ def fetch(target: Path) -> None:
         ]
         command += ["--disable-pip-version-check", "--progress-bar", "on"]
         command += ["--only-binary=:all:", "--python-version", "3.12"]
-        command += ["--platform", "manylinux2014_x86_64", OLDEST]
-        subprocess.run(command, check=True)
+        command += ["--platform", "manylinux2014_x86_64"]
+        wanted = Path(folder, "wanted.txt")
+        wanted.write_text(f"{OLDEST} --hash={HASH}\n")
+        subprocess.run([*command, "--require-hashes", "-r", str(wanted)], check=True)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             names = [name for name in archive.namelist() if name.startswith(FOLDER)]

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 
 #include "../cuda/module.h"
+#include "main_interpreter.h"
 
 namespace py = pybind11;
 

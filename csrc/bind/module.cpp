@@ -18,6 +18,7 @@
 #include "errors.h"
 #include "group.h"
 #include "intake.h"
+#include "main_interpreter.h"
 #include "plan.h"
 #include "program.h"
 #include "xla.h"

@@ -17,6 +17,7 @@
 #include "../exec/program_api.h"
 #include "../tensor/error.h"
 #include "../tensor/shapes.h"
+#include "main_interpreter.h"
 
 extern "C" {
 struct TF_Status;

@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from keras_tally._versions import check_version
 from keras_tally._when_imported import import_before, when_imported
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _FREE = (
     "_tensorflow",
     "_tensors",
     "_threads",
+    "_versions",
     "_when_imported",
     "bench",
     *_WITHOUT_KERAS,
@@ -52,6 +54,7 @@ def _needs_keras(module: str) -> bool:
 
 def _load() -> None:
     """Import Keras and all names that need it."""
+    check_version(importlib.import_module("keras"))
     public = importlib.import_module("keras_tally._public")
     found = {name: getattr(public, name) for name in public.__all__}
     names = sorted([*found, *_WITHOUT_KERAS, "__version__"])

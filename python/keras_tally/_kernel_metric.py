@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend import get_keras_mask
+from keras.src.backend.common.masking import get_keras_mask
 from keras.src.backend.common.stateless_scope import (
     StatelessScope,
     in_stateless_scope,

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend import name_scope, standardize_dtype
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _backends, _native
@@ -93,7 +92,7 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
         name: str | None = None,
     ) -> Any:
         """Add a variable; of floats, one that adds up exactly."""
-        dtype = standardize_dtype(dtype)
+        dtype = keras.backend.standardize_dtype(dtype)
         if not keras.backend.is_float_dtype(dtype):
             return self._add_plain_variable(
                 shape, initializer, dtype, aggregation, name
@@ -107,7 +106,7 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
             "aggregation": aggregation,
             "synchronization": "on_read",
         }
-        with name_scope(self.name.replace("/", ">"), caller=self):
+        with keras.name_scope(self.name.replace("/", ">"), caller=self):
             variable = ExactVariable(
                 initializer=keras.initializers.get(initializer), name=name, **options
             )

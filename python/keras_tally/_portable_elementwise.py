@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask
+from keras.src.backend.common.masking import get_keras_mask
 from keras.src.losses.loss import squeeze_or_expand_to_same_rank
 
 from keras_tally._backends import with_shape

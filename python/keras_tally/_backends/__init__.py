@@ -14,6 +14,7 @@ import keras
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_tally._tensors import WrongDeviceError as WrongDeviceError
+from keras_tally._versions import OLDEST, check_version
 
 # Where kernels write into the variables, and where they make a state from a state.
 IN_PLACE = ("torch", "numpy")
@@ -33,6 +34,7 @@ def active() -> ModuleType:
 
     Raises:
         RuntimeError: the backend has no adapter.
+        ImportError: the framework is too old for it.
     """
     name = keras.config.backend()
     if name not in SUPPORTED:
@@ -41,6 +43,8 @@ def active() -> ModuleType:
             f"Received: KERAS_BACKEND={name!r}. Set the environment variable "
             "KERAS_BACKEND before Keras is imported."
         )
+    if name in OLDEST:
+        check_version(importlib.import_module(name))
     return importlib.import_module(f"keras_tally._backends.{name}")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend import set_keras_mask
+from keras.src.backend.common.masking import set_keras_mask
 
 from keras_tally import _backends, _native
 from keras_tally._engine import IN_PLACE

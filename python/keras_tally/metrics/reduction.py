@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 from keras.src import losses
-from keras.src.backend import get_keras_mask
+from keras.src.backend.common.masking import get_keras_mask
 
 from keras_tally._engine import update
 from keras_tally._kernel_metric import KernelMetric, PairMetric

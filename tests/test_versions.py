@@ -1,0 +1,125 @@
+"""What runs where, and that the rest is refused with a sentence."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import keras
+import pytest
+
+from keras_tally import _backends, _native
+from keras_tally._versions import OLDEST
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted(Path(_native.__file__).parent.glob("*.so"))
+# Those of the package itself, not those that only tests have.
+MODULES = [m for m in MODULES if "emulated" not in m.name]
+
+IN_A_SUB_INTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+_, path, isolated, before = sys.argv
+from importlib.util import spec_from_file_location, module_from_spec
+code = f'''
+from importlib.util import spec_from_file_location, module_from_spec
+try:
+    spec = spec_from_file_location({path!r}.split("/")[-1].split(".")[0], {path!r})
+    spec.loader.exec_module(module_from_spec(spec))
+    print("imported", flush=True)
+except ImportError as error:
+    print(f"ImportError: {{error}}", flush=True)
+'''
+if before == "True":
+    exec(code.replace("imported", ""))
+if sys.version_info < (3, 13):
+    new = interpreters.create(isolated=isolated == "True")
+else:
+    new = interpreters.create("isolated" if isolated == "True" else "legacy")
+interpreters.run_string(new, code)
+interpreters.destroy(new)
+"""
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name.split(".")[0])
+def test_sub_interpreters_are_refused(module, isolated, before):
+    command = [sys.executable, "-c", IN_A_SUB_INTERPRETER]
+    done = subprocess.run(
+        [*command, str(module), str(isolated), str(before)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    # Python's own sentence, where it looks before us.
+    ours = "ImportError: keras-tally runs in the main interpreter of a process only"
+    theirs = "does not support loading in subinterpreters"
+    said = done.stdout.strip()
+    assert ours in said or theirs in said
+    assert "imported" not in said
+
+
+@pytest.mark.parametrize("name", sorted(OLDEST))
+def test_floors_are_those_of_pip(name):
+    with open(ROOT / "pyproject.toml", "rb") as f:
+        project = tomllib.load(f)["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    package = {"tensorflow": "tensorflow-cpu"}.get(name, name)
+    floor = ".".join(map(str, OLDEST[name]))
+    found = {
+        requirement
+        for group in groups
+        for requirement in group
+        if re.match(r"[\w-]+", requirement)[0] == package
+    }
+    assert found == {f"{package}>={floor}"}
+
+
+@pytest.mark.parametrize("version", ["3.14.1", "2.15.0", "3.9", "3.14.0.dev2025"])
+def test_an_old_keras_is_refused_with_a_sentence(version):
+    code = (
+        "import keras, sys; keras.__version__ = sys.argv[1]\n"
+        "try: import keras_tally\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, version],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == (
+        f"keras-tally needs keras 3.15 or newer. Received: keras {version}. "
+        "Try: pip install --upgrade keras"
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [("0.1", False), ("0.0.9rc1", False), ("99.0", True), ("99.1.dev1+cpu", True)],
+)
+def test_an_old_framework_is_refused_with_a_sentence(version, fits, monkeypatch):
+    name = keras.config.backend()
+    if name == "numpy":
+        name = "torch"
+        monkeypatch.setattr(keras.config, "backend", lambda: name)
+    framework = pytest.importorskip(name)
+    monkeypatch.setattr(framework, "__version__", version)
+    active = _backends.active.__wrapped__
+    if fits:
+        assert active().__name__ == f"keras_tally._backends.{name}"
+        return
+    with pytest.raises(ImportError, match=rf"keras-tally needs {name} .* or newer\. "):
+        active()
+
+
+def test_other_backends_are_refused_with_a_sentence(monkeypatch):
+    monkeypatch.setattr(keras.config, "backend", lambda: "openvino")
+    with pytest.raises(RuntimeError, match="runs on the Keras backends torch, numpy"):
+        _backends.active.__wrapped__()
