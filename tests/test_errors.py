@@ -311,6 +311,10 @@ def test_auc_needs_two_thresholds(num_thresholds):
         ({"curve": "DET"}, "curve|DET"),
         ({"summation_method": "simpson"}, "summation|simpson"),
         ({"num_labels": 3}, "num_labels"),
+        ({"num_labels": 2.5, "multi_label": True}, "num_labels"),
+        ({"num_labels": -1, "multi_label": True}, "num_labels"),
+        ({"label_weights": [1.0, float("nan")]}, "label_weights"),
+        ({"label_weights": [float("inf"), 1.0]}, "label_weights"),
     ],
 )
 def test_auc_arguments(kwargs, match):
@@ -350,6 +354,21 @@ REFUSED_ARGUMENTS = [
     ("OneHotIoU", {"num_classes": 3, "target_class_ids": [5]}, "arget.class.id"),
     ("BinaryIoU", {"target_class_ids": [2]}, "arget.class.id"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "value"),
+    [
+        ("SparseCategoricalCrossentropy", "axis", 0.5),
+        ("CategoricalCrossentropy", "axis", "last"),
+        ("TopKCategoricalAccuracy", "k", 2.5),
+        ("TopKCategoricalAccuracy", "k", 2**70),
+        ("Precision", "class_id", 1.5),
+    ],
+)
+def test_arguments_of_another_type(name, argument, value):
+    with pytest.raises((TypeError, ValueError), match=f"`{argument}`"):
+        getattr(kt, name)(**{argument: value})
 
 
 @pytest.mark.parametrize(("name", "kwargs", "match"), REFUSED_ARGUMENTS)

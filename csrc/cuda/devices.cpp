@@ -73,6 +73,8 @@ void set_device_api(const DeviceApi* next, bool emulated) {
 
 bool has_devices() { return api != nullptr; }
 
+int device_count() { return static_cast<int>(devices.size()); }
+
 std::vector<std::string> device_names() {
   std::vector<std::string> names;
   for (std::size_t d = 0; d < devices.size(); ++d) {

@@ -24,6 +24,7 @@ extern bool devices_are_emulated;
 // Null switches devices off.
 void set_device_api(const DeviceApi* api, bool emulated);
 bool has_devices();
+int device_count();
 std::vector<std::string> device_names();
 // `own`: those of another package take the elementwise kernels' place.
 const DeviceInfo& device_info(int device, const DeviceKernels* own = nullptr);
