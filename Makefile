@@ -98,7 +98,7 @@ SANITIZED_TORCH_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs t
 # GCC's sanitizers are in shared libraries, which come before all others; libstdc++ is there for exceptions. Leaks are looked
 # for where Python is not, by the fuzzers and by valgrind: the interpreter frees little of its own when it ends.
 PRELOAD = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so.6)
-SANITIZER_OPTIONS = ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+SANITIZER_OPTIONS = ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
 # $(call configure,folder,options of CMake): for programs without Python.
 configure = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
   -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) \
@@ -156,11 +156,11 @@ PYTHON_FUZZER = KERAS_BACKEND=numpy PYTHONPATH=build/fuzz/atheris $(BIN)/python 
 fuzz: build/fuzz/.built ## Each fuzzer for FUZZ_SECONDS (60): intake, kernels, expressions, byte form, arguments
 	@mkdir -p $(addprefix build/fuzz/corpus/,$(NATIVE_FUZZERS) $(PYTHON_FUZZERS)) build/fuzz/found
 	@for name in $(NATIVE_FUZZERS); do echo "== fuzzing $$name"; \
-	  build/fuzz/fuzz_$$name build/fuzz/corpus/$$name $(CORPUS)/$$name -max_total_time=$(FUZZ_SECONDS) \
+	  build/fuzz/fuzz_$$name build/fuzz/corpus/$$name $(CORPUS)/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
 	    -artifact_prefix=build/fuzz/found/$$name- -max_len=512 -print_final_stats=1 $(FUZZ_ARGS); \
 	done
 	@for name in $(PYTHON_FUZZERS); do echo "== fuzzing $$name"; \
-	  $(PYTHON_FUZZER) $$name build/fuzz/corpus/$$name $(CORPUS)/$$name -max_total_time=$(FUZZ_SECONDS) \
+	  $(PYTHON_FUZZER) $$name build/fuzz/corpus/$$name $(CORPUS)/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
 	    -artifact_prefix=build/fuzz/found/$$name- -print_final_stats=1 $(FUZZ_ARGS); \
 	done
 

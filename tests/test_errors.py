@@ -478,6 +478,19 @@ def test_multi_label_needs_two_axes():
     assert not metric.variables
 
 
+@pytest.mark.parametrize("name", ["F1Score", "FBetaScore", "R2Score"])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_matrices_without_columns_end(name, rows):
+    """Nothing is added, or it is an error; once it was a loop without end."""
+    empty = to_backend(np.zeros((rows, 0), "float32"))
+    arguments = {} if name == "R2Score" else {"average": "micro"}
+    metric = getattr(kt, name)(**arguments)
+    try:
+        metric.update_state(empty, empty)
+    except ValueError as error:
+        assert "y_pred" in str(error)
+
+
 def test_multi_label_number_of_labels():
     metric = kt.AUC(multi_label=True, num_labels=3)
     matrix = to_backend(np.float32([[0.0, 1.0]]))

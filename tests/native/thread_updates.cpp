@@ -124,7 +124,9 @@ int main(int argc, char** argv) {
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < cases.size(); ++i) {
     threads.emplace_back([&, i] {
-      if (updated(cases[i], updates) != expected[i]) ++wrong;
+      if (updated(cases[i], updates) == expected[i]) return;
+      std::fprintf(stderr, "%s differs\n", cases[i].metric.kernel.name);
+      ++wrong;
     });
   }
   std::thread settings([&] {
@@ -144,7 +146,10 @@ int main(int argc, char** argv) {
   const pid_t child = fork();
   if (child == 0) _exit(updated(cases[0], updates) == expected[0] ? 0 : 1);
   int status = 1;
-  if (waitpid(child, &status, 0) != child || status != 0) ++wrong;
+  if (waitpid(child, &status, 0) != child || status != 0) {
+    std::fprintf(stderr, "the child ended with %d\n", status);
+    ++wrong;
+  }
 #endif
   std::printf("%zu metrics, %d updates of %lld elements each: %d wrong\n", cases.size(), updates,
               static_cast<long long>(elements), wrong.load());
