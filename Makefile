@@ -41,8 +41,8 @@ XLA_HEADERS := build/xla/xla/ffi/api/ffi.h
 WITH_XLA = cmake.define.KERAS_TALLY_XLA=ON cmake.define.KERAS_TALLY_XLA_INCLUDE_DIR=$(CURDIR)/build/xla
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
-NATIVE_SOURCES := $(shell find csrc cmake tests/native examples/custom_kernel/src/*.h -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
-CPP_SOURCES := $(shell find csrc tests/native examples -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+NATIVE_SOURCES := $(shell find csrc cmake tests/native tests/fuzz examples/custom_kernel/src/*.h -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
+CPP_SOURCES := $(shell find csrc tests/native tests/fuzz examples -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 # Where nvcc is found, the CUDA kernels are built for the GPU of this machine, or for the oldest one we support, with PTX
 # that newer ones run; wheels, and the test of the kernels, take all architectures. make CUDA=OFF does without.
 CUDA ?= AUTO
@@ -89,8 +89,108 @@ test: $(VENV)/.built ## Run the tests and doctests, on every backend
 	@echo "== tests, TensorFlow backend"
 	@KERAS_BACKEND=tensorflow $(PYTEST) $(STORED_TESTS) $(PYTEST_ARGS)
 
+# Memory safety (docs/trust.md). The sanitized extension is installed into a venv of its own, and what else it needs comes
+# from .venv; programs without Python are built beside it.
+SANITIZE := build/sanitize
+CORPUS := tests/fuzz/corpus
+NATIVE_FUZZERS := batch expression
+PYTHON_FUZZERS := byte_form arguments
+SANITIZED_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs exactness auc segmentation group merging \
+                     elementwise own_metric functions threads fuzz_corpus))
+SANITIZED_TORCH_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs threads group))
+# GCC's sanitizers are in shared libraries, which come before all others; libstdc++ is there for exceptions. Leaks are looked
+# for where Python is not, by the fuzzers and by valgrind: the interpreter frees little of its own when it ends.
+PRELOAD = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so.6)
+SANITIZER_OPTIONS = ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
+# $(call configure,folder,options of CMake): for programs without Python.
+configure = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) \
+  -DKERAS_TALLY_TESTS=ON -DKERAS_TALLY_CUDA=OFF -DSKBUILD_PROJECT_VERSION=0 $(2) > /dev/null
+
+.PHONY: sanitize
+sanitize: sanitize-address sanitize-thread valgrind ## AddressSanitizer, UBSan and ThreadSanitizer on the native code, valgrind
+
+.PHONY: sanitize-address
+sanitize-address: $(VENV)/.built
+	@echo "== building the extension with AddressSanitizer and UndefinedBehaviorSanitizer"
+	@test -d $(SANITIZE)/venv || { $(call make_venv,$(SANITIZE)/venv); }
+	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	  $(BIN)/python -c "$$site" > "$$($(SANITIZE)/venv/bin/python -c "$$site")/development.pth"
+	@$(SANITIZE)/venv/bin/python $(PIP_INSTALL) --no-build-isolation --no-deps --ignore-installed \
+	  --config-settings=build-dir=$(SANITIZE)/cmake $(addprefix --config-settings=cmake.define., \
+	    KERAS_TALLY_SANITIZE=address,undefined KERAS_TALLY_TESTS=ON KERAS_TALLY_CUDA=OFF) .
+	@echo "== the fuzzers' corpora and the pool of threads, without Python"
+	@$(BIN)/cmake --build $(SANITIZE)/cmake --target fuzz_replay thread_updates
+	@for name in $(NATIVE_FUZZERS); do $(SANITIZE)/cmake/fuzz_replay $$name $(CORPUS)/$$name/*; done
+	@$(SANITIZE)/cmake/thread_updates 2
+	@for part in "numpy $(SANITIZED_TESTS)" "torch $(SANITIZED_TORCH_TESTS)"; do \
+	  read -r backend tests <<< "$$part"; \
+	  echo "== tests under AddressSanitizer and UndefinedBehaviorSanitizer, $$backend backend"; \
+	  (cd $(SANITIZE) && KERAS_BACKEND=$$backend $(SANITIZER_OPTIONS) LD_PRELOAD="$(PRELOAD)" \
+	    venv/bin/python -P -m pytest -n $(TEST_JOBS) -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
+	    -p no:cacheprovider $$(printf '$(CURDIR)/%s ' $$tests) $(PYTEST_ARGS)); \
+	done
+
+.PHONY: sanitize-thread
+sanitize-thread: $(VENV)/.deps
+	@echo "== the pool of threads under ThreadSanitizer"
+	@$(call configure,$(SANITIZE)/thread,-DKERAS_TALLY_SANITIZE=thread -DKERAS_TALLY_X86_LEVELS=OFF)
+	@$(BIN)/cmake --build $(SANITIZE)/thread --target thread_updates
+	@$(SANITIZER_OPTIONS) $(SANITIZE)/thread/thread_updates 10
+
+# What valgrind does not know (AVX-512), the processor it plays does not have.
+VALGRIND = valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite --fair-sched=yes
+
+.PHONY: valgrind
+valgrind: $(VENV)/.built
+	@echo "== the fuzzers' corpora and the pool of threads under valgrind"
+	@command -v valgrind > /dev/null || { echo "valgrind is not installed (apt-get install valgrind)"; exit 1; }
+	@$(BIN)/cmake --build build/dev --target fuzz_replay thread_updates
+	@for name in $(NATIVE_FUZZERS); do $(VALGRIND) build/dev/fuzz_replay $$name $(CORPUS)/$$name/*; done
+	@$(VALGRIND) build/dev/thread_updates 1
+
+# Fuzzing. clang++ (apt-get install clang) for the targets in C++, and atheris from PyPI for those in Python: each for
+# FUZZ_SECONDS, from the kept corpus on; what is new is in build/fuzz/corpus, and `make fuzz-minimize` keeps what it needs.
+FUZZ_SECONDS ?= 60
+CLANGXX ?= clang++
+PYTHON_FUZZER = KERAS_BACKEND=numpy PYTHONPATH=build/fuzz/atheris $(BIN)/python tests/fuzz/python_fuzzer.py
+
 .PHONY: fuzz
-fuzz: $(VENV)/.built ## Random batches through ours and Keras's metrics, until they differ or you stop it
+fuzz: build/fuzz/.built ## Each fuzzer for FUZZ_SECONDS (60): intake, kernels, expressions, byte form, arguments
+	@mkdir -p $(addprefix build/fuzz/corpus/,$(NATIVE_FUZZERS) $(PYTHON_FUZZERS)) build/fuzz/found
+	@for name in $(NATIVE_FUZZERS); do echo "== fuzzing $$name"; \
+	  build/fuzz/fuzz_$$name build/fuzz/corpus/$$name $(CORPUS)/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
+	    -artifact_prefix=build/fuzz/found/$$name- -max_len=512 -print_final_stats=1 $(FUZZ_ARGS); \
+	done
+	@for name in $(PYTHON_FUZZERS); do echo "== fuzzing $$name"; \
+	  $(PYTHON_FUZZER) $$name build/fuzz/corpus/$$name $(CORPUS)/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
+	    -artifact_prefix=build/fuzz/found/$$name- -print_final_stats=1 $(FUZZ_ARGS); \
+	done
+
+.PHONY: fuzz-minimize
+fuzz-minimize: build/fuzz/.built
+	@for name in $(NATIVE_FUZZERS) $(PYTHON_FUZZERS); do \
+	  fuzzer="build/fuzz/fuzz_$$name"; \
+	  case " $(PYTHON_FUZZERS) " in *" $$name "*) fuzzer="env $(PYTHON_FUZZER) $$name";; esac; \
+	  rm -rf build/fuzz/minimal && mkdir -p build/fuzz/minimal $(CORPUS)/$$name; \
+	  $$fuzzer -merge=1 build/fuzz/minimal $(CORPUS)/$$name build/fuzz/corpus/$$name; \
+	  find $(CORPUS)/$$name -type f ! -name 'found-*' -delete; \
+	  cp build/fuzz/minimal/* $(CORPUS)/$$name/; \
+	done
+
+build/fuzz/.built: $(VENV)/.built
+	@command -v $(CLANGXX) > /dev/null || { echo "$(CLANGXX) is not installed (apt-get install clang)"; exit 1; }
+	@echo "== building the fuzzers"
+	@$(call configure,build/fuzz,-DCMAKE_CXX_COMPILER=$(CLANGXX) -DKERAS_TALLY_X86_LEVELS=OFF \
+	  -DKERAS_TALLY_SANITIZE=fuzzer-no-link$(comma)address$(comma)undefined)
+	@$(BIN)/cmake --build build/fuzz --target $(addprefix fuzz_,$(NATIVE_FUZZERS))
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --target build/fuzz/atheris atheris
+	@touch $@
+
+comma := ,
+
+.PHONY: fuzz-differential
+fuzz-differential: $(VENV)/.built ## Random batches through ours and Keras's metrics, until they differ or you stop it
 	@for ((round = 1; ; round++)); do for backend in torch numpy; do \
 	  echo "== round $$round, $$backend backend"; \
 	  KERAS_BACKEND=$$backend HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -qx tests/test_differential.py $(PYTEST_ARGS); \
@@ -204,7 +304,7 @@ $(XLA_HEADERS): tools/xla_headers.py | $(VENV)/.deps
 
 # Development builds treat the compiler's warnings as errors; users' builds do not.
 DEV_BUILD = --config-settings=build-dir=build/dev $(addprefix --config-settings=,$(WITH_XLA)) \
-  $(addprefix --config-settings=cmake.define., KERAS_TALLY_WERROR=ON KERAS_TALLY_EMULATED_CUDA=ON \
+  $(addprefix --config-settings=cmake.define., KERAS_TALLY_WERROR=ON KERAS_TALLY_EMULATED_CUDA=ON KERAS_TALLY_TESTS=ON \
     KERAS_TALLY_CUDA=$(CUDA) CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES))
 
 $(VENV)/.built: $(VENV)/.deps $(XLA_HEADERS) $(NATIVE_SOURCES)

@@ -3,7 +3,8 @@
 # The levels as "namespace name": the namespace in C++, and the name that users see.
 set(KERAS_TALLY_LEVELS "baseline baseline")
 set(KERAS_TALLY_HAVE_X86_LEVELS FALSE)
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+option(KERAS_TALLY_X86_LEVELS "Compile the kernels for newer x86-64 processors, too" ON)
+if(KERAS_TALLY_X86_LEVELS AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND KERAS_TALLY_LEVELS "x86_64_v3 x86-64-v3" "x86_64_v4 x86-64-v4")
   set(KERAS_TALLY_HAVE_X86_LEVELS TRUE)
 endif()

@@ -24,3 +24,11 @@ add_library(keras_tally_options INTERFACE)
 target_compile_options(
   keras_tally_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${KERAS_TALLY_HOST_OPTIONS}>"
                                 $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${KERAS_TALLY_XCOMPILER}>)
+
+# For tests, see `make sanitize` and `make fuzz`: what -fsanitize takes, and warnings of the other compiler that say nothing
+# here.
+if(KERAS_TALLY_SANITIZE)
+  target_compile_options(keras_tally_options INTERFACE -fsanitize=${KERAS_TALLY_SANITIZE} -fno-omit-frame-pointer
+                                                       -fno-sanitize-recover=undefined -O1 -g1)
+  target_link_options(keras_tally_options INTERFACE -fsanitize=${KERAS_TALLY_SANITIZE})
+endif()

@@ -19,7 +19,8 @@ if IS_TORCH:
 
 # A fixed budget and fixed seeds where the suite decides; more examples, and new ones
 # on every run, where a developer looks for bugs (HYPOTHESIS_PROFILE=dev).
-# "fuzz" is one round of `make fuzz`, which tests random batches until it is stopped.
+# "fuzz" is one round of `make fuzz-differential`, which tests random batches until it
+# is stopped.
 # "quick" does not shrink failures: for a first look at many of them.
 COMMON = {
     "deadline": None,

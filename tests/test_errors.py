@@ -311,6 +311,10 @@ def test_auc_needs_two_thresholds(num_thresholds):
         ({"curve": "DET"}, "curve|DET"),
         ({"summation_method": "simpson"}, "summation|simpson"),
         ({"num_labels": 3}, "num_labels"),
+        ({"num_labels": 2.5, "multi_label": True}, "num_labels"),
+        ({"num_labels": -1, "multi_label": True}, "num_labels"),
+        ({"label_weights": [1.0, float("nan")]}, "label_weights"),
+        ({"label_weights": [float("inf"), 1.0]}, "label_weights"),
     ],
 )
 def test_auc_arguments(kwargs, match):
@@ -350,6 +354,21 @@ REFUSED_ARGUMENTS = [
     ("OneHotIoU", {"num_classes": 3, "target_class_ids": [5]}, "arget.class.id"),
     ("BinaryIoU", {"target_class_ids": [2]}, "arget.class.id"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "value"),
+    [
+        ("SparseCategoricalCrossentropy", "axis", 0.5),
+        ("CategoricalCrossentropy", "axis", "last"),
+        ("TopKCategoricalAccuracy", "k", 2.5),
+        ("TopKCategoricalAccuracy", "k", 2**70),
+        ("Precision", "class_id", 1.5),
+    ],
+)
+def test_arguments_of_another_type(name, argument, value):
+    with pytest.raises((TypeError, ValueError), match=f"`{argument}`"):
+        getattr(kt, name)(**{argument: value})
 
 
 @pytest.mark.parametrize(("name", "kwargs", "match"), REFUSED_ARGUMENTS)
@@ -457,6 +476,19 @@ def test_multi_label_needs_two_axes():
     with pytest.raises(ValueError, match="y_pred"):
         metric.update_state(vector, vector)
     assert not metric.variables
+
+
+@pytest.mark.parametrize("name", ["F1Score", "FBetaScore", "R2Score"])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_matrices_without_columns_end(name, rows):
+    """Nothing is added, or it is an error; once it was a loop without end."""
+    empty = to_backend(np.zeros((rows, 0), "float32"))
+    arguments = {} if name == "R2Score" else {"average": "micro"}
+    metric = getattr(kt, name)(**arguments)
+    try:
+        metric.update_state(empty, empty)
+    except ValueError as error:
+        assert "y_pred" in str(error)
 
 
 def test_multi_label_number_of_labels():

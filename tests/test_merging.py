@@ -473,6 +473,13 @@ def test_a_flipped_bit_is_refused(bit):
         kt.from_bytes(changed)
 
 
+def test_numbers_that_overflow_are_refused():
+    header, payload = _bytes._open(memoryview(kt.FBetaScore(beta=7.5).to_bytes()))
+    text = json.dumps(header).replace("7.5", "1e999").encode()
+    with pytest.raises(ValueError, match="1e999 in the header"):
+        kt.from_bytes(sealed(text, bytes(payload)))
+
+
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_refused(data):
     with pytest.raises(ValueError, match="`data` holds no metric"):

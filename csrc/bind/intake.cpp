@@ -3,11 +3,9 @@
 #include <dlpack/dlpack.h>
 
 #include <cstdint>
-#include <cstring>
 #include <string>
 
-#include "../cuda/devices.h"
-#include "../tensor/error.h"
+#include "../tensor/dlpack.h"
 #include "../tensor/shapes.h"
 
 namespace py = pybind11;
@@ -15,13 +13,6 @@ namespace py = pybind11;
 namespace kt {
 
 RoadCounts road_counts;
-
-void refuse_dtype(const char* argument, const std::string& dtype) {
-  throw TypeMistake(std::string("`") + argument +
-                    "` must have a bool, integer, float16, bfloat16, float32 or float64 dtype. "
-                    "Received: dtype=" +
-                    dtype);
-}
 
 Keep::~Keep() {
   for (PyObject* object : objects_) Py_DECREF(object);
@@ -89,91 +80,6 @@ const ExchangeType& exchange_type(PyTypeObject* type) {
   return known_types[known_count++];
 }
 
-std::string dlpack_dtype_name(DLDataType dtype) {
-  const char* kind = "an unknown kind";
-  switch (dtype.code) {
-    case kDLComplex:
-      kind = "complex";
-      break;
-    case kDLInt:
-      kind = "int";
-      break;
-    case kDLUInt:
-      kind = "uint";
-      break;
-    case kDLFloat:
-      kind = "float";
-      break;
-    default:
-      if (dtype.code >= kDLFloat8_e3m4 && dtype.code <= kDLFloat8_e8m0fnu) kind = "float";
-  }
-  return std::string(kind) + std::to_string(dtype.bits);
-}
-
-DType dtype_of(DLDataType dtype, const char* argument) {
-  if (dtype.lanes == 1) {
-    const int bits = dtype.bits;
-    switch (dtype.code) {
-      case kDLBool:
-        if (bits == 8) return DType::Bool;
-        break;
-      case kDLInt:
-        if (bits == 8) return DType::Int8;
-        if (bits == 16) return DType::Int16;
-        if (bits == 32) return DType::Int32;
-        if (bits == 64) return DType::Int64;
-        break;
-      case kDLUInt:
-        if (bits == 8) return DType::UInt8;
-        if (bits == 16) return DType::UInt16;
-        if (bits == 32) return DType::UInt32;
-        if (bits == 64) return DType::UInt64;
-        break;
-      case kDLFloat:
-        if (bits == 16) return DType::Float16;
-        if (bits == 32) return DType::Float32;
-        if (bits == 64) return DType::Float64;
-        break;
-      case kDLBfloat:
-        if (bits == 16) return DType::BFloat16;
-        break;
-      default:
-        break;
-    }
-  }
-  refuse_dtype(argument, dlpack_dtype_name(dtype));
-}
-
-bool aligned(const View& view) {
-  return reinterpret_cast<std::uintptr_t>(view.data) %
-             static_cast<std::uintptr_t>(item_size(view.dtype)) ==
-         0;
-}
-
-bool view_of(const DLTensor& tensor, const char* argument, View* view) {
-  switch (tensor.device.device_type) {
-    case kDLCPU:
-    case kDLCUDAHost:
-      view->device = host_device();
-      break;
-    case kDLCUDA:
-      if (!has_devices()) return false;
-      view->device = tensor.device.device_id;
-      break;
-    default:
-      return false;
-  }
-  set_shape(view, argument, tensor.shape, static_cast<std::size_t>(tensor.ndim));
-  view->dtype = dtype_of(tensor.dtype, argument);
-  view->data = static_cast<const char*>(tensor.data) + tensor.byte_offset;
-  for (int d = 0; tensor.strides != nullptr && d < tensor.ndim; ++d) {
-    view->strides[d] = tensor.strides[d];
-  }
-  // Fake tensors have a shape but no data.
-  if (tensor.data == nullptr && view->size() != 0) return false;
-  return aligned(*view);
-}
-
 bool borrow_exchange(const ExchangeType& type, PyObject* object, const char* argument, View* view) {
   DLTensor tensor;
   if (type.api->dltensor_from_py_object_no_sync(object, &tensor) != 0) {
@@ -181,7 +87,7 @@ bool borrow_exchange(const ExchangeType& type, PyObject* object, const char* arg
     PyErr_Clear();
     return false;
   }
-  if (!view_of(tensor, argument, view)) return false;
+  if (!read_dlpack(tensor, argument, view)) return false;
   ++road_counts.exchange_api;
   return true;
 }
@@ -237,6 +143,7 @@ bool borrow_numpy(PyObject* object, const char* argument, View* view) {
     view->strides[d] = array.strides(d) / item;
   }
   if (!aligned(*view)) return false;
+  check_size(*view, argument);
   ++road_counts.numpy;
   return true;
 }
@@ -264,7 +171,7 @@ bool borrow_dlpack(PyObject* object, const char* argument, View* view, Keep* kee
         static_cast<DLManagedTensorVersioned*>(PyCapsule_GetPointer(capsule, "dltensor_versioned"));
     if (managed->version.major == DLPACK_MAJOR_VERSION) tensor = &managed->dl_tensor;
   }
-  if (tensor == nullptr || !view_of(*tensor, argument, view)) return false;
+  if (tensor == nullptr || !read_dlpack(*tensor, argument, view)) return false;
   // Whoever made it waits for a stream that need not be ours.
   if (view->device != host_device()) return false;
   ++road_counts.dlpack;

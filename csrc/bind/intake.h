@@ -48,8 +48,6 @@ bool borrow(PyObject* object, const char* argument, View* view, Keep* keep);
 // The same for a state variable's value, which is never lazily negated.
 bool borrow_state_value(PyObject* value, View* view, Keep* keep);
 
-[[noreturn]] void refuse_dtype(const char* argument, const std::string& dtype);
-
 // Throws where no metric accepts it.
 DType dtype_named(const std::string& name, const char* argument);
 

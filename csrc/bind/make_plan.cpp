@@ -2,9 +2,10 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <limits>
-#include <numeric>
+#include <type_traits>
+#include <utility>
 
+#include "../tensor/dlpack.h"
 #include "../tensor/error.h"
 #include "calls.h"
 
@@ -14,14 +15,25 @@ namespace kt {
 namespace {
 
 template <class T>
+constexpr const char* what_is() {
+  if constexpr (std::is_same_v<T, bool>) return "True or False";
+  if constexpr (std::is_integral_v<T>) return "an integer of at most 64 bits";
+  if constexpr (std::is_floating_point_v<T>) return "a number";
+  if constexpr (std::is_same_v<T, std::string>) return "a string";
+  return "of another type";
+}
+
+// An option that is there; most are what the user has given as an argument of that name.
+template <class T>
 bool read(const py::dict& options, const char* name, T* into) {
   if (!options.contains(name) || options[name].is_none()) return false;
   try {
     *into = py::cast<T>(options[name]);
   } catch (const py::cast_error&) {
-    if (!py::isinstance<py::int_>(options[name])) throw;
-    throw ValueMistake(std::string("`") + name + "` must be an integer of 64 bits. Received: " +
-                       std::string(py::str(options[name])));
+    const std::string text = std::string("`") + name + "` must be " + what_is<T>() +
+                             ". Received: " + py::cast<std::string>(py::repr(options[name]));
+    if (std::is_integral_v<T> && py::isinstance<py::int_>(options[name])) throw ValueMistake(text);
+    throw TypeMistake(text);
   }
   return true;
 }
@@ -40,27 +52,7 @@ void read_thresholds(const py::dict& options, Thresholds* out) {
   read(options, "even", &out->even);
   read(options, "first_always_passed", &out->first_always_passed);
   read(options, "double_precision", &out->double_precision);
-  if (!out->double_precision) {
-    for (double& threshold : given) threshold = static_cast<double>(static_cast<float>(threshold));
-  }
-  std::vector<std::int64_t> by_value(given.size());
-  std::iota(by_value.begin(), by_value.end(), 0);
-  std::stable_sort(by_value.begin(), by_value.end(), [&](std::int64_t a, std::int64_t b) {
-    return given[static_cast<std::size_t>(a)] < given[static_cast<std::size_t>(b)];
-  });
-  out->sorted.resize(given.size());
-  out->order.resize(given.size());
-  for (std::size_t rank = 0; rank < given.size(); ++rank) {
-    const auto from = static_cast<std::size_t>(by_value[rank]);
-    out->sorted[rank] = given[from];
-    out->order[from] = static_cast<std::int64_t>(rank);
-    out->in_order = out->in_order && from == rank;
-  }
-  std::size_t padded = 1;
-  while (padded < given.size() + 1) padded *= 2;
-  out->padded_float64 = out->sorted;
-  out->padded_float64.resize(padded - 1, std::numeric_limits<double>::infinity());
-  out->padded_float32.assign(out->padded_float64.begin(), out->padded_float64.end());
+  set_thresholds(std::move(given), out);
 }
 
 std::shared_ptr<const Expression> read_expression(const py::dict& options, const char* name) {

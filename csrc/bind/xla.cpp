@@ -8,6 +8,7 @@
 
 #include "../cuda/devices.h"
 #include "../exec/program_api.h"
+#include "../tensor/dlpack.h"
 #include "../tensor/error.h"
 #include "../tensor/shapes.h"
 

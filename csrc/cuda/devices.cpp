@@ -83,7 +83,7 @@ void set_device_api(const DeviceApi* next, bool emulated) {
 
 bool has_devices() { return api != nullptr; }
 
-int host_device() { return devices_are_emulated && has_devices() ? 0 : kHost; }
+int device_count() { return static_cast<int>(devices.size()); }
 
 std::vector<std::string> device_names() {
   std::vector<std::string> names;

@@ -26,8 +26,7 @@ extern bool devices_are_emulated;
 // Null switches devices off.
 void set_device_api(const DeviceApi* api, bool emulated);
 bool has_devices();
-// Where host memory is: in tests of the kernels, it is that of a device.
-int host_device();
+int device_count();
 std::vector<std::string> device_names();
 // `own`: those of another package take the elementwise kernels' place.
 const DeviceInfo& device_info(int device, const DeviceKernels* own = nullptr);

@@ -187,7 +187,8 @@ KT_HOST_DEVICE void go_on_summing(const double* values, const double* weight, st
   std::memcpy(total, lanes + kBlockLanes, sizeof(total));
   for (std::int64_t i = 0; i < n; i += kStep) {
     double rest[kStep];
-    const double* w = weight + i;
+    const double* w = nullptr;
+    if (weight != nullptr) w = weight + i;
     if (weight != nullptr && i + kStep > n) {
       std::fill_n(rest, kStep, 0.0);
       std::copy_n(w, n - i, rest);

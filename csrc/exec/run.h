@@ -132,6 +132,8 @@ struct Thresholds {
 
   bool operator==(const Thresholds&) const = default;
 };
+// Sorts them; how they are compared has been settled.
+void set_thresholds(std::vector<double> given, Thresholds* out);
 
 // y_true, y_pred and weights have the same shape (..., labels).
 struct BinnedJob {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "row_reader.h"
@@ -294,6 +295,30 @@ class BinnedPass final : public Pass {
 };
 
 }  // namespace
+
+void set_thresholds(std::vector<double> given, Thresholds* out) {
+  if (!out->double_precision) {
+    for (double& threshold : given) threshold = static_cast<double>(static_cast<float>(threshold));
+  }
+  std::vector<std::int64_t> by_value(given.size());
+  std::iota(by_value.begin(), by_value.end(), 0);
+  std::stable_sort(by_value.begin(), by_value.end(), [&](std::int64_t a, std::int64_t b) {
+    return given[static_cast<std::size_t>(a)] < given[static_cast<std::size_t>(b)];
+  });
+  out->sorted.resize(given.size());
+  out->order.resize(given.size());
+  for (std::size_t rank = 0; rank < given.size(); ++rank) {
+    const auto from = static_cast<std::size_t>(by_value[rank]);
+    out->sorted[rank] = given[from];
+    out->order[from] = static_cast<std::int64_t>(rank);
+    out->in_order = out->in_order && from == rank;
+  }
+  std::size_t padded = 1;
+  while (padded < given.size() + 1) padded *= 2;
+  out->padded_float64 = out->sorted;
+  out->padded_float64.resize(padded - 1, std::numeric_limits<double>::infinity());
+  out->padded_float32.assign(out->padded_float64.begin(), out->padded_float64.end());
+}
 
 bool run_binned(const BinnedJob& job, Cells* cells, bool* nan_seen) {
   if (job.thresholds->double_precision) {

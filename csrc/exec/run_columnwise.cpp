@@ -21,7 +21,7 @@ class ColumnwisePass final : public Pass {
     // Elements of a run have accumulators of their own: enough of them to fill
     // vectors, and to keep several additions in flight.
     run_ = columns_;
-    if (columns_ < 64) {
+    if (columns_ > 0 && columns_ < 64) {
       run_ = std::lcm<std::int64_t>(columns_, 8);
       while (run_ < 32) run_ *= 2;
     }

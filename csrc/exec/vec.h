@@ -268,7 +268,12 @@ KT_HOST_DEVICE double sum_lanes(F64 x) {
 // Three of them at once, for the price of little more than one.
 KT_HOST_DEVICE void sum_lanes(F64 a, F64 b, F64 c, double* sums) {
   typedef double Half __attribute__((vector_size(32)));
+#if defined(__clang__)
+#define KT_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else  // GCC before 12 knows no other
   typedef std::int64_t Order __attribute__((vector_size(32)));
+#define KT_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Order{__VA_ARGS__})
+#endif
   const F64 all[3] = {a, b, c};
   Half folded[3];
   for (int i = 0; i < 3; ++i) {
@@ -276,10 +281,11 @@ KT_HOST_DEVICE void sum_lanes(F64 a, F64 b, F64 c, double* sums) {
     std::memcpy(half, &all[i], sizeof(half));
     folded[i] = half[0] + half[1];
   }
-  const Half ab = __builtin_shuffle(folded[0], folded[1], Order{0, 4, 1, 5}) +
-                  __builtin_shuffle(folded[0], folded[1], Order{2, 6, 3, 7});
-  const Half cc = __builtin_shuffle(folded[2], folded[2], Order{0, 0, 1, 1}) +
-                  __builtin_shuffle(folded[2], folded[2], Order{2, 2, 3, 3});
+  const Half ab =
+      KT_SHUFFLE(folded[0], folded[1], 0, 4, 1, 5) + KT_SHUFFLE(folded[0], folded[1], 2, 6, 3, 7);
+  const Half cc =
+      KT_SHUFFLE(folded[2], folded[2], 0, 0, 1, 1) + KT_SHUFFLE(folded[2], folded[2], 2, 2, 3, 3);
+#undef KT_SHUFFLE
   sums[0] = ab[0] + ab[2];
   sums[1] = ab[1] + ab[3];
   sums[2] = cc[0] + cc[2];

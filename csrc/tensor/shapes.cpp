@@ -4,18 +4,50 @@
 
 namespace kt {
 
-std::string shape_text(const View& view) {
+namespace {
+
+std::string tuple_text(const std::int64_t* numbers, int count) {
   std::string text = "(";
-  for (int d = 0; d < view.rank; ++d) {
-    text += std::to_string(view.shape[d]);
-    text += d + 1 < view.rank || view.rank == 1 ? "," : "";
-    text += d + 1 < view.rank ? " " : "";
+  for (int d = 0; d < count; ++d) {
+    text += std::to_string(numbers[d]);
+    text += d + 1 < count || count == 1 ? "," : "";
+    text += d + 1 < count ? " " : "";
   }
   return text + ")";
 }
 
-// No sum of sizes, and no offset in bytes, comes near to what 64 bits hold.
-constexpr std::int64_t kMostElements = std::int64_t{1} << 56;
+}  // namespace
+
+std::string shape_text(const View& view) { return tuple_text(view.shape, view.rank); }
+
+namespace {
+
+bool has_size(const std::int64_t* shape, int rank) {
+  std::int64_t size = 1;
+  for (int d = 0; d < rank; ++d) {
+    if (shape[d] < 0) return false;
+    const std::int64_t count = std::max<std::int64_t>(1, shape[d]);
+    if (__builtin_mul_overflow(size, count, &size) || size > kMaxSize) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void check_size(const View& view, const char* argument) {
+  bool fits = has_size(view.shape, view.rank);
+  for (int d = 0; fits && d < view.rank; ++d) {
+    std::int64_t reach = 0;
+    fits = view.shape[d] <= 1 ||
+           (!__builtin_mul_overflow(view.shape[d] - 1, view.strides[d], &reach) &&
+            reach <= kMaxSize && reach >= -kMaxSize);
+  }
+  if (fits) return;
+  throw ValueMistake(std::string("`") + argument +
+                     "` must have axes of at least 0, at most 2^48 elements, and strides that "
+                     "reach no further. Received: shape=" +
+                     shape_text(view) + ", strides=" + tuple_text(view.strides, view.rank));
+}
 
 void set_shape(View* view, const char* argument, const std::int64_t* shape, std::size_t rank) {
   if (rank > kMaxRank) {
@@ -23,13 +55,13 @@ void set_shape(View* view, const char* argument, const std::int64_t* shape, std:
                        std::to_string(kMaxRank) + " axes. Received: " + std::to_string(rank));
   }
   view->rank = static_cast<int>(rank);
+  std::copy(shape, shape + rank, view->shape);
+  std::fill_n(view->strides, rank, 0);
+  check_size(*view, argument);
   std::int64_t compact = 1;
   for (int d = view->rank - 1; d >= 0; --d) {
-    view->shape[d] = shape[d];
     view->strides[d] = compact;
-    if (__builtin_mul_overflow(compact, shape[d], &compact) || compact > kMostElements) {
-      throw ValueMistake(std::string("`") + argument + "` must have at most 2^56 elements");
-    }
+    compact *= shape[d];
   }
 }
 
@@ -68,7 +100,7 @@ void align_ranks(View& a, View& b, bool expand_rank_1) {
 }
 
 bool broadcast_to(View& view, const std::int64_t* shape, int rank) {
-  if (view.rank > rank) return false;
+  if (view.rank > rank || !has_size(shape, rank)) return false;
   const int missing = rank - view.rank;
   for (int d = 0; d < view.rank; ++d) {
     if (view.shape[d] != shape[missing + d] && view.shape[d] != 1) return false;

@@ -11,7 +11,16 @@ namespace kt {
 
 std::string shape_text(const View& view);
 
-// A shape whose elements lie one behind the other; throws on too many axes.
+// More elements than any memory holds. Sizes up to it, and distances in a tensor of such
+// a size, can be multiplied by an item's size.
+constexpr std::int64_t kMaxSize = std::int64_t{1} << 48;
+
+// Throws where an axis is negative, where the axes make more than kMaxSize elements (an
+// empty one taken for 1), or where strides reach further than that.
+void check_size(const View& view, const char* argument);
+
+// A shape whose elements lie one behind the other; throws on too many axes, and where
+// check_size does.
 void set_shape(View* view, const char* argument, const std::int64_t* shape, std::size_t rank);
 
 void drop_axis(View& view, int axis);
@@ -22,7 +31,7 @@ void move_axis_last(View& view, int axis);
 void align_ranks(View& a, View& b, bool expand_rank_1);
 
 // The view as `shape`, by NumPy's rules (right-aligned, stride 0); false when it
-// does not fit.
+// does not fit, or when that is more than kMaxSize elements.
 bool broadcast_to(View& view, const std::int64_t* shape, int rank);
 
 // Both views broadcast to their common shape.

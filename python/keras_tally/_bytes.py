@@ -176,7 +176,7 @@ def _open(data: memoryview) -> tuple[dict[str, Any], memoryview]:
     middle = _START.size + header_size
     try:
         text = bytes(data[_START.size : middle]).decode()
-        header = json.loads(text, parse_constant=_refuse_constant)
+        header = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         _check_header(header)
     except RecursionError as error:
         raise _refuse("the header is nested too deep") from error
@@ -189,6 +189,14 @@ def _open(data: memoryview) -> tuple[dict[str, Any], memoryview]:
 
 def _refuse_constant(name: str) -> None:
     raise _refuse(f"{name} in the header")
+
+
+def _finite(number: str) -> float:
+    """Return the number, which could never have been written if it is infinite."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise _refuse(f"{number[:32]} in the header")
+    return value
 
 
 def _check_header(header: Any) -> None:

@@ -466,6 +466,11 @@ def _area(
                 f"label_weights.shape={weights.shape}"
                 + (f", {labels} labels" if multi_label else "")
             )
+        if not np.isfinite(weights).all():
+            raise ValueError(
+                "`label_weights` must be finite numbers. "
+                f"Received: label_weights={label_weights}"
+            )
     return _counts(
         rules,
         "auc",

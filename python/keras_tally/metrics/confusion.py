@@ -608,6 +608,11 @@ class AUC(LateMetric):
         self._from_logits = from_logits
         if multi_label:
             if num_labels:
+                if int(num_labels) != num_labels or num_labels < 0:
+                    raise ValueError(
+                        "`num_labels` must be a positive integer. "
+                        f"Received: num_labels={num_labels}"
+                    )
                 self._build([None, num_labels])
         elif num_labels:
             raise ValueError(
