@@ -2,6 +2,7 @@
 
 #include <dlpack/dlpack.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -135,10 +136,11 @@ bool borrow_numpy(PyObject* object, const char* argument, View* view) {
     view->dtype = DType::BFloat16;
   }
   view->device = host_device();
-  view->rank = static_cast<int>(array.ndim());
+  std::int64_t shape[kMaxRank];
+  std::copy_n(array.shape(), array.ndim(), shape);
+  set_shape(view, argument, shape, static_cast<std::size_t>(array.ndim()));
   view->data = static_cast<const char*>(array.data());
   for (int d = 0; d < view->rank; ++d) {
-    view->shape[d] = array.shape(d);
     if (array.strides(d) % item != 0) return false;
     view->strides[d] = array.strides(d) / item;
   }

@@ -309,8 +309,9 @@ class SensitivityAtSpecificity(_RateUnderConstraint):
         dtype: accepted for compatibility; the result has Keras's floatx.
 
     Raises:
-        ValueError: `specificity` outside [0, 1], `num_thresholds` below 1, shapes or
-            weights that do not fit, `class_id` that is no column.
+        ValueError: `specificity` outside [0, 1], `num_thresholds` below 1 or
+            above 2**24, shapes or weights that do not fit, `class_id` that is no
+            column.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -366,8 +367,9 @@ class SpecificityAtSensitivity(_RateUnderConstraint):
         dtype: accepted for compatibility; the result has Keras's floatx.
 
     Raises:
-        ValueError: `sensitivity` outside [0, 1], `num_thresholds` below 1, shapes or
-            weights that do not fit, `class_id` that is no column.
+        ValueError: `sensitivity` outside [0, 1], `num_thresholds` below 1 or
+            above 2**24, shapes or weights that do not fit, `class_id` that is no
+            column.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -423,8 +425,9 @@ class PrecisionAtRecall(_RateUnderConstraint):
         dtype: accepted for compatibility; the result has Keras's floatx.
 
     Raises:
-        ValueError: `recall` outside [0, 1], `num_thresholds` below 1, shapes or
-            weights that do not fit, `class_id` that is no column.
+        ValueError: `recall` outside [0, 1], `num_thresholds` below 1 or
+            above 2**24, shapes or weights that do not fit, `class_id` that is no
+            column.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -480,8 +483,9 @@ class RecallAtPrecision(_RateUnderConstraint):
         dtype: accepted for compatibility; the result has Keras's floatx.
 
     Raises:
-        ValueError: `precision` outside [0, 1], `num_thresholds` below 1, shapes or
-            weights that do not fit, `class_id` that is no column.
+        ValueError: `precision` outside [0, 1], `num_thresholds` below 1 or
+            above 2**24, shapes or weights that do not fit, `class_id` that is no
+            column.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -552,8 +556,8 @@ class AUC(LateMetric):
         from_logits: whether `y_pred` holds logits instead of probabilities.
 
     Raises:
-        ValueError: an unknown curve or method, fewer than 2 thresholds, shapes,
-            weights or labels that do not fit.
+        ValueError: an unknown curve or method, fewer than 2 thresholds or more than
+            2**24, shapes, weights or labels that do not fit.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:

@@ -161,8 +161,10 @@ class IoU(_IoUBase):
             number of classes, not with its square. Keyword only; not in Keras.
 
     Raises:
-        ValueError: a target class out of range, inputs of different numbers of
-            samples, no such axis, weights that do not fit.
+        ValueError: a target class out of range, more than 2**24 classes or a matrix
+            of more than 2**37 numbers, inputs of different numbers of samples, no such
+            axis, weights that do not fit.
+        MemoryError: no room for the matrix; see `per_class_counts`.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -304,8 +306,10 @@ class MeanIoU(IoU):
             number of classes, not with its square. Keyword only; not in Keras.
 
     Raises:
-        ValueError: inputs of different numbers of samples, no such axis,
-            weights that do not fit.
+        ValueError: more than 2**24 classes or a matrix of more than 2**37 numbers,
+            inputs of different numbers of samples, no such axis, weights that do not
+            fit.
+        MemoryError: no room for the matrix; see `per_class_counts`.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -383,8 +387,10 @@ class OneHotIoU(IoU):
             number of classes, not with its square. Keyword only; not in Keras.
 
     Raises:
-        ValueError: a target class out of range, inputs of different numbers of
-            samples, no such axis, weights that do not fit.
+        ValueError: a target class out of range, more than 2**24 classes or a matrix
+            of more than 2**37 numbers, inputs of different numbers of samples, no such
+            axis, weights that do not fit.
+        MemoryError: no room for the matrix; see `per_class_counts`.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -463,8 +469,10 @@ class OneHotMeanIoU(MeanIoU):
             number of classes, not with its square. Keyword only; not in Keras.
 
     Raises:
-        ValueError: inputs of different numbers of samples, no such axis,
-            weights that do not fit.
+        ValueError: more than 2**24 classes or a matrix of more than 2**37 numbers,
+            inputs of different numbers of samples, no such axis, weights that do not
+            fit.
+        MemoryError: no room for the matrix; see `per_class_counts`.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
