@@ -478,17 +478,13 @@ def test_multi_label_needs_two_axes():
     assert not metric.variables
 
 
-@pytest.mark.parametrize("name", ["F1Score", "FBetaScore", "R2Score"])
 @pytest.mark.parametrize("rows", [0, 3])
-def test_matrices_without_columns_end(name, rows):
-    """Nothing is added, or it is an error; once it was a loop without end."""
+def test_matrices_without_columns_are_refused(rows):
+    """Once they were a loop without end."""
     empty = to_backend(np.zeros((rows, 0), "float32"))
-    arguments = {} if name == "R2Score" else {"average": "micro"}
-    metric = getattr(kt, name)(**arguments)
-    try:
-        metric.update_state(empty, empty)
-    except ValueError as error:
-        assert "y_pred" in str(error)
+    for metric in (kt.R2Score(), kt.F1Score(), kt.F1Score(average="micro")):
+        with pytest.raises(ValueError, match="y_pred"):
+            metric.update_state(empty, empty)
 
 
 def test_multi_label_number_of_labels():

@@ -481,10 +481,12 @@ class LateMetric(PairMetric):
 
 def check_matrices(name: str, y_true_shape: Shape, y_pred_shape: Shape) -> None:
     """Refuse shapes that are not (batch_size, columns)."""
-    if len(y_pred_shape) == len(y_true_shape) == 2 and y_pred_shape == y_true_shape:
+    alike = y_pred_shape == y_true_shape
+    if len(y_pred_shape) == len(y_true_shape) == 2 and alike and y_pred_shape[1] != 0:
         return
     raise ValueError(
-        f"{name} needs `y_true` and `y_pred` of one shape (batch_size, output_dim). "
+        f"{name} needs `y_true` and `y_pred` of one shape (batch_size, output_dim), "
+        "with at least one column. "
         f"Received: y_true.shape={y_true_shape}, y_pred.shape={y_pred_shape}"
     )
 
