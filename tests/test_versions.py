@@ -1,5 +1,6 @@
 """What runs where, and that the rest is refused with a sentence."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -123,3 +124,47 @@ def test_other_backends_are_refused_with_a_sentence(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "openvino")
     with pytest.raises(RuntimeError, match="runs on the Keras backends torch, numpy"):
         _backends.active.__wrapped__()
+
+
+def table_of(matrix, packages):
+    """The matrix as Markdown, a column for each session."""
+    rows = [("", *matrix), ("Python", *(python for python, _ in matrix.values()))]
+    versions = [versions for _, versions in matrix.values()]
+    rows += [
+        (name, *of_each) for name, *of_each in zip(packages, *versions, strict=True)
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, "|---" * len(rows[0]) + "|")
+    return "\n".join(lines)
+
+
+def assigned(name):
+    """A constant of noxfile.py, without importing nox."""
+    tree = ast.parse((ROOT / "noxfile.py").read_text())
+    (value,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
+    )
+    return ast.literal_eval(value)
+
+
+def test_the_documented_versions_are_those_of_the_matrix():
+    text = (ROOT / "docs" / "trust.md").read_text()
+    begin, end = "<!-- versions:begin -->\n", "\n<!-- versions:end -->"
+    stated = text[text.index(begin) + len(begin) : text.index(end)]
+    assert stated == table_of(assigned("MATRIX"), assigned("PACKAGES"))
+
+
+def test_the_oldest_of_the_matrix_are_the_floors():
+    python, versions = assigned("MATRIX")["oldest"]
+    found = dict(zip(assigned("PACKAGES"), versions, strict=True))
+    with open(ROOT / "pyproject.toml", "rb") as f:
+        project = tomllib.load(f)["project"]
+    assert project["requires-python"] == f">={python}"
+    for name, floor in OLDEST.items():
+        version = found[{"tensorflow": "tensorflow-cpu"}.get(name, name)]
+        assert tuple(map(int, version.split(".")[:2])) == floor
+    assert (
+        f"numpy>={'.'.join(found['numpy'].split('.')[:2])}" in project["dependencies"]
+    )

@@ -49,15 +49,26 @@ KT_HOST_DEVICE V from_bits(Bits<V> x) {
 
 KT_HOST_DEVICE double root_of(double x) { return __builtin_sqrt(x); }
 
+// a - b, which wraps around: lanes that nobody looks at may hold anything.
+template <class I>
+KT_HOST_DEVICE I minus(I a, I b) {
+  if constexpr (std::is_integral_v<I>) {
+    __builtin_sub_overflow(a, b, &a);
+    return a;
+  } else {
+    return a - b;
+  }
+}
+
 // Logarithm of normal numbers above 0, shift added to the exponent of 2.
 template <class V>
 KT_HOST_DEVICE V log_of_normal(V x, V shift) {
   using I = Bits<V>;
   const I raw = bits(x);
   // Bring the mantissa to [sqrt(1/2), sqrt(2)).
-  const I offset = raw - 0x3fe6a09e667f3bcdLL;
+  const I offset = minus(raw, I{} + 0x3fe6a09e667f3bcdLL);
   const I exponent_bits = offset & static_cast<long long>(0xfff0000000000000ULL);
-  const V mantissa = from_bits<V>(raw - exponent_bits);
+  const V mantissa = from_bits<V>(minus(raw, exponent_bits));
   // The exponent as a double without an int64 conversion, which AVX2 lacks.
   const I biased = (exponent_bits >> 52) + 0x4338000000000000LL;
   const V k = (from_bits<V>(biased) - kRoundMagic) + shift;
@@ -116,7 +127,7 @@ KT_HOST_DEVICE V exp_of(V x) {
   const V n = shifted - kRoundMagic;
   const V p =
       exp_of_remainder((bounded - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10);
-  const Bits<V> whole = bits(shifted) - 0x4338000000000000LL;
+  const Bits<V> whole = minus(bits(shifted), Bits<V>{} + 0x4338000000000000LL);
   if (moderate) return p * from_bits<V>((whole + 1023) << 52);
   // Two steps of scaling, so that results near both ends stay in range.
   const Bits<V> half = whole >> 1;
