@@ -274,7 +274,7 @@ versions: $(VENV)/.deps $(XLA_HEADERS) ## Run tests with the oldest and the newe
 lock: ## Write requirements.lock: the files of the versions in constraints.txt, on PyPI, by their hashes
 	@test -x $(BIN)/uv || { $(MAKE) $(VENV)/.created && $(BIN)/python $(PIP_INSTALL) uv; }
 	@mkdir -p build
-	@{ $(BIN)/python tools/requirements.py all; printf '%s\n' $(TOOLS); } > build/requirements.txt
+	@{ $(BIN)/python tools/requirements.py all; printf '%s\n' $(TOOLS) atheris; } > build/requirements.txt
 	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" -c constraints.txt -o requirements.lock build/requirements.txt
 
