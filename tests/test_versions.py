@@ -16,7 +16,7 @@ from keras_tally._versions import OLDEST
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(Path(_native.__file__).parent.glob("*.so"))
 # Those of the package itself, not those that only tests have.
-MODULES = [m for m in MODULES if "emulated" not in m.name]
+MODULES = [m for m in MODULES if "emulated" not in m.name and "fuzz" not in m.name]
 
 IN_A_SUB_INTERPRETER = """
 import sys
