@@ -52,12 +52,8 @@ KT_HOST_DEVICE double root_of(double x) { return __builtin_sqrt(x); }
 // a - b, which wraps around: lanes that nobody looks at may hold anything.
 template <class I>
 KT_HOST_DEVICE I minus(I a, I b) {
-  if constexpr (std::is_integral_v<I>) {
-    __builtin_sub_overflow(a, b, &a);
-    return a;
-  } else {
-    return a - b;
-  }
+  using Unsigned __attribute__((vector_size(sizeof(I)))) = unsigned long long;
+  return (I)((Unsigned)a - (Unsigned)b);
 }
 
 // Logarithm of normal numbers above 0, shift added to the exponent of 2.
