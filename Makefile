@@ -110,10 +110,12 @@ configure = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(
 .PHONY: sanitize
 sanitize: sanitize-address sanitize-thread valgrind ## AddressSanitizer, UBSan and ThreadSanitizer on the native code, valgrind
 
+$(SANITIZE)/venv:
+	@$(call make_venv,$@)
+
 .PHONY: sanitize-address
-sanitize-address: $(VENV)/.built
+sanitize-address: $(VENV)/.built | $(SANITIZE)/venv
 	@echo "== building the extension with AddressSanitizer and UndefinedBehaviorSanitizer"
-	@test -d $(SANITIZE)/venv || { $(call make_venv,$(SANITIZE)/venv); }
 	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	  $(BIN)/python -c "$$site" > "$$($(SANITIZE)/venv/bin/python -c "$$site")/development.pth"
 	@$(SANITIZE)/venv/bin/python $(PIP_INSTALL) --no-build-isolation --no-deps --ignore-installed \
