@@ -271,7 +271,9 @@ def test_random_groups(drawn):
                     batch.feed(metric)
             else:
                 alone = feed_both(group, alone, batch)
-                assert_members_are(group, alone)
+                # A refused first batch has told late members their shapes.
+                if all(m.variables for m in alone.values()):
+                    assert_members_are(group, alone)
         if all(m.variables for m in alone.values()):
             assert_same(group, alone)
             group.reset_state()
