@@ -56,7 +56,7 @@ bool any_weighted_nan(const T* y_pred, const double* weight, std::int64_t n) {
 
 // The smallest integer that is not less; of numbers that int32 holds.
 KT_HOST_DEVICE I32 ceil_to_int(F32 x) {
-#if defined(__AVX512F__)
+#if KT_REGISTER == 64
   return (I32)_mm512_maskz_cvt_roundps_epi32(0xffff, (__m512)x,
                                              _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
 #else
@@ -68,7 +68,7 @@ KT_HOST_DEVICE I32 ceil_to_int(F32 x) {
 
 KT_HOST_DEVICE I32 even_bins_of(F32 y_true, F32 y_pred, float steps, std::int32_t lowest) {
   I32 bin = ceil_to_int(EvenBin::scaled(y_pred, steps));
-#if defined(__AVX512F__)
+#if KT_REGISTER == 64
   bin = (I32)_mm512_maskz_max_epi32(0xffff, (__m512i)bin, (__m512i)(I32{} + lowest));
   bin += bin;
   const __mmask16 label = _mm512_cmp_ps_mask((__m512)y_true, _mm512_setzero_ps(), _CMP_NEQ_UQ);

@@ -48,8 +48,8 @@ KT_HOST_DEVICE IdsAsDoubles class_ids(const double* from, const ClassPairs& pair
 }
 
 template <class T>
-KT_HOST_DEVICE void eight_cells(const T* labels, const T* predicted, const ClassPairs& pairs,
-                                std::int64_t* cells, std::int64_t* second) {
+KT_HOST_DEVICE void some_cells(const T* labels, const T* predicted, const ClassPairs& pairs,
+                               std::int64_t* cells, std::int64_t* second) {
   const IdsAsDoubles t = class_ids(labels, pairs), p = class_ids(predicted, pairs);
   I64 counts = t.valid & p.valid;
   if (pairs.has_ignore) {
@@ -78,14 +78,14 @@ void class_cells(const T* labels, const T* predicted, std::int64_t n, const Clas
   constexpr int kL = kLanes<double>;
   std::int64_t i = 0;
   for (; i + kL <= n; i += kL)
-    eight_cells(labels + i, predicted + i, pairs, cells + i, cells + n + i);
+    some_cells(labels + i, predicted + i, pairs, cells + i, cells + n + i);
   if (i == n) return;
   T t[kL] = {}, p[kL] = {};
   std::int64_t one[kL], two[kL];
   const auto left = static_cast<std::size_t>(n - i);
   std::memcpy(t, labels + i, left * sizeof(T));
   std::memcpy(p, predicted + i, left * sizeof(T));
-  eight_cells(t, p, pairs, one, two);
+  some_cells(t, p, pairs, one, two);
   std::memcpy(cells + i, one, left * sizeof(std::int64_t));
   if (pairs.by_class) std::memcpy(cells + n + i, two, left * sizeof(std::int64_t));
 }

@@ -43,12 +43,13 @@ void columns_block(const T* y_true, const T* y_pred, const double* weight, std::
     if (i == end) continue;
     const auto left = static_cast<std::size_t>(end - i);
     T t[kL] = {}, p[kL] = {};
-    double w[kL] = {1, 1, 1, 1, 1, 1, 1, 1};
+    double w[kL];
+    store(w, one);
     std::memcpy(t, y_true + i, left * sizeof(T));
     std::memcpy(p, y_pred + i, left * sizeof(T));
     if (weight != nullptr) std::memcpy(w, weight + i, left * sizeof(double));
-    add_columns<Def, false>(load_double(t), load_double(p), load_double(w), lanes_below(end - i),
-                            stride, at);
+    add_columns<Def, false>(load_double(t), load_double(p), load_double(w),
+                            lanes_below(one, end - i), stride, at);
   }
 }
 

@@ -7,8 +7,7 @@
 
 namespace kt::KT_LEVEL {
 
-// Four accumulators keep four additions in flight; their number is part of the
-// result's definition, so it never changes with the level.
+// As many registers as make kBlockLanes lanes, at every level.
 constexpr int kAccumulators = kBlockLanes / kLanes<double>;
 
 KT_HOST_DEVICE void add_lanes(const F64* acc, double* lanes) {
@@ -38,7 +37,7 @@ void sum_as_double(const T* y_true, const T* y_pred, std::int64_t n, const Param
     for (int a = 0; a < kAccumulators; ++a) {
       const int at = a * kLanes<double>;
       const F64 v = Def::template value<F64>(load_double(t + at), load_double(p + at), params);
-      acc[a] += lanes_below(n - i - at) ? v : F64{};
+      acc[a] += lanes_below(v, n - i - at) ? v : F64{};
     }
   }
   add_lanes(acc, lanes);
@@ -48,11 +47,11 @@ void sum_as_double(const T* y_true, const T* y_pred, std::int64_t n, const Param
 template <class Def>
 void sum_as_counts(const float* y_true, const float* y_pred, std::int64_t n, const Params& params,
                    double* lanes) {
-  constexpr int kStep = kLanes<float> * 2;
-  F32 acc[2] = {};
+  constexpr int kStep = kBlockLanes, kRegisters = kStep / kLanes<float>;
+  F32 acc[kRegisters] = {};
   std::int64_t i = 0;
   for (; i + kStep <= n; i += kStep) {
-    for (int a = 0; a < 2; ++a) {
+    for (int a = 0; a < kRegisters; ++a) {
       const std::int64_t at = i + a * kLanes<float>;
       acc[a] += Def::template value<F32>(load<F32>(y_true + at), load<F32>(y_pred + at), params);
     }
@@ -61,10 +60,10 @@ void sum_as_counts(const float* y_true, const float* y_pred, std::int64_t n, con
     float t[kStep] = {}, p[kStep] = {};
     std::memcpy(t, y_true + i, static_cast<std::size_t>(n - i) * sizeof(float));
     std::memcpy(p, y_pred + i, static_cast<std::size_t>(n - i) * sizeof(float));
-    for (int a = 0; a < 2; ++a) {
+    for (int a = 0; a < kRegisters; ++a) {
       const int at = a * kLanes<float>;
       const F32 v = Def::template value<F32>(load<F32>(t + at), load<F32>(p + at), params);
-      acc[a] += lanes_below_32(n - i - at) ? v : F32{};
+      acc[a] += lanes_below(v, n - i - at) ? v : F32{};
     }
   }
   float counts[kStep];
@@ -139,9 +138,9 @@ inline void sum_each_row(const double* values, std::int64_t rows, std::int64_t w
                          double* sums) {
   for (std::int64_t r = 0; r < rows; ++r) {
     const double* row = values + r * width;
-    F64 acc = {};
+    Eight acc = {};
     std::int64_t i = 0;
-    for (; i + kLanes<double> <= width; i += kLanes<double>) acc += load_double(row + i);
+    for (; i + kEight <= width; i += kEight) acc += load_eight(row + i);
     double rest = 0.0;
     const double whole = i > 0 ? sum_lanes(acc) : 0.0;
     for (; i < width; ++i) rest += row[i];

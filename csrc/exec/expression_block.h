@@ -43,8 +43,8 @@ struct Stream<T, true> {
 template <class Def, class... Streams>
 KT_HOST_DEVICE void operation_loop(std::int64_t n, double* to, const Streams&... from) {
   constexpr int kL = kLanes<double>;
-  static_assert(kExpressionStep == 2 * kL);
-  for (std::int64_t i = 0; i < n; i += kExpressionStep) {
+  static_assert(kExpressionStep % (2 * kL) == 0);
+  for (std::int64_t i = 0; i < n; i += 2 * kL) {
     const F64 first = Def::template value<F64>(from[i]...);
     const F64 second = Def::template value<F64>(from[i + kL]...);
     store_double(to + i, first);

@@ -65,31 +65,32 @@ void multiply(double* x, const double* y, std::int64_t n) {
 // In float64 and rounded once, whatever T is.
 template <class T>
 void sigmoid(T* x, std::int64_t n) {
-  const auto eight = [](T* at) { store_double(at, sigmoid_of(load_double(at))); };
+  const auto some = [](T* at) { store_double(at, sigmoid_of(load_double(at))); };
   std::int64_t i = 0;
-  for (; i + kLanes<double> <= n; i += kLanes<double>) eight(x + i);
+  for (; i + kLanes<double> <= n; i += kLanes<double>) some(x + i);
   if (i < n) {
     T buffer[kLanes<double>] = {};
     const std::size_t bytes = static_cast<std::size_t>(n - i) * sizeof(T);
     std::memcpy(buffer, x + i, bytes);
-    eight(buffer);
+    some(buffer);
     std::memcpy(x + i, buffer, bytes);
   }
 }
 
 double read(const char* data, std::int64_t bytes) {
+  constexpr int kSize = sizeof(I64);
   I64 acc[4] = {};
   std::int64_t i = 0;
-  for (; i + 256 <= bytes; i += 256) {
+  for (; i + 4 * kSize <= bytes; i += 4 * kSize) {
     for (int a = 0; a < 4; ++a) {
       I64 v;
-      std::memcpy(&v, data + i + a * 64, sizeof(v));
+      std::memcpy(&v, data + i + a * kSize, sizeof(v));
       acc[a] ^= v;
     }
   }
   const I64 all = (acc[0] ^ acc[1]) ^ (acc[2] ^ acc[3]);
   std::int64_t sum = 0;
-  for (int lane = 0; lane < 8; ++lane) sum ^= all[lane];
+  for (int lane = 0; lane < kLanes<double>; ++lane) sum ^= all[lane];
   for (; i < bytes; ++i) sum ^= data[i];
   return static_cast<double>(sum);
 }

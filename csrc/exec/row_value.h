@@ -93,6 +93,69 @@ std::int64_t row_argmax(const T* x, std::int64_t n, std::int64_t readable) {
   return i;
 }
 
+// Rows whose elements have a bit each.
+constexpr std::int64_t kShortRow = 64;
+
+// row_argmax of four short rows, `stride` apart, without branches: where the largest lies
+// cannot be predicted. False where there is a NaN.
+template <bool kOneVector, class T>
+[[gnu::always_inline]] inline bool argmax_of_four(const T* x, std::int64_t stride, std::int64_t n,
+                                                  double* indices) {
+  using V = Vec<T>;
+  constexpr int kL = kLanes<T>;
+  // The last vector of a row may overlap the one before.
+  const std::int64_t last = kOneVector ? 0 : n - kL;
+  const V lowest = V{} - static_cast<T>(__builtin_inf());
+  const auto in_row = lane_numbers(V{}) < static_cast<Index<V>>(n);
+  V largest[4];
+  auto nan = lowest != lowest;
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; ++r) {
+    V all = load<V>(x + r * stride + last);
+    if (kOneVector) all = in_row ? all : lowest;
+    nan |= all != all;
+    for (std::int64_t i = 0; i < last; i += kL) {
+      const V v = load<V>(x + r * stride + i);
+      nan |= v != v;
+      all = larger(v, all);
+    }
+    largest[r] = all;
+  }
+  if (any_lane(nan)) return false;
+  T best[4];
+  max_lanes(largest, best);
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; ++r) {
+    const V wanted = V{} + best[r];
+    std::uint64_t hits =
+        static_cast<std::uint64_t>(equal_lanes(load<V>(x + r * stride + last), wanted)) << last;
+    for (std::int64_t i = 0; i < last; i += kL) {
+      hits |= static_cast<std::uint64_t>(equal_lanes(load<V>(x + r * stride + i), wanted)) << i;
+    }
+    indices[r] = static_cast<double>(__builtin_ctzll(hits));
+  }
+  return true;
+}
+
+// row_argmax of `count` rows.
+template <class T>
+void argmax_rows(const T* x, std::int64_t stride, std::int64_t count, std::int64_t n,
+                 std::int64_t readable, double* indices) {
+  constexpr int kL = kLanes<T>;
+  for (std::int64_t r = 0; r < count; r += 4) {
+    const T* row = x + r * stride;
+    const std::int64_t left = readable - r * stride, rows = count - r < 4 ? count - r : 4;
+    if (rows == 4 && n <= kShortRow && left - 3 * stride >= kL &&
+        (n <= kL ? argmax_of_four<true>(row, stride, n, indices + r)
+                 : argmax_of_four<false>(row, stride, n, indices + r))) {
+      continue;
+    }
+    for (std::int64_t i = 0; i < rows; ++i) {
+      indices[r + i] = static_cast<double>(row_argmax(row + i * stride, n, left - i * stride));
+    }
+  }
+}
+
 // Whether row_argmax(x, n) == index, in one pass that needs no maximum: nothing
 // before the index may reach its score, nothing behind it exceed it.
 template <class T>
@@ -138,15 +201,20 @@ template <class T>
                                               T score) {
   using V = Vec<T>;
   constexpr int kL = kLanes<T>;
-  if (n < kL && readable >= kL) {
-    // A short row with others behind it: one vector, of which n lanes count.
-    const unsigned below = lane_bits(load<V>(x) <= V{} + score);
-    return static_cast<double>(__builtin_popcount(~below & ((1u << n) - 1u)));
-  }
-  if (n < kL) {
+  if (n < kL && readable < kL) {
     double above = 0;
     for (std::int64_t i = 0; i < n; ++i) above += x[i] <= score ? 0.0 : 1.0;
     return above;
+  }
+  if (n <= kShortRow) {
+    // The last vector may overlap the one before, or the next row, whose bits do not count.
+    const std::int64_t last = n > kL ? n - kL : 0;
+    const auto below = [&](std::int64_t i) {
+      return static_cast<std::uint64_t>(lane_bits(load<V>(x + i) <= V{} + score)) << i;
+    };
+    std::uint64_t bits = below(last);
+    for (std::int64_t i = 0; i < last; i += kL) bits |= below(i);
+    return static_cast<double>(__builtin_popcountll(~bits << (kShortRow - n)));
   }
   V count = {};
   double total = 0;
@@ -172,43 +240,42 @@ template <class T>
 // add), which may be small.
 template <class T>
 double log_sum_exp(const T* x, std::int64_t n, double shift) {
-  F64 acc[2] = {}, tops = {};
-  const F64 zero = {}, one = constant<F64>(1);
+  Eight acc[2] = {}, tops = {};
+  const Eight zero = {}, one = constant<Eight>(1);
   std::int64_t i = 0;
   int a = 0;
-  for (; i < n; i += kLanes<double>, a ^= 1) {
-    F64 v;
-    if (i + kLanes<double> <= n) {
-      v = load_double(x + i);
+  for (; i < n; i += kEight, a ^= 1) {
+    Eight v;
+    if (i + kEight <= n) {
+      v = load_eight(x + i);
     } else {
-      T buffer[kLanes<double>];
-      for (int lane = 0; lane < kLanes<double>; ++lane) {
+      T buffer[kEight];
+      for (int lane = 0; lane < kEight; ++lane) {
         buffer[lane] = i + lane < n ? x[i + lane] : static_cast<T>(-__builtin_inf());
       }
-      v = load_double(buffer);
+      v = load_eight(buffer);
     }
     const auto top = v == shift;
-    acc[a] += top ? zero : exp_of(v - shift);
-    tops += top ? one : zero;
+    acc[a] += select(top, zero, exp_of(v - shift));
+    tops += select(top, one, zero);
   }
   const double others = sum_lanes(acc[0] + acc[1]) + (sum_lanes(tops) - 1.0);
-  return log1p_of(zero + others)[0];
+  return log1p_of(F64{} + others)[0];
 }
 
 template <class T>
 KT_HOST_DEVICE double row_sum(const T* x, std::int64_t n, std::int64_t readable) {
-  constexpr int kL = kLanes<double>;
-  F64 acc = {};
+  Eight acc = {};
   std::int64_t i = 0;
-  for (; i + kL <= n; i += kL) acc += load_double(x + i);
+  for (; i + kEight <= n; i += kEight) acc += load_eight(x + i);
   if (i < n) {
-    T buffer[kL] = {};
+    T buffer[kEight] = {};
     const T* from = x + i;
-    if (i + kL > readable) {
+    if (i + kEight > readable) {
       std::memcpy(buffer, from, static_cast<std::size_t>(n - i) * sizeof(T));
       from = buffer;
     }
-    acc += lanes_below(n - i) ? load_double(from) : F64{};
+    acc += select(eight_below(n - i), load_eight(from), Eight{});
   }
   return sum_lanes(acc);
 }
@@ -239,10 +306,11 @@ struct OneRow {
   std::int64_t readable;
   const T* targets;
   std::int64_t targets_readable;
-  double label;
+  double label;          // of kTrueArgmax, the argmax of the targets
+  const double* argmax;  // of kTrueIsArgmax, where the row is short
 };
 
-// log_loss = log_loss - log_factor log(log_argument), for eight rows.
+// log_loss = log_loss - log_factor log(log_argument), for as many rows as a register holds.
 KT_HOST_DEVICE void add_logarithms(RowStats* stats) {
   constexpr int kL = kLanes<double>;
   double argument[kL], factor[kL], loss[kL];
@@ -273,20 +341,21 @@ void sparse_log_loss(const T* x, std::int64_t n, std::int64_t readable, std::int
 // time; the lanes that do not count hold numbers of no meaning.
 template <class T, class Each>
 KT_HOST_DEVICE void for_pairs(const OneRow<T>& row, std::int64_t n, Each&& each) {
-  constexpr int kL = kLanes<double>;
   const T *t = row.targets, *p = row.scores;
   std::int64_t i = 0;
-  for (; i + kL <= n; i += kL) each(load_double(t + i), load_double(p + i), I64{} - 1);
+  for (; i + kEight <= n; i += kEight) {
+    each(load_eight(t + i), load_eight(p + i), eight_below(kEight));
+  }
   if (i == n) return;
-  const auto mask = lanes_below(n - i);
-  if (i + kL <= row.targets_readable && i + kL <= row.readable) {
-    each(load_double(t + i), load_double(p + i), mask);
+  const auto mask = eight_below(n - i);
+  if (i + kEight <= row.targets_readable && i + kEight <= row.readable) {
+    each(load_eight(t + i), load_eight(p + i), mask);
     return;
   }
-  T t_rest[kL] = {}, p_rest[kL] = {};
+  T t_rest[kEight] = {}, p_rest[kEight] = {};
   std::memcpy(t_rest, t + i, static_cast<std::size_t>(n - i) * sizeof(T));
   std::memcpy(p_rest, p + i, static_cast<std::size_t>(n - i) * sizeof(T));
-  each(load_double(t_rest), load_double(p_rest), mask);
+  each(load_eight(t_rest), load_eight(p_rest), mask);
 }
 
 // Of a row with one target other than 0, one probability is looked at; false where
@@ -324,13 +393,12 @@ double dense_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params
   const double floor = smoothing / static_cast<double>(n);
   const double sum = params.from_logits ? 1.0 : row_sum(row.scores, n, row.readable);
   const bool finite = sum - sum == 0.0;
-  F64 acc = {};
-  for_pairs(row, n, [&](F64 wanted, F64 v, I64 in) {
-    const F64 t = wanted * (1.0 - smoothing) + floor;
+  Eight acc = {};
+  for_pairs(row, n, [&](Eight wanted, Eight v, Bits<Eight> in) {
+    const Eight t = wanted * (1.0 - smoothing) + floor;
     // Of a one-hot row one vector counts; the others would add zeros.
     if (!params.from_logits && finite && !any_lane(in & (t != 0.0))) return;
-    const F64 term = log_loss_term<kFocal>(t, v, sum, shift, params);
-    acc += in ? term : F64{};
+    acc += select(in, log_loss_term<kFocal>(t, v, sum, shift, params), Eight{});
   });
   return -sum_lanes(acc);
 }
@@ -341,13 +409,14 @@ template <class Needs, class T>
 KT_HOST_DEVICE void compare_rows(Needs needs, const OneRow<T>& row, std::int64_t n,
                                  RowStats* stats) {
   const auto pairs = [&](auto&& each) { for_pairs(row, n, each); };
-  const F64 zero = {};
+  using Mask = Bits<Eight>;
+  const Eight zero = {};
   if ((needs & kDots) != 0) {
-    F64 tt = {}, pp = {}, tp = {};
-    pairs([&](F64 a, F64 b, I64 in) {
-      tt += in ? a * a : zero;
-      pp += in ? b * b : zero;
-      tp += in ? a * b : zero;
+    Eight tt = {}, pp = {}, tp = {};
+    pairs([&](Eight a, Eight b, Mask in) {
+      tt += select(in, a * a, zero);
+      pp += select(in, b * b, zero);
+      tp += select(in, a * b, zero);
     });
     double sums[3];
     sum_lanes(tt, pp, tp, sums);
@@ -361,17 +430,17 @@ KT_HOST_DEVICE void compare_rows(Needs needs, const OneRow<T>& row, std::int64_t
     const double size = static_cast<double>(n);
     const double t0 = static_cast<double>(row.targets[0]);
     const double p0 = static_cast<double>(row.scores[0]);
-    F64 t_sum = {}, p_sum = {};
-    pairs([&](F64 a, F64 b, I64 in) {
-      t_sum += in ? a - t0 : zero;
-      p_sum += in ? b - p0 : zero;
+    Eight t_sum = {}, p_sum = {};
+    pairs([&](Eight a, Eight b, Mask in) {
+      t_sum += select(in, a - t0, zero);
+      p_sum += select(in, b - p0, zero);
     });
     double sums[3];
     sum_lanes(t_sum, p_sum, zero, sums);
     const double t_mean = sums[0] * (1.0 / size), p_mean = sums[1] * (1.0 / size);
-    F64 tt = {}, pp = {}, tp = {};
-    pairs([&](F64 a, F64 b, I64 in) {
-      const F64 u = in ? (a - t0) - t_mean : zero, v = in ? (b - p0) - p_mean : zero;
+    Eight tt = {}, pp = {}, tp = {};
+    pairs([&](Eight a, Eight b, Mask in) {
+      const Eight u = select(in, (a - t0) - t_mean, zero), v = select(in, (b - p0) - p_mean, zero);
       tt += u * u;
       pp += v * v;
       tp += u * v;
@@ -383,11 +452,11 @@ KT_HOST_DEVICE void compare_rows(Needs needs, const OneRow<T>& row, std::int64_t
     stats->covariance = sums[2] * (1.0 / size);
   }
   if ((needs & kHingeTerms) != 0) {
-    const F64 lowest = zero - kInfinity;
-    F64 inside = {}, outside = lowest;
-    pairs([&](F64 a, F64 b, I64 in) {
-      inside += in ? a * b : zero;
-      outside = larger(in ? (1.0 - a) * b : lowest, outside);
+    const Eight lowest = zero - kInfinity;
+    Eight inside = {}, outside = lowest;
+    pairs([&](Eight a, Eight b, Mask in) {
+      inside += select(in, a * b, zero);
+      outside = larger(select(in, (1.0 - a) * b, lowest), outside);
     });
     stats->inside = sum_lanes(inside);
     stats->outside = max_lane(outside);
@@ -406,13 +475,11 @@ KT_HOST_DEVICE void row_stats(Needs needs, const OneRow<T>& row, const Rows& row
   const T* scores = row.scores;
   const std::int64_t n = rows.classes;
   stats->label = row.label;
-  if ((needs & kTrueArgmax) != 0) {
-    stats->label =
-        static_cast<double>(row_argmax(row.targets, rows.targets_size, row.targets_readable));
-  }
   const std::int64_t index = to_index(stats->label);
   stats->usable_label = index >= 0 && index < n;
-  if ((needs & kTrueIsArgmax) != 0) {
+  if ((needs & kTrueIsArgmax) != 0 && n <= kShortRow) {
+    stats->true_is_argmax = *row.argmax == row.label;
+  } else if ((needs & kTrueIsArgmax) != 0) {
     const bool is_class = static_cast<double>(index) == stats->label && stats->usable_label;
     stats->true_is_argmax = is_class && row_is_argmax(scores, n, index, row.readable);
   }
@@ -449,13 +516,54 @@ KT_HOST_DEVICE void row_stats(Needs needs, const OneRow<T>& row, const Rows& row
   compare_rows(needs, row, n, stats);
 }
 
+// A few rows, whose labels and argmax are looked for together.
 template <class T>
-KT_HOST_DEVICE OneRow<T> one_row(const Rows& rows, std::int64_t r) {
-  const std::int64_t offset = r * rows.stride, target_offset = r * rows.targets_stride;
-  return {static_cast<const T*>(rows.scores) + offset, rows.readable - offset,
-          static_cast<const T*>(rows.targets) + target_offset,
-          rows.targets_readable - target_offset, rows.labels == nullptr ? 0.0 : rows.labels[r]};
-}
+class SomeRows {
+ public:
+  static constexpr int kMost = 32;
+
+  template <class Needs>
+  KT_HOST_DEVICE SomeRows(Needs needs, const Rows& rows, std::int64_t start)
+      : size(static_cast<int>(rows.count - start < kMost ? rows.count - start : kMost)),
+        rows_(rows),
+        scores_(static_cast<const T*>(rows.scores) + start * rows.stride),
+        targets_(static_cast<const T*>(rows.targets) + start * rows.targets_stride),
+        readable_(rows.readable - start * rows.stride),
+        targets_readable_(rows.targets_readable - start * rows.targets_stride),
+        labels_(rows.labels == nullptr ? nullptr : rows.labels + start) {
+    if ((needs & kTrueArgmax) != 0) {
+      argmax_rows(targets_, rows.targets_stride, size, rows.targets_size, targets_readable_,
+                  own_labels_);
+      labels_ = own_labels_;
+    }
+    if ((needs & kTrueIsArgmax) != 0 && rows.classes <= kShortRow) {
+      argmax_rows(scores_, rows.stride, size, rows.classes, readable_, argmax_);
+    }
+  }
+
+  KT_HOST_DEVICE OneRow<T> operator[](std::int64_t r) const {
+    const std::int64_t offset = r * rows_.stride, target_offset = r * rows_.targets_stride;
+    return {scores_ + offset,
+            readable_ - offset,
+            targets_ + target_offset,
+            targets_readable_ - target_offset,
+            labels_ == nullptr ? 0.0 : label(r),
+            argmax_ + r};
+  }
+  KT_HOST_DEVICE double label(std::int64_t r) const { return labels_[r]; }
+  KT_HOST_DEVICE double argmax(std::int64_t r) const { return argmax_[r]; }
+
+  const int size;
+
+ private:
+  const Rows& rows_;
+  const T* const scores_;
+  const T* const targets_;
+  const std::int64_t readable_, targets_readable_;
+  const double* labels_;
+  double own_labels_[kMost];
+  double argmax_[kMost];  // filled where somebody needs it
+};
 
 // Calls each(start, n, statistics, which rows to ignore) for a few rows at a time:
 // logarithms, and whatever definitions do with statistics, are computed for several
@@ -463,18 +571,17 @@ KT_HOST_DEVICE OneRow<T> one_row(const Rows& rows, std::int64_t r) {
 template <class T, class Needs, class Each>
 KT_HOST_DEVICE void for_row_stats(Needs needs, const Rows& rows, const Params& params,
                                   Each&& each) {
-  constexpr int kSide = 32;
+  constexpr int kSide = SomeRows<T>::kMost;
   for (std::int64_t start = 0; start < rows.count; start += kSide) {
-    const int side = static_cast<int>(rows.count - start < kSide ? rows.count - start : kSide);
+    const SomeRows<T> some(needs, rows, start);
     RowStats stats[kSide];  // filled as far as somebody needs them
     bool ignored[kSide] = {};
     const bool logs = (needs & (kSparseLogLoss | kDenseLogLoss)) != 0;
     if (logs) {
       for (RowStats& row : stats) row.log_loss = row.log_factor = 0.0, row.log_argument = 1.0;
     }
-    for (int i = 0; i < side; ++i) {
-      const std::int64_t r = start + i;
-      const OneRow<T> row = one_row<T>(rows, r);
+    for (int i = 0; i < some.size; ++i) {
+      const OneRow<T> row = some[i];
       if (params.has_ignore_class && row.label == params.ignore_class) {
         ignored[i] = true;
         continue;
@@ -482,9 +589,9 @@ KT_HOST_DEVICE void for_row_stats(Needs needs, const Rows& rows, const Params& p
       row_stats(needs, row, rows, params, &stats[i]);
     }
     if (logs) {
-      for (int i = 0; i < side; i += kLanes<double>) add_logarithms(stats + i);
+      for (int i = 0; i < some.size; i += kLanes<double>) add_logarithms(stats + i);
     }
-    each(start, side, stats, ignored);
+    each(start, some.size, stats, ignored);
   }
 }
 
@@ -512,12 +619,26 @@ std::int64_t rows_block(const Rows& rows, const Params& params, double* values) 
   if ((needs & ~kHits) == 0 && !params.has_ignore_class) {
     // Nothing is gained from several rows side by side, and short rows would wait for
     // their statistics to be written.
-    for (std::int64_t r = 0; r < rows.count; ++r) {
-      RowStats stats;
-      row_stats(needs, one_row<T>(rows, r), rows, params, &stats);
-      const bool bad = (needs & kUsableLabel) != 0 && !stats.usable_label;
-      if (bad && first_bad < 0) first_bad = r;
-      values[r] = bad ? 0.0 : Def::value(stats, params);
+    for (std::int64_t start = 0; start < rows.count; start += SomeRows<T>::kMost) {
+      const SomeRows<T> some(needs, rows, start);
+      if ((needs & ~(kTrueIsArgmax | kTrueArgmax)) == 0 && rows.classes <= kShortRow) {
+        RowStats stats;
+        stats.true_is_argmax = true;
+        const double hit = Def::value(stats, params);
+        stats.true_is_argmax = false;
+        const double miss = Def::value(stats, params);
+        for (int i = 0; i < some.size; ++i) {
+          values[start + i] = some.argmax(i) == some.label(i) ? hit : miss;
+        }
+        continue;
+      }
+      for (int i = 0; i < some.size; ++i) {
+        RowStats stats;
+        row_stats(needs, some[i], rows, params, &stats);
+        const bool bad = (needs & kUsableLabel) != 0 && !stats.usable_label;
+        if (bad && first_bad < 0) first_bad = start + i;
+        values[start + i] = bad ? 0.0 : Def::value(stats, params);
+      }
     }
     return first_bad;
   }
@@ -574,11 +695,8 @@ void rows_of_members(const Rows& rows, const RowDefinition* definitions, RowMemb
 
 template <class T>
 void argmax_block(const Rows& rows, double* indices) {
-  for (std::int64_t r = 0; r < rows.count; ++r) {
-    const std::int64_t offset = r * rows.stride;
-    indices[r] = static_cast<double>(row_argmax(static_cast<const T*>(rows.scores) + offset,
-                                                rows.classes, rows.readable - offset));
-  }
+  argmax_rows(static_cast<const T*>(rows.scores), rows.stride, rows.count, rows.classes,
+              rows.readable, indices);
 }
 
 }  // namespace kt::KT_LEVEL

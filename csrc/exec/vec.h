@@ -1,6 +1,8 @@
-// Vectors of 64 bytes in GNU vector extensions: one instruction where the level
-// has 512-bit registers, two or four where it does not. The number of lanes,
-// and so the order of every sum, is the same at every level.
+// Vectors of one register in GNU vector extensions, and eight doubles. The number of lanes
+// differs from level to level; where lanes are added up it is part of the result's
+// definition, so those sums are made of kBlockLanes lanes (elementwise_block.h) or of
+// eight, whatever a register holds. Vectors of more than a register would be simpler, but
+// GCC takes their comparisons apart, number by number.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +16,20 @@
 
 namespace kt::KT_LEVEL {
 
-typedef float F32 __attribute__((vector_size(64)));
-typedef double F64 __attribute__((vector_size(64)));
-typedef float F32Half __attribute__((vector_size(32)));
-typedef std::int32_t I32 __attribute__((vector_size(64)));
-typedef std::int32_t I32Half __attribute__((vector_size(32)));
-typedef std::int64_t I64 __attribute__((vector_size(64)));
+#if defined(__AVX512DQ__)
+#define KT_REGISTER 64
+#elif defined(__AVX2__)
+#define KT_REGISTER 32
+#else
+#define KT_REGISTER 16
+#endif
+
+typedef float F32 __attribute__((vector_size(KT_REGISTER)));
+typedef double F64 __attribute__((vector_size(KT_REGISTER)));
+typedef float F32Half __attribute__((vector_size(KT_REGISTER / 2)));
+typedef std::int32_t I32 __attribute__((vector_size(KT_REGISTER)));
+typedef std::int32_t I32Half __attribute__((vector_size(KT_REGISTER / 2)));
+typedef std::int64_t I64 __attribute__((vector_size(KT_REGISTER)));
 
 template <>
 struct ScalarOf<F32> {
@@ -37,7 +47,6 @@ template <>
 struct BitsOf<F64> {
   using type = I64;
 };
-
 template <>
 struct BitsOf<F32> {
   using type = I32;
@@ -57,7 +66,7 @@ template <class T>
 using Vec = typename VectorOf<T>::type;
 
 template <class T>
-constexpr int kLanes = 64 / static_cast<int>(sizeof(T));
+constexpr int kLanes = KT_REGISTER / static_cast<int>(sizeof(T));
 
 template <class V>
 KT_HOST_DEVICE V load(const Scalar<V>* from) {
@@ -71,7 +80,7 @@ KT_HOST_DEVICE void store(Scalar<V>* to, V x) {
   std::memcpy(to, &x, sizeof(V));
 }
 
-// Eight elements as doubles.
+// A register of elements as doubles.
 KT_HOST_DEVICE F64 load_double(const double* from) { return load<F64>(from); }
 KT_HOST_DEVICE F64 load_double(const float* from) {
   F32Half half;
@@ -90,33 +99,31 @@ template <class V>
 using Index = std::conditional_t<sizeof(Scalar<V>) == 4, std::int32_t, std::int64_t>;
 
 // The number of each lane, in the integers that comparisons of V give.
-KT_HOST_DEVICE I64 lane_numbers(F64) { return I64{0, 1, 2, 3, 4, 5, 6, 7}; }
-KT_HOST_DEVICE I32 lane_numbers(F32) {
-  return I32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+template <class V>
+KT_HOST_DEVICE Bits<V> lane_numbers(V) {
+  Bits<V> out = {};
+  for (int lane = 0; lane < kLanes<Scalar<V>>; ++lane) out[lane] = lane;
+  return out;
 }
-KT_HOST_DEVICE I64 lanes_below(std::int64_t n) { return lane_numbers(F64{}) < (I64{} + n); }
-KT_HOST_DEVICE I32 lanes_below_32(std::int64_t n) {
-  return lane_numbers(F32{}) < (I32{} + static_cast<std::int32_t>(n));
+// Which lanes are among the first n.
+template <class V>
+KT_HOST_DEVICE Bits<V> lanes_below(V x, std::int64_t n) {
+  return lane_numbers(x) < (Bits<V>{} + static_cast<Index<V>>(n));
 }
 
 // Whether any lane of a comparison is true.
 template <class M>
 KT_HOST_DEVICE bool any_lane(M mask) {
-#if defined(__AVX512F__)
-  __m512i all;
-  std::memcpy(&all, &mask, sizeof(all));
-  return _mm512_test_epi64_mask(all, all) != 0;
-#elif defined(__AVX2__)
-  __m256i half[2];
-  std::memcpy(half, &mask, sizeof(half));
-  const __m256i all = _mm256_or_si256(half[0], half[1]);
-  return _mm256_testz_si256(all, all) == 0;
+#if KT_REGISTER == 64
+  return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif KT_REGISTER == 32
+  return _mm256_testz_si256((__m256i)mask, (__m256i)mask) == 0;
+#elif defined(__SSE2__)
+  return _mm_movemask_epi8((__m128i)mask) != 0;
 #else
-  std::uint64_t words[8];
+  std::uint64_t words[2];
   std::memcpy(words, &mask, sizeof(words));
-  std::uint64_t any = 0;
-  for (int i = 0; i < 8; ++i) any |= words[i];
-  return any != 0;
+  return (words[0] | words[1]) != 0;
 #endif
 }
 
@@ -129,55 +136,30 @@ template <class T>
 KT_HOST_DEVICE T smaller(T a, T b) {
   return a < b ? a : b;
 }
+typedef float F32Quarter __attribute__((vector_size(16)));
+typedef double F64Quarter __attribute__((vector_size(16)));
 #if defined(__SSE2__)
-// The same in one instruction for each register: GCC would compare and blend.
-template <class Register, class V, class Each>
-KT_HOST_DEVICE V by_register(V a, V b, Each each) {
-  constexpr int kCount = static_cast<int>(sizeof(V) / sizeof(Register));
-  Register x[kCount], y[kCount];
-  std::memcpy(x, &a, sizeof(V));
-  std::memcpy(y, &b, sizeof(V));
-  for (int i = 0; i < kCount; ++i) x[i] = each(x[i], y[i]);
-  std::memcpy(&a, x, sizeof(V));
-  return a;
-}
-#if defined(__AVX512F__)
-constexpr __mmask16 kAllLanes_ps = 0xffff;
-constexpr __mmask8 kAllLanes_pd = 0xff;
+// The same in one instruction: GCC would compare and blend.
+KT_HOST_DEVICE F32Quarter larger(F32Quarter a, F32Quarter b) { return _mm_max_ps(a, b); }
+KT_HOST_DEVICE F64Quarter larger(F64Quarter a, F64Quarter b) { return _mm_max_pd(a, b); }
+#if KT_REGISTER == 64
 // With a mask of all lanes: GCC 12 warns of the unmasked ones' own code.
-#define KT_BY_REGISTER(ps_or_pd, type, name)                             \
-  by_register<type>(a, b, [](type x, type y) {                           \
-    return _mm512_maskz_##name##_##ps_or_pd(kAllLanes_##ps_or_pd, x, y); \
-  })
-using FloatRegister = __m512;
-using DoubleRegister = __m512d;
-#elif defined(__AVX__)
-#define KT_BY_REGISTER(ps_or_pd, type, name) \
-  by_register<type>(a, b, [](type x, type y) { return _mm256_##name##_##ps_or_pd(x, y); })
-using FloatRegister = __m256;
-using DoubleRegister = __m256d;
+KT_HOST_DEVICE F32 larger(F32 a, F32 b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+KT_HOST_DEVICE F32 smaller(F32 a, F32 b) { return _mm512_maskz_min_ps(0xffff, a, b); }
+KT_HOST_DEVICE F64 larger(F64 a, F64 b) { return _mm512_maskz_max_pd(0xff, a, b); }
+KT_HOST_DEVICE F64 smaller(F64 a, F64 b) { return _mm512_maskz_min_pd(0xff, a, b); }
+KT_HOST_DEVICE F64 root(F64 x) { return _mm512_maskz_sqrt_pd(0xff, x); }
+#elif KT_REGISTER == 32
+KT_HOST_DEVICE F32 larger(F32 a, F32 b) { return _mm256_max_ps(a, b); }
+KT_HOST_DEVICE F32 smaller(F32 a, F32 b) { return _mm256_min_ps(a, b); }
+KT_HOST_DEVICE F64 larger(F64 a, F64 b) { return _mm256_max_pd(a, b); }
+KT_HOST_DEVICE F64 smaller(F64 a, F64 b) { return _mm256_min_pd(a, b); }
+KT_HOST_DEVICE F64 root(F64 x) { return _mm256_sqrt_pd(x); }
 #else
-#define KT_BY_REGISTER(ps_or_pd, type, name) \
-  by_register<type>(a, b, [](type x, type y) { return _mm_##name##_##ps_or_pd(x, y); })
-using FloatRegister = __m128;
-using DoubleRegister = __m128d;
+KT_HOST_DEVICE F32 smaller(F32 a, F32 b) { return _mm_min_ps(a, b); }
+KT_HOST_DEVICE F64 smaller(F64 a, F64 b) { return _mm_min_pd(a, b); }
+KT_HOST_DEVICE F64 root(F64 x) { return _mm_sqrt_pd(x); }
 #endif
-KT_HOST_DEVICE F32 larger(F32 a, F32 b) { return KT_BY_REGISTER(ps, FloatRegister, max); }
-KT_HOST_DEVICE F32 smaller(F32 a, F32 b) { return KT_BY_REGISTER(ps, FloatRegister, min); }
-KT_HOST_DEVICE F64 larger(F64 a, F64 b) { return KT_BY_REGISTER(pd, DoubleRegister, max); }
-KT_HOST_DEVICE F64 smaller(F64 a, F64 b) { return KT_BY_REGISTER(pd, DoubleRegister, min); }
-#undef KT_BY_REGISTER
-KT_HOST_DEVICE F64 root(F64 x) {
-  return by_register<DoubleRegister>(x, x, [](DoubleRegister part, DoubleRegister) {
-#if defined(__AVX512F__)
-    return _mm512_maskz_sqrt_pd(kAllLanes_pd, part);
-#elif defined(__AVX__)
-    return _mm256_sqrt_pd(part);
-#else
-    return _mm_sqrt_pd(part);
-#endif
-  });
-}
 #else
 KT_HOST_DEVICE F64 root(F64 x) {
   for (int lane = 0; lane < kLanes<double>; ++lane) x[lane] = root_of(x[lane]);
@@ -218,25 +200,35 @@ struct Lanes<F32> {
 template <class M>
 KT_HOST_DEVICE unsigned lane_bits(M mask) {
   constexpr bool kNarrow = std::is_same_v<M, I32>;
-#if defined(__AVX512DQ__)
-  __m512i all;
-  std::memcpy(&all, &mask, sizeof(all));
-  if constexpr (kNarrow) return _mm512_movepi32_mask(all);
-  return _mm512_movepi64_mask(all);
+#if KT_REGISTER == 64
+  if constexpr (kNarrow) return _mm512_movepi32_mask((__m512i)mask);
+  return _mm512_movepi64_mask((__m512i)mask);
+#elif KT_REGISTER == 32
+  if constexpr (kNarrow) return static_cast<unsigned>(_mm256_movemask_ps((__m256)mask));
+  return static_cast<unsigned>(_mm256_movemask_pd((__m256d)mask));
 #elif defined(__SSE2__)
-  __m128i quarter[4];
-  std::memcpy(quarter, &mask, sizeof(quarter));
-  unsigned bits = 0;
-  for (int q = 0; q < 4; ++q) {
-    const int found = kNarrow ? _mm_movemask_ps(_mm_castsi128_ps(quarter[q]))
-                              : _mm_movemask_pd(_mm_castsi128_pd(quarter[q]));
-    bits |= static_cast<unsigned>(found) << (q * (kNarrow ? 4 : 2));
-  }
-  return bits;
+  if constexpr (kNarrow) return static_cast<unsigned>(_mm_movemask_ps((__m128)mask));
+  return static_cast<unsigned>(_mm_movemask_pd((__m128d)mask));
 #else
   unsigned bits = 0;
-  for (int lane = 0; lane < (kNarrow ? 16 : 8); ++lane) bits |= mask[lane] != 0 ? 1u << lane : 0u;
+  for (int lane = 0; lane < (kNarrow ? 4 : 2); ++lane) bits |= mask[lane] != 0 ? 1u << lane : 0u;
   return bits;
+#endif
+}
+
+// lane_bits(a == b).
+KT_HOST_DEVICE unsigned equal_lanes(F32 a, F32 b) {
+#if KT_REGISTER == 64
+  return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+#else
+  return lane_bits(a == b);
+#endif
+}
+KT_HOST_DEVICE unsigned equal_lanes(F64 a, F64 b) {
+#if KT_REGISTER == 64
+  return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ);
+#else
+  return lane_bits(a == b);
 #endif
 }
 
@@ -246,54 +238,221 @@ KT_HOST_DEVICE int first_lane(M mask) {
   return __builtin_ctz(lane_bits(mask));
 }
 
+template <class V>
+KT_HOST_DEVICE V select(Bits<V> condition, V yes, V no) {
+  return condition ? yes : no;
+}
+
+// Two of what a register holds, or of two registers. Its arithmetic and comparisons are
+// lane by lane, and so are the functions of math.h; select() chooses.
+template <class H>
+struct Two {
+  H low, high;
+  KT_HOST_DEVICE Two& operator+=(Two x) { return *this = *this + x; }
+};
+template <class H>
+struct ScalarOf<Two<H>> {
+  using type = Scalar<H>;
+};
+template <class H>
+struct BitsOf<Two<H>> {
+  using type = Two<Bits<H>>;
+};
+
+#define KT_OPERATOR(op)                                                     \
+  template <class H>                                                        \
+  KT_HOST_DEVICE auto operator op(Two<H> a, Two<H> b) {                     \
+    return Two<decltype(a.low op b.low)>{a.low op b.low, a.high op b.high}; \
+  }                                                                         \
+  template <class H>                                                        \
+  KT_HOST_DEVICE auto operator op(Two<H> a, Scalar<Two<H>> b) {             \
+    return Two<decltype(a.low op b)>{a.low op b, a.high op b};              \
+  }                                                                         \
+  template <class H>                                                        \
+  KT_HOST_DEVICE auto operator op(Scalar<Two<H>> a, Two<H> b) {             \
+    return Two<decltype(a op b.low)>{a op b.low, a op b.high};              \
+  }
+KT_OPERATOR(+)
+KT_OPERATOR(-)
+KT_OPERATOR(*)
+KT_OPERATOR(/)
+KT_OPERATOR(==)
+KT_OPERATOR(!=)
+KT_OPERATOR(&)
+#undef KT_OPERATOR
+
+template <class H>
+KT_HOST_DEVICE Two<H> select(Two<Bits<H>> condition, Two<H> yes, Two<H> no) {
+  return {select(condition.low, yes.low, no.low), select(condition.high, yes.high, no.high)};
+}
+template <class H>
+KT_HOST_DEVICE Two<H> larger(Two<H> a, Two<H> b) {
+  return {larger(a.low, b.low), larger(a.high, b.high)};
+}
+template <class H>
+KT_HOST_DEVICE Two<H> clamp(Two<H> x, Scalar<Two<H>> low, Scalar<Two<H>> high) {
+  return {clamp(x.low, low, high), clamp(x.high, low, high)};
+}
+template <class H>
+KT_HOST_DEVICE Two<H> exp_of(Two<H> x) {
+  return {exp_of(x.low), exp_of(x.high)};
+}
+template <class H>
+KT_HOST_DEVICE Two<H> log_of(Two<H> x) {
+  return {log_of(x.low), log_of(x.high)};
+}
+template <class H>
+KT_HOST_DEVICE bool any_lane(Two<H> mask) {
+  return any_lane(mask.low) || any_lane(mask.high);
+}
+
+#if KT_REGISTER == 64
+using Eight = F64;
+#elif KT_REGISTER == 32
+using Eight = Two<F64>;
+#else
+using Eight = Two<Two<F64>>;
+#endif
+constexpr int kEight = 8;
+
+template <class V>
+struct EightOf {
+  static constexpr int kSize = kLanes<double>;
+  template <class T>
+  KT_HOST_DEVICE static V load(const T* from) {
+    return load_double(from);
+  }
+  KT_HOST_DEVICE static Bits<V> below(std::int64_t n) { return lanes_below(V{}, n); }
+};
+template <class H>
+struct EightOf<Two<H>> {
+  static constexpr int kSize = 2 * EightOf<H>::kSize;
+  template <class T>
+  KT_HOST_DEVICE static Two<H> load(const T* from) {
+    return {EightOf<H>::load(from), EightOf<H>::load(from + kSize / 2)};
+  }
+  KT_HOST_DEVICE static Bits<Two<H>> below(std::int64_t n) {
+    return {EightOf<H>::below(n), EightOf<H>::below(n - kSize / 2)};
+  }
+};
+template <class T>
+KT_HOST_DEVICE Eight load_eight(const T* from) {
+  return EightOf<Eight>::load(from);
+}
+// Which of eight lanes are among the first n.
+KT_HOST_DEVICE Bits<Eight> eight_below(std::int64_t n) { return EightOf<Eight>::below(n); }
+
+#if defined(__clang__)
+#define KT_SHUFFLE(Order, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else  // GCC before 12 knows no other
+#define KT_SHUFFLE(Order, a, b, ...) __builtin_shuffle(a, b, Order{__VA_ARGS__})
+#endif
+typedef std::int32_t I32Quarter __attribute__((vector_size(16)));
+typedef std::int64_t I64Quarter __attribute__((vector_size(16)));
+
+// The largest lanes of a vector, as many as 16 bytes hold.
+#if KT_REGISTER == 64
+KT_HOST_DEVICE F32Quarter larger_quarter(F32 x) {
+  const __m256 half = _mm256_max_ps(_mm512_maskz_extractf32x8_ps(0xff, x, 0),
+                                    _mm512_maskz_extractf32x8_ps(0xff, x, 1));
+  return _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+KT_HOST_DEVICE F64Quarter larger_quarter(F64 x) {
+  const __m256d half = _mm256_max_pd(_mm512_maskz_extractf64x4_pd(0xf, x, 0),
+                                     _mm512_maskz_extractf64x4_pd(0xf, x, 1));
+  return _mm_max_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+}
+#elif KT_REGISTER == 32
+KT_HOST_DEVICE F32Quarter larger_quarter(F32 x) {
+  return _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+}
+KT_HOST_DEVICE F64Quarter larger_quarter(F64 x) {
+  return _mm_max_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+}
+#else
+KT_HOST_DEVICE F32 larger_quarter(F32 x) { return x; }
+KT_HOST_DEVICE F64 larger_quarter(F64 x) { return x; }
+#endif
+
 KT_HOST_DEVICE float max_lane(F32 x) {
-  typedef float Quarter __attribute__((vector_size(16)));
-  Quarter q[4];
-  std::memcpy(q, &x, sizeof(q));
-  const Quarter four = larger(larger(q[0], q[1]), larger(q[2], q[3]));
+  const F32Quarter four = larger_quarter(x);
   return larger(larger(four[0], four[1]), larger(four[2], four[3]));
 }
 KT_HOST_DEVICE double max_lane(F64 x) {
-  typedef double Quarter __attribute__((vector_size(16)));
-  Quarter q[4];
-  std::memcpy(q, &x, sizeof(q));
-  const Quarter two = larger(larger(q[0], q[1]), larger(q[2], q[3]));
+  const F64Quarter two = larger_quarter(x);
   return larger(two[0], two[1]);
 }
-
-// The lanes added up in a fixed tree.
-KT_HOST_DEVICE double sum_lanes(F64 x) {
-  return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+template <class H>
+KT_HOST_DEVICE double max_lane(Two<H> x) {
+  return max_lane(larger(x.low, x.high));
 }
-// Three of them at once, for the price of little more than one.
-KT_HOST_DEVICE void sum_lanes(F64 a, F64 b, F64 c, double* sums) {
-  typedef double Half __attribute__((vector_size(32)));
-#if defined(__clang__)
-#define KT_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else  // GCC before 12 knows no other
-  typedef std::int64_t Order __attribute__((vector_size(32)));
-#define KT_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Order{__VA_ARGS__})
+// Those of four vectors, for the price of little more than two.
+KT_HOST_DEVICE void max_lanes(const F32* x, float* largest) {
+  F32Quarter q[4];
+  for (int i = 0; i < 4; ++i) q[i] = larger_quarter(x[i]);
+  const F32Quarter low = larger(KT_SHUFFLE(I32Quarter, q[0], q[1], 0, 4, 1, 5),
+                                KT_SHUFFLE(I32Quarter, q[0], q[1], 2, 6, 3, 7));
+  const F32Quarter high = larger(KT_SHUFFLE(I32Quarter, q[2], q[3], 0, 4, 1, 5),
+                                 KT_SHUFFLE(I32Quarter, q[2], q[3], 2, 6, 3, 7));
+  const F32Quarter all = larger(KT_SHUFFLE(I32Quarter, low, high, 0, 1, 4, 5),
+                                KT_SHUFFLE(I32Quarter, low, high, 2, 3, 6, 7));
+  std::memcpy(largest, &all, sizeof(all));
+}
+KT_HOST_DEVICE void max_lanes(const F64* x, double* largest) {
+  for (int i = 0; i < 4; i += 2) {
+    const auto a = larger_quarter(x[i]), b = larger_quarter(x[i + 1]);
+    const F64Quarter both =
+        larger(KT_SHUFFLE(I64Quarter, a, b, 0, 2), KT_SHUFFLE(I64Quarter, a, b, 1, 3));
+    std::memcpy(largest + i, &both, sizeof(both));
+  }
+}
+
+// The lanes added up in a fixed tree: each half to the other, until one is left.
+KT_HOST_DEVICE double sum_lanes(F64 x) {
+#if KT_REGISTER == 64
+  return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+#elif KT_REGISTER == 32
+  return (x[0] + x[2]) + (x[1] + x[3]);
+#else
+  return x[0] + x[1];
 #endif
-  const F64 all[3] = {a, b, c};
+}
+template <class H>
+KT_HOST_DEVICE double sum_lanes(Two<H> x) {
+  return sum_lanes(x.low + x.high);
+}
+// Three of them at once.
+KT_HOST_DEVICE void sum_lanes(Eight a, Eight b, Eight c, double* sums) {
+#if KT_REGISTER >= 32
+  // For the price of little more than one.
+  typedef double Half __attribute__((vector_size(32)));
+  typedef std::int64_t Order __attribute__((vector_size(32)));
+  const Eight all[3] = {a, b, c};
   Half folded[3];
   for (int i = 0; i < 3; ++i) {
     Half half[2];
     std::memcpy(half, &all[i], sizeof(half));
     folded[i] = half[0] + half[1];
   }
-  const Half ab =
-      KT_SHUFFLE(folded[0], folded[1], 0, 4, 1, 5) + KT_SHUFFLE(folded[0], folded[1], 2, 6, 3, 7);
-  const Half cc =
-      KT_SHUFFLE(folded[2], folded[2], 0, 0, 1, 1) + KT_SHUFFLE(folded[2], folded[2], 2, 2, 3, 3);
-#undef KT_SHUFFLE
+  const Half ab = KT_SHUFFLE(Order, folded[0], folded[1], 0, 4, 1, 5) +
+                  KT_SHUFFLE(Order, folded[0], folded[1], 2, 6, 3, 7);
+  const Half cc = KT_SHUFFLE(Order, folded[2], folded[2], 0, 0, 1, 1) +
+                  KT_SHUFFLE(Order, folded[2], folded[2], 2, 2, 3, 3);
   sums[0] = ab[0] + ab[2];
   sums[1] = ab[1] + ab[3];
   sums[2] = cc[0] + cc[2];
+#else
+  sums[0] = sum_lanes(a);
+  sums[1] = sum_lanes(b);
+  sums[2] = sum_lanes(c);
+#endif
 }
+// Of whole numbers: exact in any order.
 KT_HOST_DEVICE double sum_lanes(F32 x) {
-  double sum = 0;
-  for (int i = 0; i < kLanes<float>; ++i) sum += static_cast<double>(x[i]);
-  return sum;
+  F32Half half[2];
+  std::memcpy(half, &x, sizeof(half));
+  return sum_lanes(__builtin_convertvector(half[0], F64) + __builtin_convertvector(half[1], F64));
 }
+#undef KT_SHUFFLE
 
 }  // namespace kt::KT_LEVEL
