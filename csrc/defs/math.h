@@ -56,6 +56,12 @@ KT_HOST_DEVICE I minus(I a, I b) {
   return (I)((Unsigned)a - (Unsigned)b);
 }
 
+template <class I>
+KT_HOST_DEVICE I plus(I a, I b) {
+  using Unsigned __attribute__((vector_size(sizeof(I)))) = unsigned long long;
+  return (I)((Unsigned)a + (Unsigned)b);
+}
+
 // Logarithm of normal numbers above 0, shift added to the exponent of 2.
 template <class V>
 KT_HOST_DEVICE V log_of_normal(V x, V shift) {
@@ -123,8 +129,9 @@ KT_HOST_DEVICE V exp_of(V x) {
   const V n = shifted - kRoundMagic;
   const V p =
       exp_of_remainder((bounded - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10);
+  // p 2^n: to p's exponent comes n, which ends `shifted`.
+  if (moderate) return from_bits<V>(plus(bits(p), bits(shifted) << 52));
   const Bits<V> whole = minus(bits(shifted), Bits<V>{} + 0x4338000000000000LL);
-  if (moderate) return p * from_bits<V>((whole + 1023) << 52);
   // Two steps of scaling, so that results near both ends stay in range.
   const Bits<V> half = whole >> 1;
   const V scale1 = from_bits<V>((half + 1023) << 52);

@@ -40,7 +40,7 @@ constexpr unsigned kOfScores = ~kOfPairs;
 // largest logit and the rest, apart, since their sum would round away what is small
 // beside the largest.
 struct Normaliser {
-  double top = 0.0, rest = 0.0;
+  double top, rest;
 };
 
 template <class V>

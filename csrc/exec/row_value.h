@@ -145,7 +145,8 @@ void argmax_rows(const T* x, std::int64_t stride, std::int64_t count, std::int64
   for (std::int64_t r = 0; r < count; r += 4) {
     const T* row = x + r * stride;
     const std::int64_t left = readable - r * stride, rows = count - r < 4 ? count - r : 4;
-    if (rows == 4 && n <= kShortRow && left - 3 * stride >= kL &&
+    const bool in_memory = n >= kL || (left >= kL && left - 3 * stride >= kL);
+    if (rows == 4 && n <= kShortRow && in_memory &&
         (n <= kL ? argmax_of_four<true>(row, stride, n, indices + r)
                  : argmax_of_four<false>(row, stride, n, indices + r))) {
       continue;
@@ -236,31 +237,91 @@ template <class T>
   return total + sum_lanes(count);
 }
 
-// log(sum(e^(x - shift))), the shift being the largest x: as log(1 + what the others
-// add), which may be small.
+// Adds e^(v - top), but counts those that are 1, which what the others add to 1 would be
+// lost beside.
+KT_HOST_DEVICE void add_exponentials(Eight v, Eight top, Eight& sum, Eight& ones) {
+  const auto is_top = v == top;
+  sum = select(is_top, sum, sum + exp_of(v - top));
+  ones = select(is_top, ones + 1.0, ones);
+}
+
+// What the scores below the largest add to sum(e^(x - largest)), and those that equal it
+// but for one. The largest is NaN where a score is.
 template <class T>
-double log_sum_exp(const T* x, std::int64_t n, double shift) {
-  Eight acc[2] = {}, tops = {};
-  const Eight zero = {}, one = constant<Eight>(1);
+void exponentials_of_row(const T* x, std::int64_t n, double* largest, double* others) {
+  bool has_nan = false;
+  const double top = static_cast<double>(row_max(x, n, &has_nan));
+  Eight sum[2] = {}, ones = {};
   std::int64_t i = 0;
   int a = 0;
-  for (; i < n; i += kEight, a ^= 1) {
-    Eight v;
-    if (i + kEight <= n) {
-      v = load_eight(x + i);
-    } else {
-      T buffer[kEight];
-      for (int lane = 0; lane < kEight; ++lane) {
-        buffer[lane] = i + lane < n ? x[i + lane] : static_cast<T>(-__builtin_inf());
-      }
-      v = load_eight(buffer);
-    }
-    const auto top = v == shift;
-    acc[a] += select(top, zero, exp_of(v - shift));
-    tops += select(top, one, zero);
+  for (; i + 2 * kEight <= n; i += 2 * kEight) {
+    add_exponentials(load_eight(x + i), Eight{} + top, sum[0], ones);
+    add_exponentials(load_eight(x + i + kEight), Eight{} + top, sum[1], ones);
   }
-  const double others = sum_lanes(acc[0] + acc[1]) + (sum_lanes(tops) - 1.0);
-  return log1p_of(F64{} + others)[0];
+  for (; i + kEight <= n; i += kEight) {
+    add_exponentials(load_eight(x + i), Eight{} + top, sum[a++], ones);
+  }
+  if (i < n) {
+    T rest[kEight];
+    for (int lane = 0; lane < kEight; ++lane) {
+      rest[lane] = i + lane < n ? x[i + lane] : static_cast<T>(-__builtin_inf());
+    }
+    add_exponentials(load_eight(rest), Eight{} + top, sum[a], ones);
+  }
+  *largest = has_nan ? __builtin_nan("") : top;
+  *others = sum_lanes(sum[0] + sum[1]) + (sum_lanes(ones) - 1.0);
+}
+
+// Rows of which eight are looked at side by side.
+constexpr std::int64_t kNarrowRow = 16;
+
+// The same of up to eight narrow rows.
+template <class T>
+void exponentials_of_rows(const T* x, std::int64_t stride, int count, std::int64_t n,
+                          double* largest, double* others) {
+  T columns[kNarrowRow * kEight];
+  for (int r = 0; r < kEight; ++r) {
+    const T* row = x + (r < count ? r * stride : 0);
+    for (std::int64_t c = 0; c < n; ++c) columns[c * kEight + r] = row[c];
+  }
+  Eight top = load_eight(columns), sum = {}, ones = {};
+  auto nan = top != top;
+  for (std::int64_t c = 1; c < n; ++c) {
+    const Eight v = load_eight(columns + c * kEight);
+    nan = nan | (v != v);
+    top = larger(v, top);
+  }
+  for (std::int64_t c = 0; c < n; ++c) {
+    add_exponentials(load_eight(columns + c * kEight), top, sum, ones);
+  }
+  store_eight(largest, select(nan, Eight{} + __builtin_nan(""), top));
+  store_eight(others, sum + (ones - 1.0));
+}
+
+// NaN where a score is NaN or the largest is infinite.
+template <class T>
+void normalise_rows(const T* x, std::int64_t stride, int count, std::int64_t n,
+                    Normaliser* normalisers) {
+  for (int start = 0; start < count; start += kEight) {
+    const T* rows = x + start * stride;
+    const int size = count - start < kEight ? count - start : kEight;
+    double largest[kEight], others[kEight] = {};
+    if (n <= kNarrowRow) {
+      exponentials_of_rows(rows, stride, size, n, largest, others);
+    } else {
+      for (int r = 0; r < size; ++r) {
+        exponentials_of_row(rows + r * stride, n, largest + r, others + r);
+      }
+    }
+    for (int r = 0; r < kEight; r += kLanes<double>) {
+      store(others + r, log1p_of(load<F64>(others + r)));
+    }
+    for (int r = 0; r < size; ++r) {
+      const bool finite = largest[r] - largest[r] == 0.0;
+      normalisers[start + r] =
+          finite ? Normaliser{largest[r], others[r]} : Normaliser{__builtin_nan(""), 0.0};
+    }
+  }
 }
 
 template <class T>
@@ -280,15 +341,6 @@ KT_HOST_DEVICE double row_sum(const T* x, std::int64_t n, std::int64_t readable)
   return sum_lanes(acc);
 }
 
-// NaN where a score is NaN or the largest is infinite.
-template <class T>
-Normaliser log_normaliser(const T* x, std::int64_t n) {
-  bool has_nan = false;
-  const double top = static_cast<double>(row_max(x, n, &has_nan));
-  if (has_nan || top - top != 0.0) return {__builtin_nan(""), 0.0};
-  return {top, log_sum_exp(x, n, top)};
-}
-
 // NaN where a score is.
 template <class T>
 double max_probability(const T* x, std::int64_t n, const Params& params,
@@ -306,8 +358,9 @@ struct OneRow {
   std::int64_t readable;
   const T* targets;
   std::int64_t targets_readable;
-  double label;          // of kTrueArgmax, the argmax of the targets
-  const double* argmax;  // of kTrueIsArgmax, where the row is short
+  double label;                  // of kTrueArgmax, the argmax of the targets
+  const double* argmax;          // of kTrueIsArgmax, where the row is short
+  const Normaliser* normaliser;  // of kNormalised
 };
 
 // log_loss = log_loss - log_factor log(log_argument), for as many rows as a register holds.
@@ -496,9 +549,7 @@ KT_HOST_DEVICE void row_stats(Needs needs, const OneRow<T>& row, const Rows& row
     }
   }
   stats->normaliser = {};
-  if ((needs & kNormalised) != 0 && params.from_logits) {
-    stats->normaliser = log_normaliser(scores, n);
-  }
+  if ((needs & kNormalised) != 0 && params.from_logits) stats->normaliser = *row.normaliser;
   if ((needs & kSparseLogLoss) != 0 && stats->usable_label) {
     sparse_log_loss(scores, n, row.readable, index, params, stats);
   }
@@ -516,14 +567,14 @@ KT_HOST_DEVICE void row_stats(Needs needs, const OneRow<T>& row, const Rows& row
   compare_rows(needs, row, n, stats);
 }
 
-// A few rows, whose labels and argmax are looked for together.
+// A few rows, whose labels, argmax and normalisers are looked for together.
 template <class T>
 class SomeRows {
  public:
   static constexpr int kMost = 32;
 
   template <class Needs>
-  KT_HOST_DEVICE SomeRows(Needs needs, const Rows& rows, std::int64_t start)
+  KT_HOST_DEVICE SomeRows(Needs needs, const Rows& rows, const Params& params, std::int64_t start)
       : size(static_cast<int>(rows.count - start < kMost ? rows.count - start : kMost)),
         rows_(rows),
         scores_(static_cast<const T*>(rows.scores) + start * rows.stride),
@@ -539,6 +590,9 @@ class SomeRows {
     if ((needs & kTrueIsArgmax) != 0 && rows.classes <= kShortRow) {
       argmax_rows(scores_, rows.stride, size, rows.classes, readable_, argmax_);
     }
+    if ((needs & kNormalised) != 0 && params.from_logits) {
+      normalise_rows(scores_, rows.stride, size, rows.classes, normalisers_);
+    }
   }
 
   KT_HOST_DEVICE OneRow<T> operator[](std::int64_t r) const {
@@ -548,7 +602,8 @@ class SomeRows {
             targets_ + target_offset,
             targets_readable_ - target_offset,
             labels_ == nullptr ? 0.0 : label(r),
-            argmax_ + r};
+            argmax_ + r,
+            normalisers_ + r};
   }
   KT_HOST_DEVICE double label(std::int64_t r) const { return labels_[r]; }
   KT_HOST_DEVICE double argmax(std::int64_t r) const { return argmax_[r]; }
@@ -562,7 +617,9 @@ class SomeRows {
   const std::int64_t readable_, targets_readable_;
   const double* labels_;
   double own_labels_[kMost];
-  double argmax_[kMost];  // filled where somebody needs it
+  // Filled where somebody needs them.
+  double argmax_[kMost];
+  Normaliser normalisers_[kMost];
 };
 
 // Calls each(start, n, statistics, which rows to ignore) for a few rows at a time:
@@ -573,7 +630,7 @@ KT_HOST_DEVICE void for_row_stats(Needs needs, const Rows& rows, const Params& p
                                   Each&& each) {
   constexpr int kSide = SomeRows<T>::kMost;
   for (std::int64_t start = 0; start < rows.count; start += kSide) {
-    const SomeRows<T> some(needs, rows, start);
+    const SomeRows<T> some(needs, rows, params, start);
     RowStats stats[kSide];  // filled as far as somebody needs them
     bool ignored[kSide] = {};
     const bool logs = (needs & (kSparseLogLoss | kDenseLogLoss)) != 0;
@@ -620,7 +677,7 @@ std::int64_t rows_block(const Rows& rows, const Params& params, double* values) 
     // Nothing is gained from several rows side by side, and short rows would wait for
     // their statistics to be written.
     for (std::int64_t start = 0; start < rows.count; start += SomeRows<T>::kMost) {
-      const SomeRows<T> some(needs, rows, start);
+      const SomeRows<T> some(needs, rows, params, start);
       if ((needs & ~(kTrueIsArgmax | kTrueArgmax)) == 0 && rows.classes <= kShortRow) {
         RowStats stats;
         stats.true_is_argmax = true;

@@ -80,12 +80,36 @@ KT_HOST_DEVICE void store(Scalar<V>* to, V x) {
   std::memcpy(to, &x, sizeof(V));
 }
 
+// In one instruction: GCC would convert a half after the other.
+KT_HOST_DEVICE F64 to_double(F32Half x) {
+#if KT_REGISTER == 64
+  return _mm512_maskz_cvtps_pd(0xff, x);
+#elif KT_REGISTER == 32
+  return _mm256_cvtps_pd(x);
+#else
+  return __builtin_convertvector(x, F64);
+#endif
+}
+KT_HOST_DEVICE I64 to_int64(I32Half x) {
+#if KT_REGISTER == 64
+  return (I64)_mm512_maskz_cvtepi32_epi64(0xff, (__m256i)x);
+#elif KT_REGISTER == 32
+  return (I64)_mm256_cvtepi32_epi64((__m128i)x);
+#else
+  return __builtin_convertvector(x, I64);
+#endif
+}
+
 // A register of elements as doubles.
 KT_HOST_DEVICE F64 load_double(const double* from) { return load<F64>(from); }
 KT_HOST_DEVICE F64 load_double(const float* from) {
+#if KT_REGISTER == 16 && defined(__SSE2__)
+  return _mm_cvtps_pd((F32)_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+#else
   F32Half half;
   std::memcpy(&half, from, sizeof(half));
-  return __builtin_convertvector(half, F64);
+  return to_double(half);
+#endif
 }
 
 KT_HOST_DEVICE void store_double(double* to, F64 x) { store(to, x); }
@@ -279,6 +303,7 @@ KT_OPERATOR(/)
 KT_OPERATOR(==)
 KT_OPERATOR(!=)
 KT_OPERATOR(&)
+KT_OPERATOR(|)
 #undef KT_OPERATOR
 
 template <class H>
@@ -339,6 +364,7 @@ template <class T>
 KT_HOST_DEVICE Eight load_eight(const T* from) {
   return EightOf<Eight>::load(from);
 }
+KT_HOST_DEVICE void store_eight(double* to, Eight x) { std::memcpy(to, &x, sizeof(x)); }
 // Which of eight lanes are among the first n.
 KT_HOST_DEVICE Bits<Eight> eight_below(std::int64_t n) { return EightOf<Eight>::below(n); }
 
@@ -451,7 +477,7 @@ KT_HOST_DEVICE void sum_lanes(Eight a, Eight b, Eight c, double* sums) {
 KT_HOST_DEVICE double sum_lanes(F32 x) {
   F32Half half[2];
   std::memcpy(half, &x, sizeof(half));
-  return sum_lanes(__builtin_convertvector(half[0], F64) + __builtin_convertvector(half[1], F64));
+  return sum_lanes(to_double(half[0]) + to_double(half[1]));
 }
 #undef KT_SHUFFLE
 

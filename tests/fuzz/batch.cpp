@@ -85,7 +85,8 @@ Sizes draw_strides(Bytes& bytes, const Sizes& shape) {
     const std::size_t d = kind == 3 ? i : shape.size() - 1 - i;  // column-major
     strides[d] = static_cast<std::int64_t>(next);
     next *= static_cast<unsigned long long>(shape[d]);
-    if (kind == 1) strides[d] = -strides[d];
+    if (kind == 1)
+      strides[d] = static_cast<std::int64_t>(0 - static_cast<unsigned long long>(strides[d]));
     if (kind == 4 && bytes.flag()) strides[d] = 0;
     if (kind == 5) strides[d] = bytes.integer();
   }
