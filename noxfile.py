@@ -40,6 +40,7 @@ TOOLS = (
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.stop_on_first_error = False
+nox.options.error_on_missing_interpreters = True
 
 
 def check(session: nox.Session) -> None:
