@@ -172,9 +172,9 @@ def images(side: int) -> dict[str, tuple[Any, tuple[Any, ...]]]:
 
 def main(effort: Effort) -> None:
     start("all classes: batch 32 and large updates, beside Keras")
-    from keras_tally.bench.subjects import MORE, SUBJECTS
+    from keras_tally.bench.subjects import LOGITS, MORE, SUBJECTS
 
-    subjects = [*SUBJECTS, *MORE]
+    subjects = [*SUBJECTS, *MORE, *LOGITS]
     if missing := without_subject(subjects):
         raise SystemExit(
             f"keras_tally/bench/subjects.py has no subject for {', '.join(missing)}"

@@ -427,7 +427,7 @@ def main(effort: Effort) -> None:
     start("JAX and TensorFlow beside Keras", tuple(backends))
     backend = keras.config.backend()
     framework = backends[backend]()
-    from keras_tally.bench.subjects import MORE, SUBJECTS
+    from keras_tally.bench.subjects import LOGITS, MORE, SUBJECTS
 
     core = harness.pin()
     harness.set_threads(1)
@@ -449,7 +449,7 @@ def main(effort: Effort) -> None:
         "Roads: one compiled update by our kernel, by Keras's operations with exact "
         "sums, by `numpy_function` around the kernel (TensorFlow), by Keras.",
     ]
-    subjects = [*SUBJECTS, *MORE, *extra_subjects()]
+    subjects = [*SUBJECTS, *MORE, *LOGITS, *extra_subjects()]
     if effort is QUICK:
         subjects = [s for s in subjects if s.name in ("AUC(200)", "Mean", "R2Score")]
     for i, subject in enumerate(subjects, 1):

@@ -30,6 +30,7 @@ SCRIPTS = (
     "latency",
     "throughput",
     "all_classes",
+    "levels",
     "group",
     "elementwise",
     "fit",

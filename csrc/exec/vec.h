@@ -283,27 +283,27 @@ struct BitsOf<Two<H>> {
   using type = Two<Bits<H>>;
 };
 
-#define KT_OPERATOR(op)                                                     \
-  template <class H>                                                        \
-  KT_HOST_DEVICE auto operator op(Two<H> a, Two<H> b) {                     \
-    return Two<decltype(a.low op b.low)>{a.low op b.low, a.high op b.high}; \
-  }                                                                         \
-  template <class H>                                                        \
-  KT_HOST_DEVICE auto operator op(Two<H> a, Scalar<Two<H>> b) {             \
-    return Two<decltype(a.low op b)>{a.low op b, a.high op b};              \
-  }                                                                         \
-  template <class H>                                                        \
-  KT_HOST_DEVICE auto operator op(Scalar<Two<H>> a, Two<H> b) {             \
-    return Two<decltype(a op b.low)>{a op b.low, a op b.high};              \
+#define KT_OPERATOR(op, Out)                                        \
+  template <class H>                                                \
+  KT_HOST_DEVICE Two<Out> operator op(Two<H> a, Two<H> b) {         \
+    return {(Out)(a.low op b.low), (Out)(a.high op b.high)};        \
+  }                                                                 \
+  template <class H>                                                \
+  KT_HOST_DEVICE Two<Out> operator op(Two<H> a, Scalar<Two<H>> b) { \
+    return {(Out)(a.low op b), (Out)(a.high op b)};                 \
+  }                                                                 \
+  template <class H>                                                \
+  KT_HOST_DEVICE Two<Out> operator op(Scalar<Two<H>> a, Two<H> b) { \
+    return {(Out)(a op b.low), (Out)(a op b.high)};                 \
   }
-KT_OPERATOR(+)
-KT_OPERATOR(-)
-KT_OPERATOR(*)
-KT_OPERATOR(/)
-KT_OPERATOR(==)
-KT_OPERATOR(!=)
-KT_OPERATOR(&)
-KT_OPERATOR(|)
+KT_OPERATOR(+, H)
+KT_OPERATOR(-, H)
+KT_OPERATOR(*, H)
+KT_OPERATOR(/, H)
+KT_OPERATOR(&, H)
+KT_OPERATOR(|, H)
+KT_OPERATOR(==, Bits<H>)
+KT_OPERATOR(!=, Bits<H>)
 #undef KT_OPERATOR
 
 template <class H>

@@ -216,10 +216,19 @@ def sparse(n: int, classes: int = CLASSES) -> Data:
     return pair(y, softmax(z))
 
 
-def onehot(n: int, classes: int = CLASSES) -> Data:
-    """As ``sparse``, with one-hot float32 labels for Keras and for us."""
-    data = sparse(n, classes)
+def with_onehot(data: Data, classes: int) -> Data:
+    """The same with one-hot float32 labels for Keras and for us."""
     return replace(data, y=np.eye(classes, dtype=np.float32)[data.y])
+
+
+def onehot(n: int, classes: int = CLASSES) -> Data:
+    """As ``sparse``, with one-hot labels."""
+    return with_onehot(sparse(n, classes), classes)
+
+
+def onehot_logits(n: int, classes: int = CLASSES) -> Data:
+    """As ``logits``, with one-hot labels."""
+    return with_onehot(logits(n, classes), classes)
 
 
 def values(n: int, width: int = 1) -> Data:
@@ -571,13 +580,32 @@ MORE = [
     Subject("OneHotMeanIoU", onehot, lambda m: m.OneHotMeanIoU(CLASSES)),
 ]
 
-# What is not a class of keras.metrics with its defaults.
-EXTRA = [
+# Losses as models without a last activation use them.
+LOGITS = [
+    Subject(
+        "BinaryCrossentropy(from_logits)",
+        binary,
+        lambda m: m.BinaryCrossentropy(from_logits=True),
+    ),
+    Subject(
+        "CategoricalCrossentropy(from_logits)",
+        onehot_logits,
+        lambda m: m.CategoricalCrossentropy(from_logits=True),
+    ),
     Subject(
         "SparseCategoricalCrossentropy(from_logits)",
         logits,
         lambda m: m.SparseCategoricalCrossentropy(from_logits=True),
     ),
+    Subject(
+        "SparseCategoricalCrossentropy(from_logits), 1000 classes",
+        partial(logits, classes=1000),
+        lambda m: m.SparseCategoricalCrossentropy(from_logits=True),
+    ),
+]
+
+# What is not a class of keras.metrics with its defaults.
+EXTRA = [
     Subject(
         "MetricGroup(8)",
         binary,
@@ -585,7 +613,7 @@ EXTRA = [
         grows=(False,) * 5 + (True, True, False),
     ),
 ]
-BY_NAME = {s.name: s for s in [*SUBJECTS, *MORE, *EXTRA]}
+BY_NAME = {s.name: s for s in [*SUBJECTS, *MORE, *LOGITS, *EXTRA]}
 
 
 def sklearn_function(name: str) -> Callable[[Array, Array], Any] | None:
