@@ -36,6 +36,7 @@ TOOLS = (
     "scikit-learn",
     "ml_dtypes",
     "llvmlite",
+    "tensorboard",
 )
 
 nox.options.default_venv_backend = "uv|virtualenv"

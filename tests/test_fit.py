@@ -402,6 +402,7 @@ def test_step_compiled_by_torch(monkeypatch):
         with warnings.catch_warnings():
             # dynamo says that it does not look into native functions.
             warnings.simplefilter("ignore", UserWarning)
+            warnings.filterwarnings("ignore", "Guards may run slower on Python 3.13.0")
             history = model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
         histories.append(history.history)
         assert hasattr(model.train_function, "_torchdynamo_orig_callable") == compiled
