@@ -79,7 +79,11 @@ def main() -> None:
     torch.manual_seed(0)
     scores = torch.rand(BATCH)
     labels = (scores + 0.5 * torch.randn(BATCH) > 0.5).long()
-    columns = {"metric": "metric", "ours": "keras-tally, us"}
+    columns = {
+        "metric": "metric",
+        "ours": "keras-tally, us",
+        "floor": "an empty tensor, us",
+    }
     for name in PEERS:
         columns |= {name: f"{name}, us", f"{name}_ratio": "ratio"}
     report = Report(
@@ -91,6 +95,8 @@ def main() -> None:
         "timed.",
         "`ratio` is the library's time over ours. Scores are float32, labels int64 "
         "(float32 for the mean squared error); torchmetrics does not validate them.",
+        "An empty tensor is what `torch.empty(())` takes, called like the others: less "
+        "is not possible for a function that returns a new tensor.",
         "Our area is that of the curve at 200 thresholds in both rows.",
     ]
     for i, (metric, (ours, *theirs)) in enumerate(SUBJECTS.items(), 1):
@@ -107,8 +113,13 @@ def main() -> None:
         for library, case in cases.items():
             tolerance = TOLERANCES.get(metric, 1e-6)
             check(f"{library}, {metric}", case.call(), expected, tolerance)
-        interleaved(list(cases.values()), ROUNDS, SAMPLE_S)
-        row = {"metric": metric, "ours": cases["ours"].median * 1e6}
+        floor = case_of("floor", torch.empty, ((),), {})
+        interleaved([*cases.values(), floor], ROUNDS, SAMPLE_S)
+        row = {
+            "metric": metric,
+            "ours": cases["ours"].median * 1e6,
+            "floor": floor.median * 1e6,
+        }
         for library in PEERS:
             ratio = harness.ratio(cases[library], cases["ours"])
             row |= {library: cases[library].median * 1e6, f"{library}_ratio": ratio}
