@@ -95,6 +95,23 @@ std::int64_t row_argmax(const T* x, std::int64_t n, std::int64_t readable) {
 
 // Rows whose elements have a bit each.
 constexpr std::int64_t kShortRow = 64;
+KT_HOST_DEVICE bool is_short(std::int64_t n, std::int64_t readable, int lanes) {
+  return n > 0 && n <= kShortRow && (n >= lanes || readable >= lanes);
+}
+
+// A bit for each element of a short row that passes a test.
+template <class T, class Test>
+KT_HOST_DEVICE std::uint64_t bits_of_short_row(const T* x, std::int64_t n, Test&& test) {
+  constexpr int kL = kLanes<T>;
+  // The last vector may overlap the one before, or the next row, whose bits do not count.
+  const std::int64_t last = n > kL ? n - kL : 0;
+  const auto bits_at = [&](std::int64_t i) {
+    return static_cast<std::uint64_t>(lane_bits(test(load<Vec<T>>(x + i)))) << i;
+  };
+  std::uint64_t bits = bits_at(last);
+  for (std::int64_t i = 0; i < last; i += kL) bits |= bits_at(i);
+  return bits & (~std::uint64_t{0} >> (kShortRow - n));
+}
 
 // row_argmax of four short rows, `stride` apart, without branches: where the largest lies
 // cannot be predicted. False where there is a NaN.
@@ -202,20 +219,14 @@ template <class T>
                                               T score) {
   using V = Vec<T>;
   constexpr int kL = kLanes<T>;
-  if (n < kL && readable < kL) {
+  if (is_short(n, readable, kL)) {
+    const auto above = [&](V v) { return ~(v <= V{} + score); };
+    return static_cast<double>(__builtin_popcountll(bits_of_short_row(x, n, above)));
+  }
+  if (n < kL) {
     double above = 0;
     for (std::int64_t i = 0; i < n; ++i) above += x[i] <= score ? 0.0 : 1.0;
     return above;
-  }
-  if (n <= kShortRow) {
-    // The last vector may overlap the one before, or the next row, whose bits do not count.
-    const std::int64_t last = n > kL ? n - kL : 0;
-    const auto below = [&](std::int64_t i) {
-      return static_cast<std::uint64_t>(lane_bits(load<V>(x + i) <= V{} + score)) << i;
-    };
-    std::uint64_t bits = below(last);
-    for (std::int64_t i = 0; i < last; i += kL) bits |= below(i);
-    return static_cast<double>(__builtin_popcountll(~bits << (kShortRow - n)));
   }
   V count = {};
   double total = 0;
@@ -306,7 +317,7 @@ void normalise_rows(const T* x, std::int64_t stride, int count, std::int64_t n,
     const T* rows = x + start * stride;
     const int size = count - start < kEight ? count - start : kEight;
     double largest[kEight], others[kEight] = {};
-    if (n <= kNarrowRow) {
+    if (n > 0 && n <= kNarrowRow) {
       exponentials_of_rows(rows, stride, size, n, largest, others);
     } else {
       for (int r = 0; r < size; ++r) {
@@ -411,16 +422,22 @@ KT_HOST_DEVICE void for_pairs(const OneRow<T>& row, std::int64_t n, Each&& each)
   each(load_eight(t_rest), load_eight(p_rest), mask);
 }
 
-// Of a row with one target other than 0, one probability is looked at; false where
+// Of a finite row with one target other than 0, one probability is looked at; false where
 // the row is not of that kind.
 template <class T>
 KT_HOST_DEVICE bool one_hot_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params,
                                      RowStats* stats) {
   using V = Vec<T>;
   constexpr int kL = kLanes<T>;
-  if (params.from_logits || params.label_smoothing != 0.0) return false;
+  if (params.label_smoothing != 0.0) return false;
   std::int64_t hot = -1;
-  for (std::int64_t i = 0; i < n; i += kL) {
+  const bool bits_at_once = is_short(n, row.targets_readable, kL);
+  if (bits_at_once) {
+    const std::uint64_t found = bits_of_short_row(row.targets, n, [](V t) { return t != V{}; });
+    if ((found & (found - 1)) != 0) return false;
+    if (found != 0) hot = __builtin_ctzll(found);
+  }
+  for (std::int64_t i = 0; i < n && !bits_at_once; i += kL) {
     const std::int64_t left = n - i;
     const V t = i + kL <= row.targets_readable ? load<V>(row.targets + i)
                                                : load_tail<T>(row.targets + i, left, T{0});
@@ -432,9 +449,14 @@ KT_HOST_DEVICE bool one_hot_log_loss(const OneRow<T>& row, std::int64_t n, const
   }
   const double total = row_sum(row.scores, n, row.readable);
   if (hot < 0 || total - total != 0.0) return false;
-  const double p = static_cast<double>(row.scores[hot]) / total;
-  stats->log_argument = clamp(p, params.lowest, params.highest);
-  stats->log_factor = static_cast<double>(row.targets[hot]);
+  const double target = static_cast<double>(row.targets[hot]);
+  const double score = static_cast<double>(row.scores[hot]);
+  if (params.from_logits) {
+    stats->log_loss = -(target * log_probability(score, stats->normaliser));
+  } else {
+    stats->log_argument = clamp(score / total, params.lowest, params.highest);
+    stats->log_factor = target;
+  }
   return true;
 }
 
