@@ -39,6 +39,15 @@ TOOLS = (
     "tensorboard",
 )
 
+# PyPI's torch brings Triton, which aborts in a process that has TensorFlow: both have an
+# LLVM of their own. (torch's SummaryWriter imports TensorFlow where it is installed.)
+WITHOUT_TRITON = """
+import importlib.util, shutil
+found = importlib.util.find_spec("triton")
+if found is not None:
+    shutil.rmtree(found.submodule_search_locations[0])
+"""
+
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.stop_on_first_error = False
 nox.options.error_on_missing_interpreters = True
@@ -59,6 +68,7 @@ def check(session: nox.Session) -> None:
     pins = [f"{p}=={v}" for p, v in zip(PACKAGES, versions, strict=True)]
     session.install(*pins, *TOOLS)
     session.install("--no-deps", *map(str, wheels.glob("*.whl")))
+    session.run("python", "-c", WITHOUT_TRITON)
     session.chdir(wheels)
     for backend in session.posargs or BACKENDS:
         session.run(

@@ -293,6 +293,13 @@ def test_thresholds_outside_the_unit_interval(name, thresholds):
         getattr(kt, name)(thresholds=thresholds)
 
 
+@pytest.mark.parametrize("threshold", [None, float("nan")])
+@pytest.mark.parametrize("name", ["BinaryAccuracy", "BinaryIoU"])
+def test_a_threshold_is_a_number(name, threshold):
+    with pytest.raises(ValueError, match="`threshold`"):
+        getattr(kt, name)(threshold=threshold)
+
+
 @pytest.mark.parametrize("thresholds", [[-0.1], [0.5, 1.5], [float("nan")]])
 def test_auc_thresholds_outside_the_unit_interval(thresholds):
     with pytest.raises(ValueError, match=r"[Tt]hreshold"):

@@ -484,6 +484,25 @@ def test_values_that_are_no_ordinary_numbers(value):
 
 
 @native_only
+def test_arguments_that_equal_nothing_not_even_themselves():
+    """NaN: members with it share nothing, and are computed all the same."""
+
+    def members():
+        made = [
+            kt.CategoricalCrossentropy(label_smoothing=s) for s in (np.nan, np.nan, 0.5)
+        ]
+        return {f"m{i}": m for i, m in enumerate([*made, kt.CategoricalAccuracy()])}
+
+    y_true = np.eye(3, dtype="float32")[seeded(0).integers(0, 3, 40)]
+    y_pred = np.float32(seeded(1).random((40, 3)))
+    group, alone = kt.MetricGroup(members()), members()
+    group.update_state(to_backend(y_true), to_backend(y_pred))
+    for metric in alone.values():
+        metric.update_state(to_backend(y_true), to_backend(y_pred))
+    assert np.isnan(float(alone["m0"].result()))
+    assert_same(group, alone)
+
+
 def test_one_tensor_as_labels_predictions_and_weights():
     members = [m for m in everything("elements") if m[0].name != "MeanMetricWrapper"]
     one = to_backend(np.float32(seeded(0).integers(0, 2, (30, 4))))

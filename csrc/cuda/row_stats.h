@@ -220,11 +220,6 @@ KT_HOST_DEVICE void compare_rows(const Team<Thread>& team, unsigned needs, const
   }
 }
 
-// Truncation towards zero; NaN and what int64 cannot hold become -1.
-KT_HOST_DEVICE std::int64_t to_index(double label) {
-  return label > -9.2e18 && label < 9.2e18 ? static_cast<std::int64_t>(label) : -1;
-}
-
 // The statistics of one row that `needs` names, which is part of kFamily. `label` is the
 // row's, where it has one.
 template <unsigned kFamily, class T, class Thread>
@@ -240,7 +235,7 @@ KT_HOST_DEVICE void row_stats(const Team<Thread>& team, const RowwiseLaunch& lau
   if ((needs & kTrueArgmax) != 0) {
     stats->label = static_cast<double>(row_argmax(team, truth, launch.targets_size));
   }
-  const std::int64_t index = to_index(stats->label);
+  const std::int64_t index = to_int64(stats->label, -1);
   stats->usable_label = index >= 0 && index < n;
   const std::int64_t inside = stats->usable_label ? index : 0;
   if ((needs & kTrueIsArgmax) != 0) {

@@ -109,5 +109,10 @@ KT_HOST_DEVICE V clamp(V x, Scalar<V> low, Scalar<V> high) {
   return x > hi ? hi : x;
 }
 
+// Truncation towards zero; `otherwise` where no 64-bit integer holds it, and for NaN.
+KT_HOST_DEVICE std::int64_t to_int64(double x, std::int64_t otherwise) {
+  return x > -9.2e18 && x < 9.2e18 ? static_cast<std::int64_t>(x) : otherwise;
+}
+
 }  // namespace KT_LEVEL
 }  // namespace kt

@@ -24,8 +24,7 @@ KT_HOST_DEVICE double round_float(double x, int digits, int lowest, double large
 
 template <class I>
 KT_HOST_DEVICE double round_integer(double x) {
-  const bool fits = x > -9.2e18 && x < 9.2e18;
-  return fits ? static_cast<double>(static_cast<I>(static_cast<std::int64_t>(x))) : 0.0;
+  return static_cast<double>(static_cast<I>(to_int64(x, 0)));
 }
 
 KT_HOST_DEVICE double round_one(double x, DType dtype) {

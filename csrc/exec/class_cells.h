@@ -32,7 +32,7 @@ KT_HOST_DEVICE IdsAsDoubles class_ids(const std::int64_t* from, const ClassPairs
 KT_HOST_DEVICE IdsAsDoubles class_ids(const std::int32_t* from, const ClassPairs& pairs) {
   I32Half half;
   std::memcpy(&half, from, sizeof(half));
-  const I64 x = to_int64(half);
+  const I64 x = sign_extend(half);
   const I64 valid = (x >= 0) & (x < pairs.classes);
   return {small_to_double(x & valid), valid};
 }

@@ -70,8 +70,9 @@ std::vector<int> find_leads(const std::vector<const Metric*>& metrics,
   std::vector<int> leads;
   for (std::size_t i = 0; i < metrics.size(); ++i) {
     std::size_t lead = 0;
-    const Statistics& own = *metrics[i];
-    while (!(masked[lead] == masked[i] && static_cast<const Statistics&>(*metrics[lead]) == own)) {
+    const Statistics& own = *metrics[i];  // with a NaN in it, equal to nothing
+    while (lead < i &&
+           !(masked[lead] == masked[i] && static_cast<const Statistics&>(*metrics[lead]) == own)) {
       ++lead;
     }
     leads.push_back(static_cast<int>(lead));

@@ -54,8 +54,7 @@ KT_HOST_DEVICE T narrow_kept(double x) {
   if constexpr (std::is_floating_point_v<T>) {
     return static_cast<T>(x);
   } else {
-    constexpr double kLimit = 9.2e18;  // below 2^63
-    return absolute(x) < kLimit ? static_cast<T>(static_cast<std::int64_t>(x)) : T{0};
+    return static_cast<T>(to_int64(x, 0));
   }
 }
 

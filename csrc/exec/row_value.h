@@ -538,11 +538,6 @@ KT_HOST_DEVICE void compare_rows(Needs needs, const OneRow<T>& row, std::int64_t
   }
 }
 
-// Truncation towards zero; NaN and what int64 cannot hold become -1.
-KT_HOST_DEVICE std::int64_t to_index(double label) {
-  return label > -9.2e18 && label < 9.2e18 ? static_cast<std::int64_t>(label) : -1;
-}
-
 // The statistics of one row that `needs` names.
 template <class Needs, class T>
 KT_HOST_DEVICE void row_stats(Needs needs, const OneRow<T>& row, const Rows& rows,
@@ -550,7 +545,7 @@ KT_HOST_DEVICE void row_stats(Needs needs, const OneRow<T>& row, const Rows& row
   const T* scores = row.scores;
   const std::int64_t n = rows.classes;
   stats->label = row.label;
-  const std::int64_t index = to_index(stats->label);
+  const std::int64_t index = to_int64(stats->label, -1);
   stats->usable_label = index >= 0 && index < n;
   if ((needs & kTrueIsArgmax) != 0 && n <= kShortRow) {
     stats->true_is_argmax = *row.argmax == row.label;
@@ -751,7 +746,9 @@ void rows_of_members(const Rows& rows, const RowDefinition* definitions, RowMemb
       const Params& params = *members[first].params;
       for (int m = first; m < end; ++m) {
         const unsigned own = definitions[members[m].kernel].needs;
-        if (taken[m - done] || !share_stats(needs, params, own, *members[m].params)) continue;
+        if (taken[m - done]) continue;
+        // Parameters with a NaN do not equal themselves.
+        if (m != first && !share_stats(needs, params, own, *members[m].params)) continue;
         taken[m - done] = true;
         together[size++] = m;
         needs |= own;

@@ -90,7 +90,7 @@ KT_HOST_DEVICE F64 to_double(F32Half x) {
   return __builtin_convertvector(x, F64);
 #endif
 }
-KT_HOST_DEVICE I64 to_int64(I32Half x) {
+KT_HOST_DEVICE I64 sign_extend(I32Half x) {
 #if KT_REGISTER == 64
   return (I64)_mm512_maskz_cvtepi32_epi64(0xff, (__m256i)x);
 #elif KT_REGISTER == 32

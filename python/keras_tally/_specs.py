@@ -92,6 +92,13 @@ def check_positive(name: str, value: float) -> float:
     return float(value)
 
 
+def check_threshold(threshold: Any) -> float:
+    """Return it as a float; None and NaN, which nothing is above, are an error."""
+    if threshold is None or not (value := float(threshold)) == value:
+        raise ValueError(f"`threshold` must be a number. Received: {threshold}")
+    return value
+
+
 # Means of values.
 
 
@@ -125,7 +132,7 @@ def binary_accuracy(rules: Rules, threshold: float = 0.5) -> Spec:
     return _mean(
         "binary_hit",
         # Keras compares in float32 at most (and in a 16-bit y_pred's dtype).
-        threshold=float(np.float32(threshold)),
+        threshold=float(np.float32(check_threshold(threshold))),
         threshold_in_scores_dtype=rules.threshold_in_scores_dtype,
     )
 
@@ -731,7 +738,7 @@ def iou(
 def binary_iou(
     rules: Rules, target_class_ids: Sequence[int] = (0, 1), threshold: float = 0.5
 ) -> Spec:
-    return iou(rules, 2, target_class_ids, threshold=threshold)
+    return iou(rules, 2, target_class_ids, threshold=check_threshold(threshold))
 
 
 @_makes("MeanIoU")

@@ -261,7 +261,7 @@ class BinaryIoU(IoU):
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        self.threshold = threshold
+        self.threshold = _specs.check_threshold(threshold)
         super().__init__(
             num_classes=2,
             target_class_ids=target_class_ids,
