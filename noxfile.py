@@ -39,8 +39,8 @@ TOOLS = (
     "tensorboard",
 )
 
-# PyPI's torch brings Triton, which aborts in a process that has TensorFlow: both have an
-# LLVM of their own. (torch's SummaryWriter imports TensorFlow where it is installed.)
+# PyPI's torch brings Triton, which aborts in a process that has TensorFlow: both have
+# an LLVM of their own. (torch's SummaryWriter imports TensorFlow where it is there.)
 WITHOUT_TRITON = """
 import importlib.util, shutil
 found = importlib.util.find_spec("triton")
