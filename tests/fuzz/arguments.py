@@ -108,7 +108,7 @@ def draw_array(given, shape=None):
     if odd > 230:
         return array[tuple(slice(None, None, -1) for _ in shape)]
     if odd > 220:
-        size = given.raw("<Q") >> given.below(64)
+        size = given.raw("<Q") >> (1 + given.below(63))
         return as_strided(array, (size, *shape), (0, *array.strides))
     if odd > 215:
         return array.tolist()
