@@ -2,6 +2,7 @@
 the state as it was, and what is accepted is computed.
 """
 
+import math
 import struct
 
 import numpy as np
@@ -108,7 +109,11 @@ def draw_array(given, shape=None):
     if odd > 230:
         return array[tuple(slice(None, None, -1) for _ in shape)]
     if odd > 220:
-        size = given.raw("<Q") >> (1 + given.below(63))
+        # Few, or more than the package takes; at most as many as NumPy does, for which
+        # axes without elements do not count.
+        size = given.raw("<Q") >> given.below(64)
+        most = (2**63 - 1) // math.prod(max(1, n) for n in (*shape, array.itemsize))
+        size = min(size, most) if size > 2**48 else size % 2**16
         return as_strided(array, (size, *shape), (0, *array.strides))
     if odd > 215:
         return array.tolist()
