@@ -76,6 +76,13 @@ def readme_tables(results: dict[str, dict[str, Any]]) -> str:
         "torchmetrics": "torchmetrics",
         "torcheval": "torcheval",
     }
+
+    def elsewhere(name: str) -> str:
+        """Where a table was measured, if not on the machine that is named below."""
+        cpu: str = results[name]["machine"]["cpu"]
+        named = results.get("latency", results[name])["machine"]["cpu"]
+        return "" if cpu == named else f" (on {cpu})"
+
     if "latency" in results:
         by = {(r["metric"], r["step"]): r for r in results["latency"]["rows"]}
         rows = []
@@ -103,8 +110,8 @@ def readme_tables(results: dict[str, dict[str, Any]]) -> str:
         peers = {k: libraries[k] for k in ("torchmetrics", "torcheval")}
         columns = {"metric": "", "ours": "keras-tally", **peers}
         parts += [
-            "**One call of a function on a batch of 1024, one thread, microseconds "
-            f"(on {results['functional']['machine']['cpu']}):**",
+            "**One call of a function on a batch of 1024, one thread, microseconds"
+            f"{elsewhere('functional')}:**",
             table(columns, results["functional"]["rows"]),
         ]
     if "throughput" in results:
@@ -132,7 +139,7 @@ def readme_tables(results: dict[str, dict[str, Any]]) -> str:
         }
         parts += [
             "**One update with 4 million elements, one thread (unless stated), "
-            "milliseconds:**",
+            f"milliseconds{elsewhere('throughput')}:**",
             table(columns | libraries | {"sklearn": "scikit-learn"}, rows),
         ]
     if "fit" in results:
@@ -147,7 +154,8 @@ def readme_tables(results: dict[str, dict[str, Any]]) -> str:
         parts += [
             "**Training a small binary model (64-128-1, 60,000 rows, batch 128) "
             "with BinaryAccuracy, Precision, Recall and AUC, "
-            "seconds, and the share of them spent on metrics:**",
+            "seconds, and the share of them spent on metrics"
+            f"{elsewhere('fit')}:**",
             table(columns | {"keras_share": "Keras's share, %"}, rows),
         ]
     if "accuracy" in results:
@@ -159,7 +167,8 @@ def readme_tables(results: dict[str, dict[str, Any]]) -> str:
             **libraries,
             "sklearn": "scikit-learn",
         }
-        parts += ["**Error against the exact answer:**", table(columns, rows)]
+        title = f"**Error against the exact answer{elsewhere('accuracy')}:**"
+        parts += [title, table(columns, rows)]
     targets = [t for r in results.values() for t in r["targets"]]
     missed = [t for t in targets if not t["met"]]
     if targets:
