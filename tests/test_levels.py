@@ -1,5 +1,5 @@
 """No SIMD level may be much slower than the others: once a compiler took the vectors of
-two levels apart, number by number, and they were 90 times slower."""
+two levels apart, number by number, and they were many times slower."""
 
 import math
 import time
