@@ -59,6 +59,10 @@ def values(metric):
     return [v.value for v in metric.variables]
 
 
+def jitted(metric):
+    return jax.jit(lambda *batch: metric.stateless_update_state(*batch))
+
+
 def fresh(case, batch):
     """A metric without a past, whose variables are there."""
     metric = updated(case.ours(), [batch])
@@ -135,6 +139,21 @@ def test_gradients_pass_by():
         slope, state = differentiate(loss, has_aux=True)(2.0, values(metric))
         assert float(slope) == 20.0
         assert float(metric.stateless_result(state)) == 10.0
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_what_is_counted_has_no_gradient(native, monkeypatch):
+    monkeypatch.setattr(_stored, "even_small", native)
+    metric = kt.MeanSquaredError()
+
+    def error(w, state):
+        labels, scores = jnp.zeros((2, 1)), w * jnp.array([[1.0], [2.0]])
+        state = metric.stateless_update_state(state, labels, scores)
+        return state[0].sum()
+
+    slope = jax.jit(jax.grad(error))(2.0, values(metric))
+    assert (metric._plan.taken["update"] == "native") is native
+    assert float(slope) == 0.0
 
 
 def test_the_state_is_updated_in_place_where_it_is_donated():
@@ -289,19 +308,26 @@ def test_a_long_scan_loses_nothing():
     assert abs(Fraction(exact["total"]) / Fraction(square) - 1) < 1e-7
 
 
-@pytest.mark.parametrize("make", [kt.TruePositives, kt.Sum])
-def test_few_elements_of_one_number_are_a_loop_of_xla(make, monkeypatch):
+@pytest.mark.parametrize(
+    "make",
+    [
+        kt.TruePositives,
+        kt.Precision,
+        kt.MeanSquaredError,
+        kt.BinaryAccuracy,
+        lambda: kt.MeanIoU(2),
+    ],
+)
+def test_few_elements_are_a_loop_of_xla(make, monkeypatch):
     """Decided while tracing, by the shapes; eagerly, and for more, kernels run."""
     rng = np.random.default_rng(0)
     metric, reference = make(), make()
-    inputs = 1 if make is kt.Sum else 2
-    few = backend.FEW_ELEMENTS // inputs
+    few = backend.FEW_ELEMENTS // 2
     for n, native in ((few, False), (few + 1, True), (few, None)):
-        batch = [jnp.asarray(np.float32(rng.random(n))) for _ in range(inputs)]
+        batch = [jnp.asarray(np.float32(rng.integers(0, 2, n))) for _ in range(2)]
         monkeypatch.setattr(_stored, "even_small", native is None)
         before = handlers()
-        make_step = jax.jit(lambda *a: metric.stateless_update_state(*a))
-        state = jax.block_until_ready(make_step(values(metric), *batch))
+        state = jax.block_until_ready(jitted(metric)(values(metric), *batch))
         taken = metric._plan.taken["update"]
         assert (taken == "native") is (native is not False), taken
         assert native is not False or "a loop of XLA is faster" in taken
@@ -310,8 +336,76 @@ def test_few_elements_of_one_number_are_a_loop_of_xla(make, monkeypatch):
         reference.update_state(*batch)
         assert reference._plan.taken["update"] == "native"
     assert_close(metric.result(), reference.result(), 1e-6)
-    if make is kt.TruePositives:
-        assert metric.exact_state() == reference.exact_state()
+    assert metric.exact_state() == reference.exact_state()
+
+
+@pytest.mark.parametrize("make", [kt.Sum, kt.Mean])
+def test_sums_of_arrays_are_loops_of_xla(make):
+    metric, reference = make(), make()
+    for n in (3, 5000):
+        x = jnp.asarray(np.random.default_rng(n).random(n, dtype="float32"))
+        before = handlers()
+        metric._put(jitted(metric)(values(metric), x))
+        assert handlers() == before
+        assert "a loop of XLA" in metric._plan.taken["update"]
+        reference.update_state(x)
+    assert_close(metric.result(), reference.result(), 1e-6)
+    integers = jnp.full(2**10, 2**23 + 1)  # Keras's would be rounded
+    metric._put(jitted(metric)(values(metric), integers))
+    assert metric._plan.taken["update"] == "native"
+
+
+@pytest.mark.parametrize(
+    "make", [kt.CategoricalCrossentropy, kt.SparseCategoricalCrossentropy]
+)
+def test_many_logits_are_loops_of_xla(make):
+    metric, reference = make(from_logits=True), make(from_logits=True)
+    dense = make is kt.CategoricalCrossentropy
+    rng = np.random.default_rng(0)
+    for rows, native in ((10, True), (backend.MANY_LOGITS, False)):
+        logits = jnp.asarray(rng.normal(size=(rows, 5)).astype("float32"))
+        labels = jnp.asarray(rng.integers(0, 5, rows))
+        labels = jax.nn.one_hot(labels, 5) if dense else labels
+        metric._put(jitted(metric)(values(metric), labels, logits))
+        taken = metric._plan.taken["update"]
+        assert (taken == "native") is native, taken
+        assert native or "exponentials are faster" in taken
+        reference.update_state(labels, logits)
+    assert_close(metric.result(), reference.result(), 1e-6)
+    half = logits.astype("bfloat16")  # Keras's losses would be bfloat16 as well
+    metric._put(jitted(metric)(values(metric), labels, half))
+    assert metric._plan.taken["update"] == "native"
+
+
+@pytest.mark.parametrize("ignored", [None, -1])
+def test_labels_that_are_no_class_poison_on_every_road(ignored):
+    """Keras would take them for rows without loss."""
+    for label in (-1, 5):
+        for rows in (10, backend.MANY_LOGITS):
+            metric = kt.SparseCategoricalCrossentropy(
+                from_logits=True, ignore_class=ignored
+            )
+            labels = jnp.zeros(rows, "int32").at[3].set(label)
+            logits = jnp.zeros((rows, 5))
+            metric._put(jitted(metric)(values(metric), labels, logits))
+            assert (metric._plan.taken["update"] == "native") is (rows == 10)
+            # As Keras has it, the mean over all rows of a batch without weights.
+            ignoring = np.log(5) * (rows - 1) / rows
+            expected = ignoring if label == ignored else float("nan")
+            np.testing.assert_allclose(metric.result(), expected, rtol=1e-6)
+
+
+def test_a_batch_that_does_not_fit_is_refused_where_xla_is_faster():
+    for metric, shapes in (
+        (kt.MeanSquaredError(), [(4, 2), (4, 3)]),
+        (kt.TruePositives(), [(4,), (5,)]),
+        (kt.CategoricalCrossentropy(from_logits=True), [(10_000, 3), (10_000, 4)]),
+    ):
+        with pytest.raises(ValueError, match="y_pred") as refused:
+            jitted(metric)(values(metric), *map(jnp.ones, shapes))
+        with pytest.raises(ValueError, match="y_pred") as eagerly:
+            metric.update_state(*map(jnp.ones, shapes))
+        assert str(refused.value) == str(eagerly.value)
 
 
 def test_symbolic_shapes_go_the_portable_road():
@@ -602,12 +696,12 @@ def test_data_parallel(devices):
 
 def test_fit_takes_the_handlers():
     keras.utils.set_random_seed(0)
-    x = np.random.default_rng(0).random((64, 4), dtype=np.float32)
+    x = np.random.default_rng(0).random((512, 4), dtype=np.float32)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     group = kt.MetricGroup([kt.MeanAbsoluteError(), kt.RootMeanSquaredError()])
     model.compile("sgd", "mse", metrics=[kt.MeanSquaredError(), group])
     before = handlers()
-    model.fit(x, x.sum(1), batch_size=16, verbose=0)
+    model.fit(x, x.sum(1), batch_size=128, verbose=0)
     assert handlers() == before + 2 * 4  # four steps, one call for the group
     assert group._plan.taken == {"update": "native", "result": "native"}
     assert state_bits(group)

@@ -74,43 +74,47 @@ def update(
     sample_weight: Any,
 ) -> None:
     """Add a batch to the states of all plans, which lie in these variables."""
-    additions: dict[int, list[tuple[int, int, Any]]] = {id(pack): [] for pack in packs}
+    found: dict[int, list[tuple[int, int, Any]]] = {id(pack): [] for pack in packs}
     for plan in plans:
-        found = _additions(plan, y_true, y_pred, sample_weight)
-        for part, addition in zip(plan.parts, found, strict=True):
-            flat = keras.ops.reshape(addition, (-1,))
+        new = _updated_by_keras(plan, y_true, y_pred, sample_weight)
+        for part, value in zip(plan.parts, new, strict=True):
+            # Statistics have no gradient.
+            flat = keras.ops.reshape(keras.ops.stop_gradient(value), (-1,))
             flat = keras.ops.cast(flat, part.pack._dtype)
-            additions[id(part.pack)].append((part.start, part.stop, flat))
+            found[id(part.pack)].append((part.start, part.stop, flat))
     for pack in packs:
-        added = _row(additions[id(pack)], int(pack.shape[-1]), pack._dtype)
-        rows = pack.value
+        rows, parts = pack.value, found[id(pack)]
         if pack.shape[0] == 1:
-            pack.assign(rows + added)
+            pack.assign(keras.ops.expand_dims(_row(parts, rows[0]), 0))
         else:
+            added = _row(parts, keras.ops.zeros_like(rows[0]))
             pack.assign(keras.ops.stack(add_exactly(rows[0], rows[1], added)))
 
 
-def _row(parts: list[tuple[int, int, Any]], size: int, dtype: str) -> Any:
-    """Return a row made of these parts, and of zeros for what is updated elsewhere."""
+def _row(parts: list[tuple[int, int, Any]], others: Any) -> Any:
+    """Return a row made of these parts, and of `others` that are updated elsewhere."""
     pieces, at = [], 0
     for start, stop, part in sorted(parts, key=lambda entry: entry[0]):
         if start > at:
-            pieces.append(keras.ops.zeros((start - at,), dtype=dtype))
+            pieces.append(others[at:start])
         pieces.append(part)
         at = stop
-    if size > at:
-        pieces.append(keras.ops.zeros((size - at,), dtype=dtype))
+    if others.shape[0] > at:
+        pieces.append(others[at:])
     return keras.ops.concatenate(pieces)
 
 
-def _additions(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
-    """Return what a batch adds to each variable."""
+def _updated_by_keras(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+    """Return integers with a batch added to them, and of pairs what a batch adds."""
     twin = plan.twin
-    zeros = [keras.ops.zeros(v.shape, dtype=v.dtype) for v in twin.variables]
+    state = [
+        keras.ops.zeros(v.shape, dtype=v.dtype) if part.has_low else part.read(0)
+        for part, v in zip(plan.parts, twin.variables, strict=True)
+    ]
     inputs = [with_shape(x) for x in (y_true, y_pred)]
     if plan.takes_values:
         del inputs[0]
-    return twin.stateless_update_state(zeros, *inputs, sample_weight=sample_weight)
+    return twin.stateless_update_state(state, *inputs, sample_weight=sample_weight)
 
 
 def result(plan: Plan) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import ops
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
 
 def sparse_true_rank(y_true: Any, y_pred: Any) -> Any:
@@ -35,3 +37,22 @@ def max_probability(y_true: Any, y_pred: Any, from_logits: bool, axis: int) -> A
     if from_logits:
         y_pred = ops.softmax(y_pred, axis=axis)
     return ops.max(y_pred, axis=axis)
+
+
+def sparse_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool, ignore_class: int | None, axis: int
+) -> Any:
+    """Return Keras's losses; NaN for a label that is no class, as kernels do."""
+    y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+    losses = keras.losses.sparse_categorical_crossentropy(
+        y_true, y_pred, from_logits, ignore_class, axis
+    )
+    labels = ops.reshape(ops.cast(y_true, "int32"), ops.shape(losses))
+    known = ops.logical_and(labels >= 0, labels < y_pred.shape[axis])
+    if ignore_class is not None:
+        known = ops.logical_or(known, labels == ignore_class)
+    checked = ops.where(known, losses, float("nan"))
+    mask = get_keras_mask(losses)
+    if mask is not None:
+        set_keras_mask(checked, mask)
+    return checked

@@ -102,6 +102,16 @@ class Plan:
         return self.portable[0].takes_values
 
     @cached_property
+    def sees_mask_of_weighted(self) -> bool:
+        """Whether the mask of a batch with weights matters to any of the metrics."""
+        return any(m.sees_mask for m in self.members)
+
+    @cached_property
+    def sees_mask(self) -> bool:
+        """Whether the mask of a batch without weights matters to any of them."""
+        return any(m.sees_mask and not m.mask_only_with_weight for m in self.members)
+
+    @cached_property
     def is_made_of_operations(self) -> bool:
         """Whether all metrics are functions that users wrote with operations."""
         return all(m.description[0] == "expression" for m in self.members)
@@ -202,29 +212,24 @@ def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
 
 
 def _update(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
-    mask = None
-    if any(
-        m.sees_mask and (sample_weight is not None or not m.mask_only_with_weight)
-        for m in plan.members
-    ):
-        mask = get_keras_mask(y_pred)
+    sees_mask = plan.sees_mask if sample_weight is None else plan.sees_mask_of_weighted
+    mask = get_keras_mask(y_pred) if sees_mask else None
     inputs = _inputs(y_true, y_pred, sample_weight, mask, plan.takes_values)
     backend = _backends.active()
     state = backend.read(plan.packs)
-    given_tensors = [x for _, _, x in inputs]
-    why = why_portable(*state, *given_tensors)
-    if why is None and not even_small:
-        compiling = backend.is_compiling((*state, *given_tensors))
-        if plan.is_made_of_operations and compiling:
-            why = "the function is made of operations, which the compiler merges"
-        else:
-            why = backend.why_no_call(state, given_tensors)
+    why = why_portable(*state, *(x for _, _, x in inputs))
+    if why is None:
+        given = sum(bit for bit, _, _ in inputs)
+        tensors = [prepare(x, argument) for _, argument, x in inputs]
+        if not even_small:
+            batch = [x for x, (bit, _, _) in zip(tensors, inputs) if bit <= TRUTH]
+            why = backend.why_no_call(plan, state, tensors, batch)
+            if why is not None:
+                backend.check(plan.program.key, given, tensors)
     plan.taken["update"] = why or "native"
     if why is not None:
         _portable.update(plan.portable, plan.packs, y_true, y_pred, sample_weight)
         return
-    given = sum(bit for bit, _, _ in inputs)
-    tensors = [prepare(x, argument) for _, argument, x in inputs]
     backend.assign(plan.packs, backend.update(plan.program, state, given, tensors))
 
 

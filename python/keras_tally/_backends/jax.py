@@ -14,6 +14,7 @@ import jaxlib
 import keras
 import numpy as np
 from jax import lax
+from jax._src.array import ArrayImpl as _Concrete
 from jax.experimental import multihost_utils
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
@@ -102,35 +103,63 @@ def _why_no_handlers() -> str | None:
 def why_portable(*tensors: Any) -> str | None:
     """Return why no kernel can take these tensors; None if one can."""
     why = _why_no_handlers()
-    if why is not None:
+    if why is not None or not is_compiling(tensors):
         return why
     for x in tensors:
-        if isinstance(x, jax.core.Tracer) and not all(
-            isinstance(n, int) for n in x.shape
-        ):
+        if not all(isinstance(n, int) for n in getattr(x, "shape", ())):
             return "a shape is symbolic"
     return None
 
 
-# Metrics whose state is one number: up to so many elements, XLA's own loop is done
-# before a kernel would be called. `bench/frameworks.py` measures both (Roads).
-FEW_ELEMENTS = 1024
+# Where XLA's own loops are faster than the call of a kernel, as `bench/frameworks.py`
+# measures both (Roads). Up to so many elements, of y_true and y_pred together, they are
+# done before a kernel would be called.
+FEW_ELEMENTS = 128
+# What XLA merges into few loops, if the state is small: not the scores of rows.
+_SHORT_LOOPS = ("elementwise", "binned", "tabulated")
+# With more, XLA's exponentials in float32 are faster than the kernel's in float64.
+MANY_LOGITS = 8192
+_EXECUTORS = {entry["name"]: entry["executor"] for entry in _native.kernels()}
+_CROSSENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
 
 
-def why_no_call(state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
-    """Return why the call of a kernel does not pay in this trace; None if it does."""
-    if not is_compiling((*state, *inputs)) or math.prod(state[0].shape[1:]) != 1:
+def why_no_call(
+    plan: Any, state: Sequence[Any], inputs: Sequence[Any], batch: Sequence[Any]
+) -> str | None:
+    """Return why the call of a kernel does not pay in this trace; None if it does.
+
+    `batch` is `inputs` without weights.
+    """
+    if not is_compiling((*state, *inputs)):
         return None
-    elements = sum(math.prod(getattr(x, "shape", ())) for x in inputs)
-    if elements > FEW_ELEMENTS:
+    if plan.is_made_of_operations:
+        return "the function is made of operations, which the compiler merges"
+    if len(plan.members) > 1:  # one call does the work of all of them
         return None
-    return f"a loop of XLA is faster for up to {FEW_ELEMENTS} elements and one number"
+    kernel, _, options = plan.members[0].description
+    whole = state[0].shape[0] == 1
+    # Keras subtracts and multiplies in the dtype of the predictions.
+    if not whole and str(batch[-1].dtype) not in ("float32", "float64"):
+        return None
+    elements = sum(math.prod(x.shape) for x in batch)
+    is_small = whole or math.prod(state[0].shape[1:]) <= 2
+    if elements <= FEW_ELEMENTS and is_small and _EXECUTORS[kernel] in _SHORT_LOOPS:
+        return f"a loop of XLA is faster for up to {FEW_ELEMENTS} elements"
+    if jax.default_backend() != "cpu":
+        return None
+    if kernel == "identity":
+        return "the sum of an array is a loop of XLA"
+    if kernel in _CROSSENTROPIES and options["from_logits"] and elements > MANY_LOGITS:
+        return f"XLA's exponentials are faster for more than {MANY_LOGITS} logits"
+    return None
 
 
 def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as a tensor of JAX."""
     del argument, like
-    return x if isinstance(x, jax.Array) else keras.ops.convert_to_tensor(x)
+    if type(x) is _Concrete or isinstance(x, jax.Array):
+        return x
+    return keras.ops.convert_to_tensor(x)
 
 
 def read(variables: Sequence[Any]) -> list[Any]:
@@ -161,7 +190,11 @@ def _is_plain(variable: Any) -> bool:
 
 def is_compiling(tensors: Sequence[Any]) -> bool:
     """Tell whether JAX traces them."""
-    return any(isinstance(x, jax.core.Tracer) for x in tensors)
+    for x in tensors:
+        # An array that is no tracer has one type, which is seen faster.
+        if type(x) is not _Concrete and isinstance(x, jax.core.Tracer):
+            return True
+    return False
 
 
 def _call(name: str, out: Any, **options: Any) -> Any:
@@ -227,13 +260,19 @@ def _sharded_update(
     )(state, *inputs)
 
 
+def check(program: str, given: int, inputs: Sequence[Any]) -> Any:
+    """Raise what an update by these inputs would, whatever they hold; describe them."""
+    abstract = [(x.shape, x.dtype.name) for x in inputs]
+    _native.check_program(program, given, abstract)
+    return abstract
+
+
 def _checked_update(
     program: str, given: int, state: Sequence[Any], inputs: Sequence[Any]
 ) -> Any:
     # Statistics have no gradient.
     state, inputs = map(lax.stop_gradient, (tuple(state), tuple(inputs)))
-    abstract = [(x.shape, x.dtype.name) for x in inputs]
-    _native.check_program(program, given, abstract)
+    abstract = check(program, given, inputs)
     if _native.program_splits(program, given, abstract):
         found = _batch_mesh(inputs)
         if found is not None:
@@ -305,7 +344,8 @@ def roads(why: str | None) -> dict[str, Road]:
         "eager": Road("FFI", "a jitted call of the kernel, compiled once"),
         "jit": Road(
             "FFI",
-            "XLA calls the kernel; portable are symbolic shapes, and up to "
-            f"{FEW_ELEMENTS} elements where the state is one number",
+            "XLA calls the kernel; portable are symbolic shapes, and what XLA is "
+            f"faster at: up to {FEW_ELEMENTS} elements, on CPUs sums of arrays and "
+            f"more than {MANY_LOGITS} logits",
         ),
     }

@@ -102,9 +102,13 @@ def is_compiling(tensors: Sequence[Any]) -> bool:
     return not tf.executing_eagerly()
 
 
-def why_no_call(state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
-    """Return why the call of a kernel does not pay; here it always does."""
-    del state, inputs
+def why_no_call(
+    plan: Any, state: Sequence[Any], inputs: Sequence[Any], batch: Sequence[Any]
+) -> str | None:
+    """Return why the call of a kernel does not pay; None if it does."""
+    del batch
+    if plan.is_made_of_operations and is_compiling((*state, *inputs)):
+        return "the function is made of operations, which the compiler merges"
     return None
 
 
@@ -148,10 +152,11 @@ def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
             variable.assign(value)
 
 
-def _check(program: Any, given: int, inputs: Sequence[Any]) -> None:
+def check(program: str, given: int, inputs: Sequence[Any]) -> None:
+    """Raise what an update by these inputs would, where their shapes are known."""
     if all(x.shape.is_fully_defined() for x in inputs):
         abstract = [(tuple(x.shape), x.dtype.name) for x in inputs]
-        _native.check_program(program.key, given, abstract)
+        _native.check_program(program, given, abstract)
 
 
 def update(
@@ -159,13 +164,13 @@ def update(
 ) -> Sequence[Any]:
     """Return the state that a batch makes of the given one."""
     if not tf.executing_eagerly():
-        _check(program, given, inputs)
+        check(program.key, given, inputs)
     try:
         new: Sequence[Any] = _operations().keras_tally_update(
             state=state, arguments=inputs, program=program.key, given=given
         )
     except tf.errors.InvalidArgumentError as error:
-        _check(program, given, inputs)
+        check(program.key, given, inputs)
         message = error.message.split("{{function_node", 1)[-1].split("}} ", 1)[-1]
         raise ValueError(message.rsplit(" [Op:", 1)[0]) from None
     if not tf.executing_eagerly():

@@ -211,6 +211,17 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         )
         return spec.options
 
+    def _keras_twin(self) -> keras.metrics.Metric:
+        # Keras takes labels that are no class for rows without loss.
+        from keras_tally import _portable_rows
+
+        return self._mean_twin(
+            _portable_rows.sparse_crossentropy,
+            from_logits=self.from_logits,
+            ignore_class=self.ignore_class,
+            axis=self.axis,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {
