@@ -362,7 +362,7 @@ def test_many_logits_are_loops_of_xla(make):
     metric, reference = make(from_logits=True), make(from_logits=True)
     dense = make is kt.CategoricalCrossentropy
     rng = np.random.default_rng(0)
-    for rows, native in ((10, True), (backend.MANY_LOGITS, False)):
+    for rows, native in ((10, True), (backend.MANY_ELEMENTS, False)):
         logits = jnp.asarray(rng.normal(size=(rows, 5)).astype("float32"))
         labels = jnp.asarray(rng.integers(0, 5, rows))
         labels = jax.nn.one_hot(labels, 5) if dense else labels
@@ -377,11 +377,63 @@ def test_many_logits_are_loops_of_xla(make):
     assert metric._plan.taken["update"] == "native"
 
 
+NARROW = {
+    kt.CategoricalAccuracy: 9,
+    kt.SparseCategoricalAccuracy: 9,
+    kt.TopKCategoricalAccuracy: 10,
+    kt.SparseTopKCategoricalAccuracy: 10,
+    kt.CosineSimilarity: 10,
+    kt.SparseCategoricalCrossentropy: 8,
+    kt.OneHotMeanIoU: 7,
+}
+
+
+@pytest.mark.parametrize("cls", NARROW, ids=lambda cls: cls.__name__)
+def test_many_narrow_rows_are_loops_of_xla(cls):
+    widest = NARROW[cls]
+    for columns, rows, native in (
+        (widest, 10, True),
+        (widest, backend.MANY_ELEMENTS, False),
+        (widest + 1, backend.MANY_ELEMENTS, True),
+    ):
+        metric, reference = (
+            cls(columns) if cls is kt.OneHotMeanIoU else cls() for _ in range(2)
+        )
+        rng = np.random.default_rng(columns)
+        scores = jax.nn.softmax(
+            jnp.asarray(rng.normal(size=(rows, columns)), "float32")
+        )
+        labels = jnp.asarray(rng.integers(0, columns, rows))
+        if "Sparse" not in cls.__name__:
+            labels = jax.nn.one_hot(labels, columns)
+        metric._put(jitted(metric)(values(metric), labels, scores))
+        taken = metric._plan.taken["update"]
+        assert (taken == "native") is native, taken
+        assert native or "loops of XLA are faster" in taken
+        reference.update_state(labels, scores)
+        assert_close(metric.result(), reference.result(), 1e-6)
+
+
+def test_float_labels_and_other_axes_take_the_kernels():
+    rows = backend.MANY_ELEMENTS
+    for metric, y_true, y_pred in (
+        (kt.SparseTopKCategoricalAccuracy(1), jnp.zeros(rows), jnp.ones((rows, 3))),
+        (kt.CosineSimilarity(axis=0), jnp.ones((rows, 3)), jnp.ones((rows, 3))),
+        (
+            kt.CategoricalAccuracy(),
+            jnp.ones((rows, 3)),
+            jnp.ones((rows, 3), "float16"),
+        ),
+    ):
+        jitted(metric)(values(metric), y_true, y_pred)
+        assert metric._plan.taken["update"] == "native"
+
+
 @pytest.mark.parametrize("ignored", [None, -1])
 def test_labels_that_are_no_class_poison_on_every_road(ignored):
     """Keras would take them for rows without loss."""
     for label in (-1, 5):
-        for rows in (10, backend.MANY_LOGITS):
+        for rows in (10, backend.MANY_ELEMENTS):
             metric = kt.SparseCategoricalCrossentropy(
                 from_logits=True, ignore_class=ignored
             )
@@ -393,6 +445,11 @@ def test_labels_that_are_no_class_poison_on_every_road(ignored):
             ignoring = np.log(5) * (rows - 1) / rows
             expected = ignoring if label == ignored else float("nan")
             np.testing.assert_allclose(metric.result(), expected, rtol=1e-6)
+            if ignored is None:
+                top = kt.SparseTopKCategoricalAccuracy(1)
+                top._put(jitted(top)(values(top), labels, logits))
+                assert (top._plan.taken["update"] == "native") is (rows == 10)
+                assert np.isnan(top.result())
 
 
 def test_a_batch_that_does_not_fit_is_refused_where_xla_is_faster():

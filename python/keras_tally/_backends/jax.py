@@ -117,40 +117,61 @@ def why_portable(*tensors: Any) -> str | None:
 FEW_ELEMENTS = 128
 # What XLA merges into few loops, if the state is small: not the scores of rows.
 _SHORT_LOOPS = ("elementwise", "binned", "tabulated")
-# With more, XLA's exponentials in float32 are faster than the kernel's in float64.
-MANY_LOGITS = 8192
-_EXECUTORS = {entry["name"]: entry["executor"] for entry in _native.kernels()}
+# With more, XLA's exponentials in float32 are faster than the kernel's in float64, and
+# its loops over many rows of few columns than the kernels of these rows.
+MANY_ELEMENTS = 8192
 _CROSSENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
+_NARROW = {
+    "categorical_hit": 9,
+    "sparse_categorical_hit": 9,
+    "top_k_hit": 10,
+    "sparse_top_k_hit": 10,
+    "cosine_similarity": 10,
+    "confusion_matrix": 7,
+    "sparse_categorical_crossentropy": 8,
+}
+_EXECUTORS = {entry["name"]: entry["executor"] for entry in _native.kernels()}
 
 
-def why_no_call(
-    plan: Any, state: Sequence[Any], inputs: Sequence[Any], batch: Sequence[Any]
-) -> str | None:
-    """Return why the call of a kernel does not pay in this trace; None if it does.
-
-    `batch` is `inputs` without weights.
-    """
+def why_no_call(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
+    """Return why the call of a kernel does not pay in this trace; None if it does."""
     if not is_compiling((*state, *inputs)):
         return None
     if plan.is_made_of_operations:
         return "the function is made of operations, which the compiler merges"
     if len(plan.members) > 1:  # one call does the work of all of them
         return None
+    batch = inputs[: 1 if plan.takes_values else 2]
     kernel, _, options = plan.members[0].description
     whole = state[0].shape[0] == 1
     # Keras subtracts and multiplies in the dtype of the predictions.
     if not whole and str(batch[-1].dtype) not in ("float32", "float64"):
         return None
     elements = sum(math.prod(x.shape) for x in batch)
-    is_small = whole or math.prod(state[0].shape[1:]) <= 2
-    if elements <= FEW_ELEMENTS and is_small and _EXECUTORS[kernel] in _SHORT_LOOPS:
+    is_short = _EXECUTORS.get(kernel) in _SHORT_LOOPS and (
+        not options["dense_predicted"] if whole else math.prod(state[0].shape) <= 4
+    )
+    if elements <= FEW_ELEMENTS and is_short:
         return f"a loop of XLA is faster for up to {FEW_ELEMENTS} elements"
     if jax.default_backend() != "cpu":
         return None
     if kernel == "identity":
         return "the sum of an array is a loop of XLA"
-    if kernel in _CROSSENTROPIES and options["from_logits"] and elements > MANY_LOGITS:
-        return f"XLA's exponentials are faster for more than {MANY_LOGITS} logits"
+    if elements <= MANY_ELEMENTS:
+        return None
+    if kernel in _CROSSENTROPIES and options["from_logits"]:
+        return f"XLA's exponentials are faster for more than {MANY_ELEMENTS} logits"
+    y_true, y_pred = batch
+    if kernel == "sparse_top_k_hit" and not jnp.issubdtype(y_true.dtype, jnp.integer):
+        return None  # whether such labels are classes, Keras does not look
+    axes = options.get("axes", [options.get("axis", -1)])
+    is_last = list(axes) in ([-1], [len(y_pred.shape) - 1])
+    has_rows = len(y_pred.shape) > 1 and options.get("dense_predicted", True)
+    if is_last and has_rows and y_pred.shape[-1] <= _NARROW.get(kernel, 0):
+        return (
+            f"loops of XLA are faster for more than {MANY_ELEMENTS} elements of rows "
+            f"of up to {_NARROW[kernel]}"
+        )
     return None
 
 
@@ -345,7 +366,7 @@ def roads(why: str | None) -> dict[str, Road]:
         "jit": Road(
             "FFI",
             "XLA calls the kernel; portable are symbolic shapes, and what XLA is "
-            f"faster at: up to {FEW_ELEMENTS} elements, on CPUs sums of arrays and "
-            f"more than {MANY_LOGITS} logits",
+            f"faster at: up to {FEW_ELEMENTS} elements, on CPUs sums of arrays, and "
+            f"more than {MANY_ELEMENTS} elements of logits or narrow rows",
         ),
     }

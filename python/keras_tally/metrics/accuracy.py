@@ -299,6 +299,14 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
         )
         return spec.options
 
+    def _prepare_twin(self, twin: keras.metrics.Metric) -> None:
+        if self.from_sorted_ids:
+            return
+        from keras_tally._portable_rows import poison_unknown_labels
+
+        # Keras takes them for misses.
+        poison_unknown_labels(twin)
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         config = super().get_config()

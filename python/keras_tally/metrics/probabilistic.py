@@ -211,16 +211,11 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         )
         return spec.options
 
-    def _keras_twin(self) -> keras.metrics.Metric:
-        # Keras takes labels that are no class for rows without loss.
-        from keras_tally import _portable_rows
+    def _prepare_twin(self, twin: keras.metrics.Metric) -> None:
+        from keras_tally._portable_rows import poison_unknown_labels
 
-        return self._mean_twin(
-            _portable_rows.sparse_crossentropy,
-            from_logits=self.from_logits,
-            ignore_class=self.ignore_class,
-            axis=self.axis,
-        )
+        # Keras takes them for rows without loss.
+        poison_unknown_labels(twin, self.axis, self.ignore_class)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
