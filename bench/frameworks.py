@@ -56,10 +56,6 @@ ROAD_COLUMNS = {
     "callback_large": "numpy_function, ms",
     "keras_large": "Keras, ms",
 }
-ROADS_OF = (
-    *("BinaryAccuracy", "MeanSquaredError", "SparseCategoricalAccuracy", "AUC(200)"),
-    *("TruePositives", "CategoricalCrossentropy", "MeanIoU"),
-)
 FIT_COLUMNS = {
     "step": "step",
     "none": "no metrics, s",
@@ -94,6 +90,7 @@ class Jax:
 
     name, compiled, eager_goal = "JAX", "jitted", 10
     callback = None  # XLA's own is what kernels are called by
+    roads_of = None  # all
 
     def wait(self, metric: Any) -> None:
         import jax
@@ -136,6 +133,10 @@ class TensorFlow:
     """How a step is compiled; nothing is asynchronous."""
 
     name, compiled, eager_goal = "TensorFlow", "in a graph", 5
+    roads_of = (
+        *("BinaryAccuracy", "MeanSquaredError", "SparseCategoricalAccuracy"),
+        *("AUC(200)", "TruePositives", "CategoricalCrossentropy", "MeanIoU"),
+    )
 
     def wait(self, metric: Any) -> None:
         metric.variables[0].numpy()
@@ -195,9 +196,29 @@ class TensorFlow:
 
 def extra_subjects() -> list[Any]:
     """What the targets ask for beyond the classes."""
-    from keras_tally.bench.subjects import Subject, ids, sparse
+    from keras_tally.bench.subjects import Subject, ids, onehot, sparse
+
+    def of_three(name: str, make: Any, data: Any) -> Subject:
+        return Subject(f"{name}, 3 classes", lambda n: data(n, 3), make)
 
     return [
+        of_three("CategoricalAccuracy", lambda m: m.CategoricalAccuracy(), onehot),
+        of_three(
+            "SparseCategoricalAccuracy",
+            lambda m: m.SparseCategoricalAccuracy(),
+            sparse,
+        ),
+        of_three(
+            "SparseTopKCategoricalAccuracy(2)",
+            lambda m: m.SparseTopKCategoricalAccuracy(2),
+            sparse,
+        ),
+        of_three(
+            "SparseCategoricalCrossentropy",
+            lambda m: m.SparseCategoricalCrossentropy(),
+            sparse,
+        ),
+        of_three("OneHotMeanIoU", lambda m: m.OneHotMeanIoU(3), onehot),
         Subject(
             "SparseTopKCategoricalAccuracy(5), 1000 classes",
             lambda n: sparse(n, 1000),
@@ -272,9 +293,10 @@ def road_row(subject: Any, framework: Any, effort: Effort) -> dict[str, Any]:
     import keras_tally
     from keras_tally import _stored
 
-    few = subject.data(BATCH).keras[:2]
+    count = 1 if subject.alone else 2
+    few = subject.data(BATCH).keras[:count]
     columns = max(1, int(np.prod(few[-1].shape)) // BATCH)
-    many = subject.data(max(1, effort.elements // columns)).keras[:2]
+    many = subject.data(max(1, effort.elements // columns)).keras[:count]
     found: dict[str, Any] = {}
     for suffix, batch, sample_s, unit in (
         ("", few, effort.sample_s, 1e6),
@@ -418,7 +440,7 @@ def judge(report: Report, rows: list[dict[str, Any]], framework: Any) -> None:
     heavy = [
         r for r in rows if r["metric"].startswith(("AUC", "MeanIoU", "SparseTopK"))
     ]
-    heavy = [r for r in heavy if "(3)" not in r["metric"]]
+    heavy = [r for r in heavy if not r["metric"].endswith(("(3)", "3 classes"))]
     least(f"{framework.compiled}, AUC, top-k, IoU", "large_ratio", 2, heavy)
 
 
@@ -459,7 +481,8 @@ def main(effort: Effort) -> None:
     report.tables.append({"title": "Classes", "columns": COLUMNS, "rows": rows})
     report.table("Roads", ROAD_COLUMNS)
     for subject in subjects:
-        if subject.name in ROADS_OF:
+        if framework.roads_of is None or subject.name in framework.roads_of:
+            say(f"roads of {subject.name}")
             report.row(**road_row(subject, framework, effort))
     report.table("Training", FIT_COLUMNS)
     for step, by in training(effort).items():
