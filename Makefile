@@ -98,6 +98,10 @@ PYTHON_FUZZERS := byte_form arguments
 SANITIZED_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs exactness auc segmentation group merging \
                      elementwise own_metric functions threads fuzz_corpus))
 SANITIZED_TORCH_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs threads group))
+# CUDA's kernels, run on the CPU, and what JAX and TensorFlow call.
+SANITIZED_EMULATED_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors exactness auc segmentation functions group merging))
+SANITIZED_JAX_TESTS ?= tests/test_jax.py
+SANITIZED_TENSORFLOW_TESTS ?= tests/test_tensorflow.py
 # GCC's sanitizers are in shared libraries, which come before all others; libstdc++ is there for exceptions. Leaks are looked
 # for where Python is not, by the fuzzers and by valgrind: the interpreter frees little of its own when it ends.
 PRELOAD = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so.6)
@@ -114,21 +118,24 @@ $(SANITIZE)/venv:
 	@$(call make_venv,$@)
 
 .PHONY: sanitize-address
-sanitize-address: $(VENV)/.built | $(SANITIZE)/venv
+sanitize-address: $(VENV)/.built $(XLA_HEADERS) | $(SANITIZE)/venv
 	@echo "== building the extension with AddressSanitizer and UndefinedBehaviorSanitizer"
 	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	  $(BIN)/python -c "$$site" > "$$($(SANITIZE)/venv/bin/python -c "$$site")/development.pth"
 	@$(SANITIZE)/venv/bin/python $(PIP_INSTALL) --no-build-isolation --no-deps --ignore-installed \
 	  --config-settings=build-dir=$(SANITIZE)/cmake $(addprefix --config-settings=cmake.define., \
-	    KERAS_TALLY_SANITIZE=address,undefined KERAS_TALLY_TESTS=ON KERAS_TALLY_CUDA=OFF) .
+	    KERAS_TALLY_SANITIZE=address,undefined KERAS_TALLY_TESTS=ON KERAS_TALLY_CUDA=OFF KERAS_TALLY_EMULATED_CUDA=ON) \
+	  $(addprefix --config-settings=,$(WITH_XLA)) .
 	@echo "== the fuzzers' corpora and the pool of threads, without Python"
 	@$(BIN)/cmake --build $(SANITIZE)/cmake --target fuzz_replay thread_updates
 	@for name in $(NATIVE_FUZZERS); do $(SANITIZE)/cmake/fuzz_replay $$name $(CORPUS)/$$name/*; done
 	@$(SANITIZE)/cmake/thread_updates 2
-	@for part in "numpy $(SANITIZED_TESTS)" "torch $(SANITIZED_TORCH_TESTS)"; do \
-	  read -r backend tests <<< "$$part"; \
-	  echo "== tests under AddressSanitizer and UndefinedBehaviorSanitizer, $$backend backend"; \
-	  (cd $(SANITIZE) && KERAS_BACKEND=$$backend $(SANITIZER_OPTIONS) LD_PRELOAD="$(PRELOAD)" \
+	@for part in "numpy cuda $(SANITIZED_TESTS)" "torch cuda $(SANITIZED_TORCH_TESTS)" \
+	             "torch emulated $(SANITIZED_EMULATED_TESTS)" "jax cuda $(SANITIZED_JAX_TESTS)" \
+	             "tensorflow cuda $(SANITIZED_TENSORFLOW_TESTS)"; do \
+	  read -r backend device tests <<< "$$part"; \
+	  echo "== tests under AddressSanitizer and UndefinedBehaviorSanitizer, $$backend backend, kernels of CUDA: $${device/cuda/on a GPU}"; \
+	  (cd $(SANITIZE) && KERAS_BACKEND=$$backend KERAS_TALLY_TEST_DEVICE=$$device $(SANITIZER_OPTIONS) LD_PRELOAD="$(PRELOAD)" \
 	    venv/bin/python -P -m pytest -n $(TEST_JOBS) -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
 	    -p no:cacheprovider $$(printf '$(CURDIR)/%s ' $$tests) $(PYTEST_ARGS)); \
 	done

@@ -11,6 +11,11 @@
 #include <cstring>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 #include "../../csrc/cuda/device.h"
 
 namespace kt {
@@ -18,6 +23,41 @@ namespace {
 
 constexpr std::size_t kStackBytes = 128 * 1024;
 constexpr std::size_t kSharedBytes = 48 * 1024;
+
+// A stack as AddressSanitizer knows it, which must hear of every change from one to another.
+class Stack {
+ public:
+#if defined(__SANITIZE_ADDRESS__)
+  void lies_at(const void* bottom, std::size_t size) {
+    frames_ = nullptr;
+    bottom_ = bottom;
+    size_ = size;
+    // Whoever had it before may have left it in the middle of a function.
+    __asan_unpoison_memory_region(bottom, size);
+  }
+  void leave_for(const Stack& next) {
+    __sanitizer_start_switch_fiber(&frames_, next.bottom_, next.size_);
+  }
+  void end_for(const Stack& next) {
+    __sanitizer_start_switch_fiber(nullptr, next.bottom_, next.size_);
+    frames_ = nullptr;
+  }
+  // From `last`, of which nobody else may know where it lies.
+  void arrive_from(Stack& last) {
+    __sanitizer_finish_switch_fiber(frames_, &last.bottom_, &last.size_);
+  }
+
+ private:
+  void* frames_ = nullptr;
+  const void* bottom_ = nullptr;
+  std::size_t size_ = 0;
+#else
+  void lies_at(const void*, std::size_t) {}
+  void leave_for(const Stack&) {}
+  void end_for(const Stack&) {}
+  void arrive_from(Stack&) {}
+#endif
+};
 
 // One block at a time: its threads run until they wait for others.
 class Block {
@@ -91,6 +131,7 @@ class Block {
  private:
   struct Fiber {
     jmp_buf at;
+    Stack stack;
     bool started = false, done = false;
     long exchanges = 0;
     char slots[2][8];
@@ -109,36 +150,53 @@ class Block {
 
   static void enter(unsigned high, unsigned low, int index) {
     auto* self = reinterpret_cast<Block*>((static_cast<std::uintptr_t>(high) << 32) | low);
+    Fiber& fiber = self->fibers_[index];
+    fiber.stack.arrive_from(self->home_stack_);
     self->start_(self->context_, index);
-    self->fibers_[index].done = true;
+    fiber.done = true;
     --self->alive_;
     ++self->steps_;
+    fiber.stack.end_for(self->home_stack_);
     _longjmp(self->home_, 1);
   }
 
   void resume(int index) {
     Fiber& fiber = fibers_[index];
-    if (_setjmp(home_) != 0) return;
-    if (fiber.started) _longjmp(fiber.at, 1);
+    if (_setjmp(home_) != 0) {
+      home_stack_.arrive_from(fiber.stack);
+      return;
+    }
+    if (fiber.started) {
+      home_stack_.leave_for(fiber.stack);
+      _longjmp(fiber.at, 1);
+    }
     fiber.started = true;
     ucontext_t context;
     getcontext(&context);
     context.uc_stack.ss_sp = stacks_.data() + static_cast<std::size_t>(index) * kStackBytes;
+    fiber.stack.lies_at(context.uc_stack.ss_sp, kStackBytes);
     context.uc_stack.ss_size = kStackBytes;
     context.uc_link = nullptr;
     const auto self = reinterpret_cast<std::uintptr_t>(this);
     makecontext(&context, reinterpret_cast<void (*)()>(&Block::enter), 3,
                 static_cast<unsigned>(self >> 32), static_cast<unsigned>(self), index);
+    home_stack_.leave_for(fiber.stack);
     setcontext(&context);
   }
 
   void yield(int index) {
-    if (_setjmp(fibers_[index].at) == 0) _longjmp(home_, 1);
+    Fiber& fiber = fibers_[index];
+    if (_setjmp(fiber.at) == 0) {
+      fiber.stack.leave_for(home_stack_);
+      _longjmp(home_, 1);
+    }
+    fiber.stack.arrive_from(home_stack_);
   }
 
   std::vector<char> stacks_, shared_;
   Fiber fibers_[kThreads];
   jmp_buf home_;
+  Stack home_stack_;
   int block_ = 0, blocks_ = 1, alive_ = 0, arrived_ = 0;
   long generation_ = 0, steps_ = 0;
   bool failed_ = false, diverged_ = false;
