@@ -99,7 +99,7 @@ SANITIZED_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs exactne
                      elementwise own_metric functions threads fuzz_corpus))
 SANITIZED_TORCH_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs threads group))
 # CUDA's kernels, run on the CPU, and what JAX and TensorFlow call.
-SANITIZED_EMULATED_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors exactness auc segmentation functions group merging))
+SANITIZED_EMULATED_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,lifecycle errors auc segmentation merging))
 SANITIZED_JAX_TESTS ?= tests/test_jax.py
 SANITIZED_TENSORFLOW_TESTS ?= tests/test_tensorflow.py
 # GCC's sanitizers are in shared libraries, which come before all others; libstdc++ is there for exceptions. Leaks are looked

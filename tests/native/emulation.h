@@ -32,9 +32,9 @@ class Stack {
     frames_ = nullptr;
     bottom_ = bottom;
     size_ = size;
-    // Whoever had it before may have left it in the middle of a function.
-    __asan_unpoison_memory_region(bottom, size);
   }
+  // It was left in the middle of a function, for good.
+  void abandon() { __asan_unpoison_memory_region(bottom_, size_); }
   void leave_for(const Stack& next) {
     __sanitizer_start_switch_fiber(&frames_, next.bottom_, next.size_);
   }
@@ -53,6 +53,7 @@ class Stack {
   std::size_t size_ = 0;
 #else
   void lies_at(const void*, std::size_t) {}
+  void abandon() {}
   void leave_for(const Stack&) {}
   void end_for(const Stack&) {}
   void arrive_from(Stack&) {}
@@ -144,6 +145,7 @@ class Block {
 
   void begin(int index) {
     Fiber& fiber = fibers_[index];
+    if (fiber.started && !fiber.done) fiber.stack.abandon();
     fiber.started = fiber.done = false;
     fiber.exchanges = 0;
   }
