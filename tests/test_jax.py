@@ -324,7 +324,8 @@ def test_few_elements_are_a_loop_of_xla(make, monkeypatch):
     metric, reference = make(), make()
     few = backend.FEW_ELEMENTS // 2
     for n, native in ((few, False), (few + 1, True), (few, None)):
-        batch = [jnp.asarray(np.float32(rng.integers(0, 2, n))) for _ in range(2)]
+        dtype = "int32" if isinstance(metric, kt.MeanIoU) else "float32"
+        batch = [jnp.asarray(rng.integers(0, 2, n).astype(dtype)) for _ in range(2)]
         monkeypatch.setattr(_stored, "even_small", native is None)
         before = handlers()
         state = jax.block_until_ready(jitted(metric)(values(metric), *batch))
@@ -377,6 +378,45 @@ def test_many_logits_are_loops_of_xla(make):
     assert metric._plan.taken["update"] == "native"
 
 
+MANY = backend.MANY_ELEMENTS
+FLOATS, CLASSES = ("float32", "float32"), ("int32", "float32")
+jitted_cases = pytest.mark.parametrize(
+    ("make", "shapes", "dtypes"),
+    [
+        (lambda: kt.SparseTopKCategoricalAccuracy(1), [MANY, (MANY, 3)], FLOATS),
+        (lambda: kt.SparseTopKCategoricalAccuracy(3), [MANY, (MANY, 3)], CLASSES),
+        (lambda: kt.CosineSimilarity(axis=0), [(MANY, 3)] * 2, FLOATS),
+        (kt.CategoricalAccuracy, [(MANY, 3)] * 2, ("float32", "float16")),
+        (
+            lambda: kt.SparseCategoricalCrossentropy(from_logits=True, axis=1),
+            [(4, 32, 32), (4, 5, 32, 32)],
+            CLASSES,
+        ),
+        (
+            lambda: kt.CategoricalCrossentropy(
+                from_logits=True, axis=1, label_smoothing=0.1
+            ),
+            [(4, 5, 32, 32)] * 2,
+            FLOATS,
+        ),
+        (
+            lambda: kt.SparseCategoricalCrossentropy(ignore_class=1),
+            [(4, MANY), (4, MANY, 3), 4],
+            (*CLASSES, "float32"),
+        ),
+        (kt.SparseCategoricalCrossentropy, [MANY, (MANY, 3)], FLOATS),
+        (lambda: kt.Precision(top_k=5), [(8, 3)] * 2, FLOATS),
+        (kt.MeanSquaredError, [(), ()], FLOATS),
+        (kt.MeanSquaredError, [0, 0], FLOATS),
+        (kt.MeanSquaredError, [(3, 0)] * 2, FLOATS),
+        (kt.MeanSquaredError, [3, 3], ("int32", "float32")),
+        (kt.MeanSquaredError, [3, 3], ("uint8", "uint8")),
+        (kt.Mean, [(0, 3)], ("float32",)),
+        (kt.Sum, [5], ("int32",)),
+        (lambda: kt.MeanIoU(2), [8, 8], FLOATS),
+        (lambda: kt.MeanIoU(2), [8, 8, 8], ("int32", "int32", "float32")),
+    ],
+)
 NARROW = {
     kt.CategoricalAccuracy: 9,
     kt.SparseCategoricalAccuracy: 9,
@@ -414,19 +454,46 @@ def test_many_narrow_rows_are_loops_of_xla(cls):
         assert_close(metric.result(), reference.result(), 1e-6)
 
 
-def test_float_labels_and_other_axes_take_the_kernels():
-    rows = backend.MANY_ELEMENTS
-    for metric, y_true, y_pred in (
-        (kt.SparseTopKCategoricalAccuracy(1), jnp.zeros(rows), jnp.ones((rows, 3))),
-        (kt.CosineSimilarity(axis=0), jnp.ones((rows, 3)), jnp.ones((rows, 3))),
-        (
-            kt.CategoricalAccuracy(),
-            jnp.ones((rows, 3)),
-            jnp.ones((rows, 3), "float16"),
-        ),
-    ):
-        jitted(metric)(values(metric), y_true, y_pred)
-        assert metric._plan.taken["update"] == "native"
+@jitted_cases
+def test_what_keras_would_do_otherwise_takes_the_kernel(make, shapes, dtypes):
+    """Errors, other numbers, or labels that are no class and nobody sees."""
+    rng = np.random.default_rng(0)
+    batch = [
+        jnp.asarray(rng.integers(0, 2, shape)).astype(dtype)
+        for shape, dtype in zip(shapes, dtypes, strict=True)
+    ]
+    metric, eager = make(), make()
+    eager.update_state(*batch)
+    if hasattr(metric, "_build") and metric._keras_build_args:
+        metric._build(*eager._keras_build_args)
+    state = jitted(metric)(values(metric), *batch)
+    assert metric._plan.taken["update"] == "native"
+    assert bits(state) == bits(values(eager))
+
+
+@pytest.mark.skipif(not hasattr(jax, "shard_map"), reason="there is none before 0.6")
+def test_masks_and_shard_maps_take_the_kernel():
+    metric = kt.BinaryAccuracy()
+
+    def masked(state, y_true, y_pred, weight):
+        attach_mask(y_pred, np.ones((4, 3), "bool"))
+        return metric.stateless_update_state(state, y_true, y_pred, weight)
+
+    labels, weights = jnp.ones((4, 3)), jnp.ones(4)
+    jax.jit(masked)(values(metric), labels, labels, weights)
+    assert metric._plan.taken["update"] == "native"
+    mesh = jax.make_mesh((1,), ("batch",))
+    spec = jax.sharding.PartitionSpec()
+    jax.shard_map(
+        lambda *batch: metric.stateless_update_state(values(metric), *batch),
+        mesh=mesh,
+        in_specs=spec,
+        out_specs=spec,
+        check_vma=False,
+    )(labels, labels)
+    assert metric._plan.taken["update"] == "native"
+    jitted(metric)(values(metric), labels, labels)
+    assert metric._plan.taken["update"] != "native"
 
 
 @pytest.mark.parametrize("ignored", [None, -1])
@@ -450,6 +517,16 @@ def test_labels_that_are_no_class_poison_on_every_road(ignored):
                 top._put(jitted(top)(values(top), labels, logits))
                 assert (top._plan.taken["update"] == "native") is (rows == 10)
                 assert np.isnan(top.result())
+
+
+def test_few_ids_of_many_classes_do_not_touch_the_whole_matrix():
+    metric, reference = kt.MeanIoU(100), kt.MeanIoU(100)
+    for n, native in ((5000, False), (5001, True)):
+        ids = jnp.arange(n) % 100
+        metric._put(jitted(metric)(values(metric), ids, ids[::-1]))
+        assert (metric._plan.taken["update"] == "native") is native
+        reference.update_state(ids, ids[::-1])
+        assert bits(values(metric)) == bits(values(reference))
 
 
 def test_a_batch_that_does_not_fit_is_refused_where_xla_is_faster():

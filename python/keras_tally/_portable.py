@@ -6,7 +6,7 @@ stateless scopes, in `jax.jit`, in `tf.function`, under XLA.
 What this road promises:
 
 - The statistics of one batch are those of Keras's own metric of the same name: its
-  class computes them, from a state of zeros.
+  class computes them, from a state of zeros; integers it adds to what there is.
 - They are added up without rounding errors: what a variable of floatx (float32 at
   least) cannot hold goes into `compensation`, by two-sum additions. Together they
   hold twice as many bits, so unweighted counts are exact up to 2^48 in float32.

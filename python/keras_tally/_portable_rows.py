@@ -46,11 +46,12 @@ def poison_unknown_labels(
     def update_and_poison(y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         update(y_true, y_pred, sample_weight=sample_weight)
         labels = ops.cast(y_true, "int32")
-        known = ops.logical_and(labels >= 0, labels < y_pred.shape[axis])
+        known = ops.logical_and(labels >= 0, labels < ops.shape(y_pred)[axis])
         if ignore_class is not None:
             known = ops.logical_or(known, labels == ignore_class)
         # A sum of floats is what XLA has the fastest loops for.
         poison = ops.sum(ops.where(known, 0.0, float("nan")))
-        twin.total.assign(twin.total + ops.cast(poison, twin.total.dtype))
+        for variable in (twin.total, twin.count):
+            variable.assign(variable + ops.cast(poison, variable.dtype))
 
     twin.update_state = update_and_poison

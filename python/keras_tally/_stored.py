@@ -222,7 +222,7 @@ def _update(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
         given = sum(bit for bit, _, _ in inputs)
         tensors = [prepare(x, argument) for _, argument, x in inputs]
         if not even_small:
-            why = backend.why_no_call(plan, state, tensors)
+            why = backend.why_no_call(plan, state, tensors, mask is not None)
             if why is not None:
                 backend.check(plan.program.key, given, tensors)
     plan.taken["update"] = why or "native"

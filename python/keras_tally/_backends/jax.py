@@ -131,43 +131,95 @@ _NARROW = {
     "sparse_categorical_crossentropy": 8,
 }
 _EXECUTORS = {entry["name"]: entry["executor"] for entry in _native.kernels()}
+# What float32 holds without rounding; and integers that 32 bits with a sign hold.
+_EXACT = ("float32", "float16", "bfloat16", "bool", "int8", "uint8", "int16", "uint16")
+_INTEGERS = ("bool", "int8", "uint8", "int16", "uint16", "int32")
+# Here labels say which class it is, and larger numbers say no more.
+_OF_CLASSES = ("binary_hit", "confusion", "categorical_hit", "top_k_hit")
 
 
-def why_no_call(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
+def _as_keras_has_it(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> bool:
+    """Tell whether Keras's operations do with these inputs what the kernel does.
+
+    They do not where Keras raises an error, forgets what it should not, or rounds more
+    than the last bits of float32.
+    """
+    kernel, _, options = plan.members[0].description
+    batch = inputs[: 1 if plan.takes_values else 2]
+    y_true, y_pred = batch[0], batch[-1]
+    whole = state[0].shape[0] == 1
+    weighted = len(inputs) > len(batch)
+    shapes = [tuple(x.shape) for x in batch]
+    if any(0 in shape or not shape for shape in shapes):
+        return False
+    if keras.config.floatx() != "float32":
+        return False
+    if str(state[0].dtype) != ("int32" if whole else "float32"):
+        return False
+    # Within a batch it counts in float32.
+    if sum(map(math.prod, shapes)) > 2**24:
+        return False
+    if options.get("top_k") or options.get("value_dtype"):
+        return False
+    if weighted and (whole or options.get("ignore_class") is not None):
+        return False
+    if kernel == "confusion_matrix":
+        scores = options["dense_predicted"] or options["threshold"] is not None
+        return str(y_true.dtype) in (
+            _EXACT if options["dense_labels"] else _INTEGERS
+        ) and str(y_pred.dtype) in (("float32",) if scores else _INTEGERS)
+    if str(y_pred.dtype) != "float32":
+        return False
+    if kernel.startswith("sparse_"):
+        return str(y_true.dtype) in _INTEGERS
+    is_class = kernel in _OF_CLASSES and str(y_true.dtype) == "int32"
+    return is_class or str(y_true.dtype) in _EXACT
+
+
+def why_no_call(
+    plan: Any, state: Sequence[Any], inputs: Sequence[Any], masked: bool
+) -> str | None:
     """Return why the call of a kernel does not pay in this trace; None if it does."""
     if not is_compiling((*state, *inputs)):
         return None
     if plan.is_made_of_operations:
         return "the function is made of operations, which the compiler merges"
-    if len(plan.members) > 1:  # one call does the work of all of them
+    # One call does the work of all of a group. Keras aligns masks and weights in fewer
+    # cases.
+    if len(plan.members) > 1 or masked or not _as_keras_has_it(plan, state, inputs):
         return None
-    batch = inputs[: 1 if plan.takes_values else 2]
+    # In the user's own `shard_map` the parts of a state vary by different axes.
+    if hasattr(jax, "shard_map") and jax.sharding.get_abstract_mesh().manual_axes:
+        return None
     kernel, _, options = plan.members[0].description
-    whole = state[0].shape[0] == 1
-    # Keras subtracts and multiplies in the dtype of the predictions.
-    if not whole and str(batch[-1].dtype) not in ("float32", "float64"):
-        return None
+    batch = inputs[: 1 if plan.takes_values else 2]
     elements = sum(math.prod(x.shape) for x in batch)
+    cells = math.prod(state[0].shape)
+    is_matrix = state[0].shape[0] == 1
     is_short = _EXECUTORS.get(kernel) in _SHORT_LOOPS and (
-        not options["dense_predicted"] if whole else math.prod(state[0].shape) <= 4
+        not options["dense_predicted"] if is_matrix else cells <= 4
     )
-    if elements <= FEW_ELEMENTS and is_short:
-        return f"a loop of XLA is faster for up to {FEW_ELEMENTS} elements"
+    # A kernel reads and writes the whole matrix.
+    few = max(FEW_ELEMENTS, cells if is_matrix else 0)
+    if is_short and elements <= few:
+        return f"a loop of XLA is faster for up to {few} elements"
     if jax.default_backend() != "cpu":
         return None
     if kernel == "identity":
         return "the sum of an array is a loop of XLA"
-    if elements <= MANY_ELEMENTS:
+    axes = options.get("axes", [options.get("axis", -1)])
+    columns = batch[-1].shape[-1]
+    has_rows = len(batch[-1].shape) > 1 and options.get("dense_predicted", True)
+    if (
+        elements <= MANY_ELEMENTS
+        or not has_rows
+        or list(axes) not in ([-1], [len(batch[-1].shape) - 1])
+    ):
         return None
     if kernel in _CROSSENTROPIES and options["from_logits"]:
         return f"XLA's exponentials are faster for more than {MANY_ELEMENTS} logits"
-    y_true, y_pred = batch
-    if kernel == "sparse_top_k_hit" and not jnp.issubdtype(y_true.dtype, jnp.integer):
-        return None  # whether such labels are classes, Keras does not look
-    axes = options.get("axes", [options.get("axis", -1)])
-    is_last = list(axes) in ([-1], [len(y_pred.shape) - 1])
-    has_rows = len(y_pred.shape) > 1 and options.get("dense_predicted", True)
-    if is_last and has_rows and y_pred.shape[-1] <= _NARROW.get(kernel, 0):
+    # With k columns or more, a score that is NaN is a hit for Keras.
+    if kernel in _NARROW and options.get("k", 0) < columns <= _NARROW[kernel]:
         return (
             f"loops of XLA are faster for more than {MANY_ELEMENTS} elements of rows "
             f"of up to {_NARROW[kernel]}"
