@@ -11,6 +11,9 @@ import keras_tally as kt
 from keras_tally import _native
 from support import EMULATED, IS_TORCH, ON_GPU, find_nvcc
 
+# Needs atheris, and is no test: `--doctest-modules` would import it.
+collect_ignore = ["fuzz/python_fuzzer.py"]
+
 if IS_TORCH:
     # Small tensors everywhere: threads of torch would only wait for each other.
     import torch
