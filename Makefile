@@ -228,7 +228,7 @@ wheel: $(VENV)/.deps $(XLA_HEADERS) ## Build the wheel, install it into a clean 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m build --no-isolation $(addprefix -C,$(WITH_XLA)) --outdir dist .
 	@echo "== installing it into $(WHEEL_VENV)"
 	@$(call make_venv,$(WHEEL_VENV))
-	@$(BIN)/python tools/install_locked.py --into $(WHEEL_VENV) run demo bench engines test
+	@$(BIN)/python tools/install_locked.py --into $(WHEEL_VENV) run demo bench engines test trainers
 	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) --no-deps dist/keras_tally-*.whl
 	@rm -rf $(WHEEL_CWD) && mkdir -p $(WHEEL_CWD)
 	@cd $(WHEEL_CWD) && for backend in torch numpy; do \
