@@ -60,7 +60,14 @@ def values(metric):
 
 
 def jitted(metric):
+    """A step of its own, traced anew: bound methods would share their traces."""
     return jax.jit(lambda *batch: metric.stateless_update_state(*batch))
+
+
+def update_jitted(metric, *batch):
+    """Update by a compiled step; return why it was portable, or `native`."""
+    metric._put(jitted(metric)(values(metric), *batch))
+    return metric._plan.taken["update"]
 
 
 def fresh(case, batch):
@@ -359,8 +366,7 @@ def test_sums_of_arrays_are_loops_of_xla(make):
         reference.update_state(x)
     assert_close(metric.result(), reference.result(), 1e-6)
     integers = jnp.full(2**10, 2**23 + 1)  # Keras's would be rounded
-    metric._put(jitted(metric)(values(metric), integers))
-    assert metric._plan.taken["update"] == "native"
+    assert update_jitted(metric, integers) == "native"
 
 
 @pytest.mark.parametrize(
@@ -374,15 +380,13 @@ def test_many_logits_are_loops_of_xla(make):
         logits = jnp.asarray(rng.normal(size=(rows, 5)).astype("float32"))
         labels = jnp.asarray(rng.integers(0, 5, rows))
         labels = jax.nn.one_hot(labels, 5) if dense else labels
-        metric._put(jitted(metric)(values(metric), labels, logits))
-        taken = metric._plan.taken["update"]
+        taken = update_jitted(metric, labels, logits)
         assert (taken == "native") is native, taken
         assert native or "exponentials are faster" in taken
         reference.update_state(labels, logits)
     assert_close(metric.result(), reference.result(), 1e-6)
     half = logits.astype("bfloat16")  # Keras's losses would be bfloat16 as well
-    metric._put(jitted(metric)(values(metric), labels, half))
-    assert metric._plan.taken["update"] == "native"
+    assert update_jitted(metric, labels, half) == "native"
 
 
 MANY = backend.MANY_ELEMENTS
@@ -453,8 +457,7 @@ def test_many_narrow_rows_are_loops_of_xla(cls):
         labels = jnp.asarray(rng.integers(0, columns, rows))
         if "Sparse" not in cls.__name__:
             labels = jax.nn.one_hot(labels, columns)
-        metric._put(jitted(metric)(values(metric), labels, scores))
-        taken = metric._plan.taken["update"]
+        taken = update_jitted(metric, labels, scores)
         assert (taken == "native") is native, taken
         assert native or "loops of XLA are faster" in taken
         reference.update_state(labels, scores)
@@ -471,8 +474,6 @@ def test_what_keras_would_do_otherwise_takes_the_kernel(make, shapes, dtypes):
     ]
     metric, eager = make(), make()
     eager.update_state(*batch)
-    if hasattr(metric, "_build") and metric._keras_build_args:
-        metric._build(*eager._keras_build_args)
     state = jitted(metric)(values(metric), *batch)
     assert metric._plan.taken["update"] == "native"
     assert bits(state) == bits(values(eager))
@@ -513,16 +514,16 @@ def test_labels_that_are_no_class_poison_on_every_road(ignored):
             )
             labels = jnp.zeros(rows, "int32").at[3].set(label)
             logits = jnp.zeros((rows, 5))
-            metric._put(jitted(metric)(values(metric), labels, logits))
-            assert (metric._plan.taken["update"] == "native") is (rows == 10)
+            taken = update_jitted(metric, labels, logits)
+            assert (taken == "native") is (rows == 10)
             # As Keras has it, the mean over all rows of a batch without weights.
             ignoring = np.log(5) * (rows - 1) / rows
             expected = ignoring if label == ignored else float("nan")
             np.testing.assert_allclose(metric.result(), expected, rtol=1e-6)
             if ignored is None:
                 top = kt.SparseTopKCategoricalAccuracy(1)
-                top._put(jitted(top)(values(top), labels, logits))
-                assert (top._plan.taken["update"] == "native") is (rows == 10)
+                taken = update_jitted(top, labels, logits)
+                assert (taken == "native") is (rows == 10)
                 assert np.isnan(top.result())
 
 
@@ -530,8 +531,7 @@ def test_few_ids_of_many_classes_do_not_touch_the_whole_matrix():
     metric, reference = kt.MeanIoU(100), kt.MeanIoU(100)
     for n, native in ((5000, False), (5001, True)):
         ids = jnp.arange(n) % 100
-        metric._put(jitted(metric)(values(metric), ids, ids[::-1]))
-        assert (metric._plan.taken["update"] == "native") is native
+        assert (update_jitted(metric, ids, ids[::-1]) == "native") is native
         reference.update_state(ids, ids[::-1])
         assert bits(values(metric)) == bits(values(reference))
 

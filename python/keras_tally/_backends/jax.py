@@ -138,17 +138,17 @@ _INTEGERS = ("bool", "int8", "uint8", "int16", "uint16", "int32")
 _OF_CLASSES = ("binary_hit", "confusion", "categorical_hit", "top_k_hit")
 
 
-def _as_keras_has_it(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> bool:
+def _as_keras_has_it(
+    member: Any, state: Sequence[Any], batch: Sequence[Any], weighted: bool
+) -> bool:
     """Tell whether Keras's operations do with these inputs what the kernel does.
 
     They do not where Keras raises an error, forgets what it should not, or rounds more
     than the last bits of float32.
     """
-    kernel, _, options = plan.members[0].description
-    batch = inputs[: 1 if plan.takes_values else 2]
+    kernel, _, options = member.description
     y_true, y_pred = batch[0], batch[-1]
     whole = state[0].shape[0] == 1
-    weighted = len(inputs) > len(batch)
     shapes = [tuple(x.shape) for x in batch]
     if any(0 in shape or not shape for shape in shapes):
         return False
@@ -186,13 +186,16 @@ def why_no_call(
         return "the function is made of operations, which the compiler merges"
     # One call does the work of all of a group. Keras aligns masks and weights in fewer
     # cases.
-    if len(plan.members) > 1 or masked or not _as_keras_has_it(plan, state, inputs):
+    if len(plan.members) > 1 or masked:
+        return None
+    (member,) = plan.members
+    batch = inputs[: 1 if plan.takes_values else 2]
+    if not _as_keras_has_it(member, state, batch, len(inputs) > len(batch)):
         return None
     # In the user's own `shard_map` the parts of a state vary by different axes.
     if hasattr(jax, "shard_map") and jax.sharding.get_abstract_mesh().manual_axes:
         return None
-    kernel, _, options = plan.members[0].description
-    batch = inputs[: 1 if plan.takes_values else 2]
+    kernel, _, options = member.description
     elements = sum(math.prod(x.shape) for x in batch)
     cells = math.prod(state[0].shape)
     is_matrix = state[0].shape[0] == 1
