@@ -5,14 +5,16 @@
 #
 #     bench/gpu.sh OUT_DIR [WHEELS_DIR]
 #
-# The machine needs nvcc, a C++ compiler, cmake, ninja, and a python3 with torch; it
-# needs no network. What its Python lacks is installed from the wheels in WHEELS_DIR
-# (bench/README.md says how to collect them), into a temporary folder; nothing else on
-# the machine is changed. PYTHON names another interpreter; GPU_SECONDS is the time that
-# all of it may take, 520 by default.
+# The machine needs nvcc, a C++ compiler, cmake, ninja, and a python3 with torch (and JAX,
+# or the step `jax` is left out); it needs no network. What its Python lacks is installed
+# from the wheels in WHEELS_DIR (bench/README.md says how to collect them), into a
+# temporary folder; nothing else on the machine is changed. A wheel of keras-tally among
+# them takes the place of the build. PYTHON names another interpreter; GPU_SECONDS is the
+# time that all of it may take, 520 by default; GPU_STEPS names the steps to do after the
+# build, all by default.
 #
-# OUT_DIR receives log.txt, tests.xml, sanitizer.txt, <gpu>.json and <gpu>.md. A step
-# that fails does not stop the others, but the command then ends with status 1.
+# OUT_DIR receives log.txt, tests.xml, jax.xml, sanitizer.txt, <gpu>.json and <gpu>.md. A
+# step that fails does not stop the others, but the command then ends with status 1.
 set -uo pipefail
 
 if (($# < 1 || $# > 2)); then
@@ -49,6 +51,7 @@ skip() { # skip NAME REASON
 # seconds are left for what follows.
 step() {
   local name=$1 limit=$2 left=$((end - SECONDS - $3)) status
+  [[ " $steps " == *" $name "* ]] || return 0
   shift 3
   ((left < limit)) && limit=$left
   if ((limit < 5)); then
@@ -84,7 +87,10 @@ build() {
     --config-settings=build-dir="$work/build" \
     --config-settings=cmake.define.KERAS_TALLY_CUDA=ON \
     --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES="${arch:-native}" \
-    . || return
+    . && check_build
+}
+
+check_build() { # says which keras-tally it is, and whether it can use the GPU
   cd "$work" && "$python" - <<'END'
 import keras_tally as kt
 
@@ -94,17 +100,28 @@ raise SystemExit(not kt.cuda_status().enabled)
 END
 }
 
-run_tests() {
-  local jobs=() files
-  # The other files import what need not be here.
-  mapfile -t files < <(grep -lE 'mark\.cuda' tests/test_*.py)
-  "$python" -c "import xdist" 2>/dev/null && jobs=(-p xdist -n 4)
+run_pytest() { # run_pytest NAME ARGUMENTS...
+  local jobs=() cores
+  cores=$(nproc)
+  "$python" -c "import xdist" 2>/dev/null && jobs=(-p xdist -n "$((cores < 12 ? cores : 12))")
   # Whatever else is installed there, only what the tests need takes part; and warnings
   # are no errors, as versions differ from those that the project pins.
-  export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 KERAS_TALLY_REQUIRE_CUDA=1
-  "$python" -m pytest -m cuda -q --tb=short -r fE -W default \
-    --disable-warnings -p no:cacheprovider --maxfail=100 \
-    --junitxml="$out/tests.xml" "${jobs[@]}" "${files[@]}"
+  PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 KERAS_TALLY_REQUIRE_CUDA=1 \
+    "$python" -m pytest -q --tb=short -r fE -W default --disable-warnings \
+    -p no:cacheprovider --maxfail=100 --junitxml="$out/$1.xml" "${jobs[@]}" "${@:2}"
+}
+
+run_tests() {
+  local files
+  # The other files import what need not be here.
+  mapfile -t files < <(grep -lE 'mark\.cuda' tests/test_*.py)
+  run_pytest tests -m cuda "${files[@]}"
+}
+
+run_jax() {
+  # Several processes share the GPU.
+  export XLA_PYTHON_CLIENT_PREALLOCATE=false KERAS_BACKEND=jax
+  run_pytest jax tests/test_jax.py
 }
 
 measure() {
@@ -121,13 +138,22 @@ sanitize() { # sanitize TOOL
   return "$status"
 }
 
-export -f install_wheels build run_tests measure sanitize
+export -f install_wheels build check_build run_pytest run_tests run_jax measure sanitize
 export python wheels work out root
+later=${GPU_STEPS:-tests jax measure memcheck racecheck initcheck}
+steps="wheels build $later"
 
 say "keras-tally on $(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1 || true)"
-[[ -n $wheels ]] && step wheels 60 400 bash -c install_wheels
-if step build 270 200 bash -c build; then
+[[ -n $wheels ]] && step wheels 60 0 bash -c install_wheels
+build=build
+compgen -G "${wheels:-/nowhere}/keras_tally-*.whl" >/dev/null && build=check_build
+if step build 270 40 bash -c "$build"; then
   step tests 200 110 bash -c run_tests
+  if "$python" -c "import jax" 2>/dev/null; then
+    step jax 120 110 bash -c run_jax
+  else
+    skip jax "there is no JAX on this machine"
+  fi
   step measure 150 40 bash -c 'measure 100'
   sanitizer=$(command -v compute-sanitizer || ls -d /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -n 1)
   export sanitizer
@@ -140,7 +166,7 @@ if step build 270 200 bash -c build; then
     fi
   done
 else
-  for name in tests measure memcheck racecheck initcheck; do
+  for name in $later; do
     skip "$name" "the build failed"
   done
 fi

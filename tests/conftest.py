@@ -9,7 +9,7 @@ import pytest
 
 import keras_tally as kt
 from keras_tally import _native
-from support import EMULATED, IS_TORCH, ON_GPU, find_nvcc
+from support import BACKEND, EMULATED, IS_TORCH, ON_GPU, find_nvcc
 
 # Needs atheris, and is no test: `--doctest-modules` would import it.
 collect_ignore = ["fuzz/python_fuzzer.py"]
@@ -91,8 +91,14 @@ CUDA_REQUIRED = os.environ.get("KERAS_TALLY_REQUIRE_CUDA") == "1"
 @functools.cache
 def missing_for_cuda():
     """Why the tests marked `cuda` cannot run here, or None."""
+    if BACKEND == "jax":
+        import jax
+
+        if jax.default_backend() != "gpu":
+            return "JAX sees no CUDA device"
+        return kt.cuda_status().reason or None
     if not IS_TORCH:
-        return "CUDA is tested under KERAS_BACKEND=torch only"
+        return "CUDA is tested under KERAS_BACKEND=torch and jax only"
     if not ON_GPU:
         variable = "KERAS_TALLY_TEST_DEVICE"
         return f"{variable} keeps the tests off the GPU" if CUDA_REQUIRED else None

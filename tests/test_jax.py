@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 import keras_tally as kt
-from cases import CASES, DEFAULT_CASES
+from cases import CASES, COUNTING_NAMES, DEFAULT_CASES
 from keras_tally import _native, _stored
 from keras_tally._device import CudaStatus
 from support import (
     BACKEND,
     EMULATED,
     assert_close,
+    assert_states_close,
     attach_mask,
     compensation,
+    state,
     state_bits,
     to_backend,
     to_numpy,
@@ -35,6 +37,9 @@ import jax.numpy as jnp
 
 from keras_tally._backends import jax as backend
 
+ON_CPU = jax.default_backend() == "cpu"
+cpu_only = pytest.mark.skipif(not ON_CPU, reason="GPUs take the kernels")
+
 # The user's own function is compiled by XLA's rules.
 OWN_CASES = [case for case in CASES if case.name != "MeanMetricWrapper"]
 
@@ -42,7 +47,7 @@ OWN_CASES = [case for case in CASES if case.name != "MeanMetricWrapper"]
 def handlers():
     """How many updates XLA's handlers have made, and with which kernels."""
     counts = _native.road_counts()
-    assert not EMULATED or counts["cuda"] >= counts["xla"]
+    assert (ON_CPU and not EMULATED) or counts["cuda"] >= counts["xla"]
     return counts["xla"]
 
 
@@ -107,6 +112,26 @@ def test_eager_jit_and_scan_are_one_kernel(case, weighted, monkeypatch):
     assert bits(values(eager)) == bits(jitted) == bits(in_scan)
     result = jax.jit(metric.stateless_result)(jitted)
     np.testing.assert_array_equal(to_numpy(result), to_numpy(eager.result()))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+def test_on_a_gpu_kernels_give_the_answers_of_the_cpu(case, weighted, roads):
+    batches = [case.sample(seed, 1000, weighted) for seed in range(2)]
+    metric = updated(case.ours(), batches)
+    if case.name != "MeanMetricWrapper":
+        assert roads()["cuda"] >= 2
+    with keras.device("cpu:0"):
+        twin = updated(case.ours(), batches)
+    for variable, other in zip(metric.variables, twin.variables, strict=True):
+        assert {device.platform for device in variable.value.devices()} == {"gpu"}
+        assert {device.platform for device in other.value.devices()} == {"cpu"}
+    if case.name in COUNTING_NAMES:
+        assert metric.exact_state() == twin.exact_state()
+    tolerance = 1e-6 if case.name == "MeanMetricWrapper" else 1e-12
+    assert_states_close(state(metric), state(twin), tolerance, tolerance)
+    assert_close(metric.result(), twin.result(), 1e-6, 1e-6)
 
 
 @pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
@@ -286,6 +311,7 @@ def test_counts_far_beyond_float32():
         assert metric.exact_state() == {"accumulator": [start + 40]}
 
 
+@cpu_only
 @pytest.mark.host_only
 def test_a_long_scan_loses_nothing():
     """As many additions as a float32 would stop at several times over."""
@@ -310,8 +336,8 @@ def test_a_long_scan_loses_nothing():
         return jax.lax.fori_loop(0, rounds, again, states)
 
     done = run((values(count), values(error)), (jnp.asarray(y), jnp.asarray(p)))
-    for metric, state in zip((count, error), done, strict=True):
-        metric._put(state)
+    for metric, new in zip((count, error), done, strict=True):
+        metric._put(new)
     samples = rounds * p.size
     assert samples > 10**8
     assert count.exact_state() == {"accumulator": [samples]}
@@ -354,6 +380,7 @@ def test_few_elements_are_a_loop_of_xla(make, monkeypatch):
     assert metric.exact_state() == reference.exact_state()
 
 
+@cpu_only
 @pytest.mark.parametrize("make", [kt.Sum, kt.Mean])
 def test_sums_of_arrays_are_loops_of_xla(make):
     metric, reference = make(), make()
@@ -369,6 +396,7 @@ def test_sums_of_arrays_are_loops_of_xla(make):
     assert update_jitted(metric, integers) == "native"
 
 
+@cpu_only
 @pytest.mark.parametrize(
     "make", [kt.CategoricalCrossentropy, kt.SparseCategoricalCrossentropy]
 )
@@ -439,6 +467,7 @@ NARROW = {
 }
 
 
+@cpu_only
 @pytest.mark.parametrize("cls", NARROW, ids=lambda cls: cls.__name__)
 def test_many_narrow_rows_are_loops_of_xla(cls):
     widest = NARROW[cls]
@@ -504,6 +533,7 @@ def test_masks_and_shard_maps_take_the_kernel():
     assert metric._plan.taken["update"] != "native"
 
 
+@cpu_only
 @pytest.mark.parametrize("ignored", [None, -1])
 def test_labels_that_are_no_class_poison_on_every_road(ignored):
     """Keras would take them for rows without loss."""
@@ -831,6 +861,7 @@ def test_data_parallel(devices):
             np.testing.assert_allclose(logs[name], logs["k" + name], rtol=1e-5)
             np.testing.assert_allclose(logs["g" + name], logs[name], rtol=1e-6)
         """,
+        JAX_PLATFORMS="cpu",
         XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
     )
 
