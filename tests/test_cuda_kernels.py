@@ -8,6 +8,7 @@ can show is in test_cuda.py.
 import math
 
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -413,7 +414,8 @@ def test_many_thresholds():
 
 
 def group_of(*names):
-    return kt.MetricGroup([getattr(kt, name)() for name in names])
+    members = {f"{name}_{i}": getattr(kt, name)() for i, name in enumerate(names)}
+    return kt.MetricGroup(members)
 
 
 @pytest.mark.parametrize(
@@ -422,6 +424,8 @@ def group_of(*names):
         (["MeanSquaredError", "MeanAbsoluteError", "LogCoshError"], 1),
         (["BinaryAccuracy", "BinaryCrossentropy"], 1),
         (["BinaryAccuracy", "Precision", "AUC"], 3),
+        (["Precision", "Recall", "TruePositives", "FalseNegatives"], 1),
+        (["TruePositives"] * 10, 2),  # a launch has nine variables at most
     ],
 )
 def test_groups_share_launches(names, launches, device):
@@ -448,6 +452,123 @@ def test_lists_longer_than_a_launch(device):
         assert float(group.result()[f"h{i}"]) == as_float(single)
 
 
+# Plain batches have kernels of their own, and nothing else has.
+
+BFLOAT16 = ml_dtypes.bfloat16
+LABELS = np.arange(2000)[:, None] % 2
+SCORES = np.linspace(0, 1, 2000)[:, None]
+IDS, ROWS = np.arange(90) % 12, np.random.default_rng(0).random((90, 12))
+ONE_HOT = np.eye(12)[IDS]
+BINARY = {"y": LABELS, "p": SCORES}
+CLASSES = {"y": IDS, "p": ROWS}
+TARGETS = {"y": ONE_HOT, "p": ROWS}
+SMOOTH = {"label_smoothing": 0.1}
+SORTED = {"from_sorted_ids": True}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "name", "options", "batch"),
+    [
+        ("plain_sums", "MeanSquaredError", {}, BINARY),
+        ("plain_sums", "MeanSquaredError", {}, BINARY | {"p_dtype": BFLOAT16}),
+        ("plain_sums", "MeanSquaredError", {}, BINARY | {"y_dtype": "bool"}),
+        ("plain_sums", "BinaryAccuracy", {}, BINARY),
+        ("plain_sums", "BinaryCrossentropy", {}, BINARY),
+        ("plain_cells", "Precision", {}, BINARY | {"y_dtype": "int32"}),
+        ("plain_cells", "Precision", {}, BINARY | {"p_dtype": "float16"}),
+        ("plain_bins", "AUC", {}, BINARY),
+        ("plain_bins", "AUC", {"thresholds": [0.7, 0.1]}, BINARY),
+        ("plain_scores", "SparseCategoricalAccuracy", {}, CLASSES),
+        ("plain_scores", "SparseTopKCategoricalAccuracy", {"k": 2}, CLASSES),
+        ("plain_scores", "SparseCategoricalCrossentropy", {}, CLASSES),
+        ("plain_scores", "CategoricalAccuracy", {}, TARGETS),
+        ("plain_pairs", "CategoricalCrossentropy", {}, TARGETS),
+        ("plain_pairs", "CategoricalCrossentropy", SMOOTH, TARGETS),
+        ("plain_pairs", "CosineSimilarity", {}, TARGETS),
+        (
+            "logit_scores",
+            "SparseCategoricalCrossentropy",
+            {"from_logits": True},
+            CLASSES,
+        ),
+        ("logit_pairs", "CategoricalCrossentropy", {"from_logits": True}, TARGETS),
+        ("elementwise_float32", "LogCoshError", {}, BINARY),
+        ("elementwise_float32", "BinaryCrossentropy", SMOOTH, BINARY),
+        ("elementwise_float32", "BinaryCrossentropy", {"from_logits": True}, BINARY),
+        ("elementwise_float32", "MeanSquaredError", {}, BINARY | {"n": 1999}),
+        ("elementwise_float32", "MeanSquaredError", {}, BINARY | {"weighted": True}),
+        ("elementwise_float64", "BinaryAccuracy", {}, BINARY | {"p_dtype": BFLOAT16}),
+        (
+            "elementwise_float64",
+            "MeanSquaredError",
+            {},
+            BINARY | {"p_dtype": "float64"},
+        ),
+        ("elementwise_float64", "MeanSquaredError", {}, BINARY | {"y_dtype": "int32"}),
+        ("cells_float32", "Precision", {}, BINARY | {"y_dtype": "int64"}),
+        ("cells_float32", "Precision", {}, BINARY | {"weighted": True}),
+        ("cells_float32", "Precision", {}, BINARY | {"p_dtype": "float64"}),
+        ("binned_float32", "AUC", {"from_logits": True}, BINARY),
+        ("binned_float32", "AUC", {"num_thresholds": 65536}, BINARY),
+        ("plain_scores", "SparseMeanRank", {}, CLASSES),
+        ("scores_float32", "SparseTopKCategoricalAccuracy", SORTED, CLASSES),
+        (
+            "scores_float64",
+            "SparseCategoricalAccuracy",
+            {},
+            CLASSES | {"p_dtype": "float64"},
+        ),
+        ("pairs_float32", "PearsonCorrelation", {}, TARGETS),
+        (
+            "pairs_float32",
+            "CategoricalCrossentropy",
+            {},
+            TARGETS | {"y_dtype": "uint8"},
+        ),
+    ],
+)
+def test_plain_batches(kernel, name, options, batch):
+    n = batch.get("n", len(batch["p"]))
+    y, p = (batch[x][:n].astype(batch.get(f"{x}_dtype", "float32")) for x in "yp")
+    if np.ndim(y) < np.ndim(p):
+        y = y.astype("int64")
+    weight = np.arange(n) % 3 / 2 if "weighted" in batch else None
+    case = [Batch((y, p), weight)]
+    make = lambda: getattr(kt, name)(**options)  # noqa: E731
+    with Emulated(processors=2) as emulated:
+        updated(make(), case)
+        ((used, *_),) = emulated.launches()
+    assert used == kernel
+    assert_same(make, case)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 0.5])
+def test_crossentropies_of_a_tile_are_one_logarithm(soft, scale):
+    """Sure and unsure scores, right and wrong ones, 0, 1 and NaN."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 4096).astype("float32")
+    wrong = scale * rng.random(4096)
+    p = np.where(rng.random(4096) < 0.9, np.abs(y - wrong), rng.random(4096))
+    p[:8] = [0, 1, 0, 1, 1e-30, 1 - 2**-24, 0.5, 1]
+    y[100:200] = 0.25 if soft else y[100:200]
+    assert_same(kt.BinaryCrossentropy, [Batch((y, p.astype("float32")))])
+    p[17] = np.nan
+    metric = on_device(kt.BinaryCrossentropy, [Batch((y, p.astype("float32")))])
+    assert np.isnan(as_float(metric))
+
+
+def test_a_smallest_probability_that_would_vanish_in_a_product():
+    epsilon = keras.config.epsilon()
+    keras.config.set_epsilon(1e-30)
+    try:
+        y, p = np.ones(64, "float32"), np.zeros(64, "float32")
+        metric = assert_same(kt.BinaryCrossentropy, [Batch((y, p))])
+    finally:
+        keras.config.set_epsilon(epsilon)
+    np.testing.assert_allclose(as_float(metric), -np.log(1e-30), 1e-6)
+
+
 # How launches are cut.
 
 
@@ -462,14 +583,17 @@ def launch_of(make, *args, processors=132):
 def test_grids_grow_with_the_batch_up_to_the_device(n):
     x = np.ones(n, "float32")
     kernel, blocks, shared = launch_of(kt.MeanSquaredError, x, x, processors=8)
-    assert kernel == "elementwise_float32"
+    assert kernel == ("elementwise_float32" if n % 4 else "plain_sums")
     assert blocks == min(-(-n // 1024), 8 * 2)  # two blocks fit on a processor
     assert shared == 3 * 256 * 8
 
 
 @pytest.mark.parametrize(
     ("classes", "rows", "blocks"),
-    [(4, 256, 1), (4, 257, 2), (128, 8, 1), (128, 9, 2), (2048, 3, 3), (128, 10**3, 2)],
+    [
+        *((4, 256, 1), (4, 257, 2), (128, 32, 1), (128, 33, 2), (2048, 3, 3)),
+        (128, 10**3, 2),
+    ],
 )
 def test_teams_grow_with_the_rows(classes, rows, blocks):
     scores = np.ones((rows, classes), "float32")
@@ -478,7 +602,7 @@ def test_teams_grow_with_the_rows(classes, rows, blocks):
     launch = launch_of(
         kt.SparseCategoricalAccuracy, labels, scores, processors=processors
     )
-    assert launch[:2] == ("scores_float32", blocks)
+    assert launch[:2] == ("plain_scores", blocks)
 
 
 @every_case
@@ -538,5 +662,5 @@ def test_symbolic_builds_launch_nothing(device):
     model.fit(x, y, batch_size=16, verbose=0)
     kernels = [name for name, *_ in device.launches()]
     # The loss is Keras's own tracker; four steps, each an update and a result.
-    assert kernels.count("elementwise_float32") == 4
-    assert kernels.count("binned_float32") == 4
+    assert kernels.count("plain_sums") == 4
+    assert kernels.count("plain_bins") == 4

@@ -68,7 +68,23 @@ KT_HOST_DEVICE void read_samples(const BinnedLaunch& launch, std::int64_t i, Sam
   }
 }
 
-// One threshold, one column. In shared memory: TP, FP, FN, TN.
+// What a thread has counted goes to the state: TP, FP, FN, TN, a column for each in
+// shared memory.
+template <class Thread>
+KT_HOST_DEVICE void commit_cells(const Thread& thread, const BinnedLaunch& launch,
+                                 const double (&sums)[4], double* columns) {
+  KT_UNROLL
+  for (int c = 0; c < 4; ++c) columns[c * kThreads + thread.index()] = sums[c];
+  double* partials = launch.workspace.partials;
+  block_sums(thread, columns, 4, [&](int c, double x) { partials[thread.block() * 4 + c] = x; });
+  if (!is_last_block(thread, launch.workspace.ticket, columns)) return;
+  grid_sums(thread, partials, 4, columns);
+  if (thread.index() < launch.state.count) {
+    add_to(launch.state, thread.index(), 0, columns[launch.cells[thread.index()]]);
+  }
+}
+
+// One threshold, one column.
 template <class T, class Thread>
 KT_HOST_DEVICE void cells(const Thread& thread, const BinnedLaunch& launch) {
   double* columns = reinterpret_cast<double*>(thread.shared());
@@ -89,15 +105,7 @@ KT_HOST_DEVICE void cells(const Thread& thread, const BinnedLaunch& launch) {
       sums[3] += !above & !x.label[j] ? w : 0.0;
     }
   }
-  KT_UNROLL
-  for (int c = 0; c < 4; ++c) columns[c * kThreads + thread.index()] = sums[c];
-  double* partials = launch.workspace.partials;
-  block_sums(thread, columns, 4, [&](int c, double x) { partials[thread.block() * 4 + c] = x; });
-  if (!is_last_block(thread, launch.workspace.ticket, columns)) return;
-  grid_sums(thread, partials, 4, columns);
-  if (thread.index() < launch.state.count) {
-    add_to(launch.state, thread.index(), 0, columns[launch.cells[thread.index()]]);
-  }
+  commit_cells(thread, launch, sums, columns);
 }
 
 // The number of thresholds below a score.
@@ -120,7 +128,7 @@ KT_HOST_DEVICE std::int64_t bin_of(const BinnedLaunch& launch, T score) {
 
 // The histogram of one label in a column, summed up from the lowest bin for what does
 // not pass a threshold, from the highest for what does. Several threads share a
-// column: each takes a run of thresholds. `scratch`: two numbers a thread.
+// column: each takes a run of thresholds. `scratch`: a number a warp.
 template <class Thread>
 KT_HOST_DEVICE void run_up(const Thread& thread, const BinnedLaunch& launch, const double* bins,
                            double* scratch) {
@@ -134,45 +142,61 @@ KT_HOST_DEVICE void run_up(const Thread& thread, const BinnedLaunch& launch, con
   for (std::int64_t first = 0; first < labels; first += kThreads / chunks) {
     const std::int64_t column = first + thread.index() / chunks;
     const bool own = column < labels;
-    const auto bin = [&](std::int64_t t, int label) {
-      return own ? bins[(2 * t + label) * labels + column] : 0.0;
-    };
+    KT_NO_UNROLL
     for (int label = 0; label < 2; ++label) {
+      const auto bin = [&](std::int64_t t) {
+        return own ? bins[(2 * t + label) * labels + column] : 0.0;
+      };
       double sum = 0.0;
-      for (std::int64_t t = begin; t < end; ++t) sum += bin(t, label);
-      scratch[label * kThreads + thread.index()] = sum;
-    }
-    thread.sync();
-    for (int label = 0; label < 2 && own; ++label) {
-      const double* sums = scratch + label * kThreads + thread.index() - chunk;
-      double below = 0.0, above = bin(count, label);
-      for (int c = 0; c < chunk; ++c) below += sums[c];
-      for (int c = chunks - 1; c > chunk; --c) above += sums[c];
+      for (std::int64_t t = begin; t < end; ++t) sum += bin(t);
+      const Around around = sums_around(thread, sum, chunks, scratch);
+      if (!own) continue;
       const auto give = [&](std::int64_t t, double x, int cell) {
         const std::int64_t place = launch.order == nullptr ? t : launch.order[t];
         for (int v = 0; v < launch.state.count; ++v) {
           if (launch.cells[v] == cell) add_to(launch.state, v, place * labels + column, x);
         }
       };
+      double below = around.before, above = around.behind + bin(count);
+      KT_NO_UNROLL
       for (std::int64_t t = begin; t < end; ++t) {
-        below += bin(t, label);
+        below += bin(t);
         give(t, below, label == 1 ? 2 : 3);
       }
+      KT_NO_UNROLL
       for (std::int64_t t = end - 1; t >= begin; --t) {
         give(t, above, label == 1 ? 0 : 1);
-        above += bin(t, label);
+        above += bin(t);
       }
     }
-    thread.sync();
   }
 }
 
-// In shared memory: two numbers a thread, then the histogram.
+// What is in the histogram goes to the state; `nan`: a sample's score was NaN.
+template <class Thread>
+KT_HOST_DEVICE void commit_histogram(const Thread& thread, const BinnedLaunch& launch,
+                                     const Histogram<Thread>& histogram, bool nan,
+                                     double* scratch) {
+  if (nan) thread.set(launch.workspace.flags, static_cast<unsigned>(kNanSeen));
+  histogram.flush();
+  if (!is_last_block(thread, launch.workspace.ticket, scratch)) return;
+  const bool poisoned = launch.poison_on_nan && *launch.workspace.flags != 0;
+  double* numbers = launch.workspace.partials;
+  for (std::int64_t i = thread.index(); i < launch.bins.count; i += kThreads) {
+    const double x = take_bin(launch.bins, launch.workspace, i);
+    numbers[i] = poisoned ? kInfinity - kInfinity : x;
+  }
+  thread.sync();
+  if (thread.index() == 0) *launch.workspace.flags = 0;
+  run_up(thread, launch, numbers, scratch);
+}
+
+// In shared memory: a number a warp, then the histogram.
 template <class T, class Thread>
 KT_HOST_DEVICE void binned(const Thread& thread, const BinnedLaunch& launch) {
   double* scratch = reinterpret_cast<double*>(thread.shared());
   const Histogram<Thread> histogram(thread, launch.bins, launch.workspace,
-                                    thread.shared() + 2 * kThreads * sizeof(double));
+                                    thread.shared() + kThreads / kWarp * sizeof(double));
   bool nan = false;
   const std::int64_t step = std::int64_t{4} * kThreads * thread.blocks();
   for (std::int64_t i = 4 * (std::int64_t{kThreads} * thread.block() + thread.index());
@@ -194,18 +218,7 @@ KT_HOST_DEVICE void binned(const Thread& thread, const BinnedLaunch& launch) {
       }
     }
   }
-  if (nan) thread.set(launch.workspace.flags, static_cast<unsigned>(kNanSeen));
-  histogram.flush();
-  if (!is_last_block(thread, launch.workspace.ticket, scratch)) return;
-  const bool poisoned = launch.poison_on_nan && *launch.workspace.flags != 0;
-  double* numbers = launch.workspace.partials;
-  for (std::int64_t i = thread.index(); i < launch.bins.count; i += kThreads) {
-    const double x = take_bin(launch.bins, launch.workspace, i);
-    numbers[i] = poisoned ? kInfinity - kInfinity : x;
-  }
-  thread.sync();
-  if (thread.index() == 0) *launch.workspace.flags = 0;
-  run_up(thread, launch, numbers, scratch);
+  commit_histogram(thread, launch, histogram, nan, scratch);
 }
 
 }  // namespace kt::KT_LEVEL

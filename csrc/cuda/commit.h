@@ -10,7 +10,7 @@ namespace kt::KT_LEVEL {
 
 KT_HOST_DEVICE void add_to(const State::Variable& v, std::int64_t i, double x) {
   if (v.whole != nullptr) {
-    v.whole[i] += static_cast<std::int64_t>(x);
+    add_whole(v.whole + i, x);
   } else {
     add_exactly(v.high[i], v.low[i], x);
   }

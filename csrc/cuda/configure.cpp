@@ -49,8 +49,10 @@ constexpr std::int64_t kElementsOfBlock = 4 * kThreads;
 int team_for(std::int64_t classes, std::int64_t rows, const DeviceInfo& info) {
   const bool few = rows < std::int64_t{8} * info.processors;
   if (classes >= 8192 || (classes >= 2048 && few)) return kThreads;
+  // Some 16 elements for a thread: what there is to do for a row, whatever its length, is
+  // worth as much.
   int team = 1;
-  while (team < kWarp && 4 * team < classes) team *= 2;
+  while (team < kWarp && 16 * team < classes) team *= 2;
   return team;
 }
 
@@ -98,13 +100,14 @@ Configuration configure(CudaKernel kernel, ColumnwiseLaunch* launch, int kinds, 
 Configuration configure(CudaKernel kernel, BinnedLaunch* launch, const DeviceInfo& info) {
   const std::int64_t blocks = ceil_div(launch->n, kElementsOfBlock);
   Configuration out;
-  if (kernel == CudaKernel::cells_float32 || kernel == CudaKernel::cells_float64) {
+  if (kernel == CudaKernel::cells_float32 || kernel == CudaKernel::cells_float64 ||
+      kernel == CudaKernel::plain_cells) {
     out.grid = grid_for(kernel, blocks, 4 * kColumnBytes, info);
     out.needed.partials = out.grid.blocks * 4;
     return out;
   }
-  settle_copies(&launch->bins, 2 * kColumnBytes);
-  out.grid = grid_for(kernel, blocks, 2 * kColumnBytes + shared_bytes_of(launch->bins), info);
+  settle_copies(&launch->bins, kScratchBytes);
+  out.grid = grid_for(kernel, blocks, kScratchBytes + shared_bytes_of(launch->bins), info);
   out.needed.partials = launch->bins.count;
   out.needed.bins = launch->bins.count * launch->bins.words;
   return out;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "../defs/columns.h"
+#include "../defs/elementwise.h"
 #include "../defs/rows.h"
 #include "../exec/group.h"
 #include "../exec/registry.h"
@@ -28,12 +29,28 @@ bool aligned_for_quads(const View& view) {
   return reinterpret_cast<std::uintptr_t>(view.data) % bytes == 0;
 }
 
+// What makes an operand plain: the usual dtypes of up to 32 bits, in one piece.
+int plain_bytes_of(const View& view, bool quads) {
+  switch (view.dtype) {
+    case DType::Bool:
+    case DType::UInt8:
+    case DType::Int32:
+    case DType::Float16:
+    case DType::BFloat16:
+    case DType::Float32:
+      return quads ? static_cast<int>(item_size(view.dtype)) : 0;
+    default:
+      return 0;
+  }
+}
+
 template <int kCount>
 Operand operand_of(const Walk<kCount>& walk, int v, const View& view) {
   Operand out;
   out.data = view.data;
   out.dtype = view.dtype;
   out.quads = walk.direct(v) && aligned_for_quads(view);
+  out.plain_bytes = plain_bytes_of(view, out.quads);
   std::copy(walk.strides[v], walk.strides[v] + walk.rank, out.strides);
   return out;
 }
@@ -56,13 +73,20 @@ RowOperand rows_of(const Walk<kCount>& lead, int v, const View& view, int row_ax
   RowOperand out;
   out.data = view.data;
   out.dtype = view.dtype;
-  out.quads = walk.direct(0) && aligned_for_quads(view);
+  out.direct = walk.direct(0);
+  out.quads = out.direct && aligned_for_quads(view);
   for (int d = 0; d < lead.rank; ++d) {
     out.lead[d] = lead.strides[v][d];
     out.quads &= out.lead[d] % 4 == 0;
   }
   std::copy(walk.strides[0], walk.strides[0] + walk.rank, out.inner);
   return out;
+}
+
+// Whether the labels and scores of a batch are what plain.h takes.
+template <class Launch>
+bool is_plain(const Launch& launch) {
+  return launch.n % 4 == 0 && launch.y_true.plain_bytes > 0 && launch.y_pred.plain_bytes > 0;
 }
 
 Target target_of(const MeanShape& shape, const View& scale, int op, const State& state) {
@@ -79,6 +103,15 @@ Target target_of(const MeanShape& shape, const View& scale, int op, const State&
 
 constexpr unsigned kRowNeeds[] = {
 #define KT_ROWWISE(name, definition, labels, shapes) shared::definition::kNeeds,
+#include "../kernels.def"
+};
+
+struct PlainOp {
+  bool is_short, counts;
+};
+constexpr PlainOp kPlainOps[] = {
+#define KT_ELEMENTWISE(name, definition, operands, shapes) \
+  {shared::is_short<shared::definition>(), shared::definition::kCounts},
 #include "../kernels.def"
 };
 
@@ -194,8 +227,23 @@ std::int64_t count_rows(const RowwiseJob& job) {
   return rows;
 }
 
-CudaKernel kernel_for(const RowwiseJob& job, unsigned needs) {
+// Whether rows are neighbouring float32.
+bool has_plain_rows(const View& view, const RowwiseJob& job) {
+  return job.row_axes == 1 && view.dtype == DType::Float32 && view.strides[view.rank - 1] == 1 &&
+         view.shape[view.rank - 1] < (std::int64_t{1} << 30);
+}
+
+CudaKernel kernel_for(const RowwiseJob& job, unsigned needs, const Params& params) {
   const bool single = single_precision(job);
+  if (single && has_plain_rows(job.scores, job) &&
+      (!job.dense || has_plain_rows(job.truth, job))) {
+    const bool logits = params.from_logits;
+    const auto only = [&](unsigned family) { return (needs & ~family) == 0; };
+    if (logits && only(shared::kLogitScores)) return CudaKernel::logit_scores;
+    if (logits && only(shared::kLogitPairs)) return CudaKernel::logit_pairs;
+    if (!logits && only(shared::kPlainScores)) return CudaKernel::plain_scores;
+    if (!logits && only(shared::kPlainPairs)) return CudaKernel::plain_pairs;
+  }
   if ((needs & shared::kOfPairs) != 0) {
     return single ? CudaKernel::pairs_float32 : CudaKernel::pairs_float64;
   }
@@ -303,7 +351,7 @@ void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State&
   const auto [own, kernel] = place_of(work.op.kernel);
   if (n == 0) return;
   const bool pairs = metric.find_zero_one_labels;
-  ElementwiseLaunch* launch = nullptr;
+  Elementwise* found = nullptr;
   int op = -1;
   for (auto& known : elementwise_) {
     if (!same_input(*known->job, job) || known->launch.finds_zero_one != pairs) continue;
@@ -314,23 +362,31 @@ void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State&
       if (same_op(candidate.ops[i], kernel, work.op.params)) op = i;
     }
     if (op < 0 && candidate.op_count + (pairs ? 2 : 1) > kMaxOps) continue;
-    launch = &candidate;
+    found = known.get();
     break;
   }
-  if (launch == nullptr) {
-    const bool single = single_precision(job);
+  if (found == nullptr) {
     elementwise_.push_back(std::make_unique<Elementwise>());
-    Elementwise& made = *elementwise_.back();
-    made.job = &job;
-    made.own = own;
-    made.kernel = single ? CudaKernel::elementwise_float32 : CudaKernel::elementwise_float64;
-    launch = &made.launch;
-    settle(job, launch);
-    launch->finds_zero_one = pairs;
+    found = elementwise_.back().get();
+    found->job = &job;
+    found->own = own;
+    settle(job, &found->launch);
+    found->kernel =
+        single_precision(job) ? CudaKernel::elementwise_float32 : CudaKernel::elementwise_float64;
+    found->plain = is_plain(found->launch) && !found->launch.weighted &&
+                   exact_in_float32(job.y_true.dtype) && exact_in_float32(job.y_pred.dtype) &&
+                   !found->launch.rounds_true && !found->launch.rounds_pred;
+    found->launch.finds_zero_one = pairs;
   }
+  ElementwiseLaunch* launch = &found->launch;
   if (op < 0) {
     op = launch->op_count;
     add_op(kernel, work.op.params, launch);
+    // A hit depends on the type in which a score is compared with the threshold.
+    const Params& params = work.op.params;
+    found->plain &= own == nullptr && kPlainOps[kernel].is_short && !params.from_logits &&
+                    params.label_smoothing == 0.0 && params.lowest >= kSmallestProbability &&
+                    (!kPlainOps[kernel].counts || found->kernel == CudaKernel::elementwise_float32);
   }
   launch->targets.all[launch->targets.count++] =
       target_of(work.mean_shape(metric), work.scalar_weight(), op, state);
@@ -341,7 +397,7 @@ void DeviceUpdate::add(const Metric& metric, RowwiseWork& work, const State& sta
   if (count_rows(job) == 0) return;
   const int kernel = static_cast<int>(work.op.kernel);
   const unsigned needs = kRowNeeds[kernel];
-  const CudaKernel rows_kernel = kernel_for(job, needs);
+  const CudaKernel rows_kernel = kernel_for(job, needs, work.op.params);
   RowwiseLaunch* launch = nullptr;
   int op = -1;
   for (auto& known : rowwise_) {
@@ -479,11 +535,36 @@ void DeviceUpdate::run(const Metric& metric, BinnedWork& work, const DeviceConst
   launch.state = state;
   launch.bins = bins_of(job);
   const bool single = !thresholds.double_precision;
-  const CudaKernel kernel = has_one_threshold(job)
-                                ? single ? CudaKernel::cells_float32 : CudaKernel::cells_float64
-                            : single ? CudaKernel::binned_float32
-                                     : CudaKernel::binned_float64;
-  this->launch(kernel, configure(kernel, &launch, device_info(device_)), &launch);
+  CudaKernel kernel = has_one_threshold(job)
+                          ? single ? CudaKernel::cells_float32 : CudaKernel::cells_float64
+                      : single ? CudaKernel::binned_float32
+                               : CudaKernel::binned_float64;
+  const bool plain = single && is_plain(launch) && launch.weight_count == 0 &&
+                     !launch.from_logits && launch.top_k == 0 && launch.labels == 1;
+  const DeviceInfo& info = device_info(device_);
+  if (has_one_threshold(job)) return add(job, plain ? CudaKernel::plain_cells : kernel, launch);
+  Configuration configuration = configure(kernel, &launch, info);
+  if (plain && launch.bins.copies > 0) {
+    kernel = CudaKernel::plain_bins;
+    configuration = configure(kernel, &launch, info);
+  }
+  this->launch(kernel, configuration, &launch);
+}
+
+// With the variables of another metric of the same counts, where there is room.
+void DeviceUpdate::add(const BinnedJob& job, CudaKernel kernel, const BinnedLaunch& launch) {
+  for (auto& known : cells_) {
+    BinnedLaunch& other = known->launch;
+    if (!same_input(*known->job, job) || known->kernel != kernel) continue;
+    if (other.threshold != launch.threshold) continue;
+    if (other.state.count + launch.state.count > kMaxState) continue;
+    for (int v = 0; v < launch.state.count; ++v) {
+      other.cells[other.state.count] = launch.cells[v];
+      other.state.variables[other.state.count++] = launch.state.variables[v];
+    }
+    return;
+  }
+  cells_.push_back(std::make_unique<Cells>(Cells{&job, kernel, launch}));
 }
 
 namespace {
@@ -555,8 +636,8 @@ void DeviceUpdate::run() {
   const DeviceInfo& info = device_info(device_);
   for (auto& made : elementwise_) {
     const DeviceInfo& its_info = device_info(device_, made->own);
-    launch(made->kernel, configure(made->kernel, &made->launch, its_info), &made->launch,
-           made->own);
+    const CudaKernel kernel = made->plain ? CudaKernel::plain_sums : made->kernel;
+    launch(kernel, configure(kernel, &made->launch, its_info), &made->launch, made->own);
   }
   for (auto& made : rowwise_) {
     launch(made->kernel, configure(made->kernel, &made->launch, info), &made->launch);
@@ -572,6 +653,9 @@ void DeviceUpdate::run() {
     } else {
       run(metric, static_cast<TabulatedWork&>(*other.work), other.state);
     }
+  }
+  for (auto& made : cells_) {
+    launch(made->kernel, configure(made->kernel, &made->launch, info), &made->launch);
   }
   ++device_counts.updates;
 }
@@ -610,7 +694,7 @@ void values_on(int device, void* stream, const RowwiseJob& job, const Destinatio
   launch.ops[launch.op_count++] = row_definition(kernel, job.ops->params);
   launch.groups[launch.group_count++] = {needs, 0, 1};
   launch.values = to;
-  const CudaKernel rows_kernel = kernel_for(job, needs);
+  const CudaKernel rows_kernel = kernel_for(job, needs, job.ops->params);
   launch_with_workspace(device, stream, rows_kernel,
                         configure(rows_kernel, &launch, device_info(device)), &launch);
 }

@@ -43,6 +43,7 @@ class DeviceUpdate {
     const ElementwiseJob* job;
     CudaKernel kernel;
     const DeviceKernels* own;  // of another package; null: ours
+    bool plain;                // see plain.h
     ElementwiseLaunch launch;
   };
   struct Rowwise {
@@ -50,6 +51,13 @@ class DeviceUpdate {
     CudaKernel kernel;
     RowwiseLaunch launch;
   };
+  // Counts at one threshold.
+  struct Cells {
+    const BinnedJob* job;
+    CudaKernel kernel;
+    BinnedLaunch launch;
+  };
+  void add(const BinnedJob& job, CudaKernel kernel, const BinnedLaunch& launch);
   void add(const Metric& metric, ElementwiseWork& work, const State& state);
   void add(const Metric& metric, RowwiseWork& work, const State& state);
   void run(const Metric& metric, ColumnwiseWork& work, const State& state);
@@ -74,6 +82,7 @@ class DeviceUpdate {
   std::vector<std::unique_ptr<Elementwise>> elementwise_;
   std::vector<std::unique_ptr<Rowwise>> rowwise_;
   std::vector<Other> others_;
+  std::vector<std::unique_ptr<Cells>> cells_;
 };
 
 // The values of a batch, into memory of the device.

@@ -129,7 +129,26 @@ KT_HOST_DEVICE bool other_than_zero_one(const Elements<T>& x) {
   return other;
 }
 
-// Sums of ops, of weights and of flags are in shared memory: op_count + 2 columns.
+// What the threads have added up goes to the targets: sums of ops, of weights and of
+// flags, op_count + 2 columns in shared memory.
+template <class Thread>
+KT_HOST_DEVICE void commit_sums(const Thread& thread, const ElementwiseLaunch& launch,
+                                double* columns) {
+  const int count = launch.op_count + 2, own = thread.index();
+  double* partials = launch.workspace.partials;
+  block_sums(thread, columns, count,
+             [&](int i, double x) { partials[thread.block() * count + i] = x; });
+  if (!is_last_block(thread, launch.workspace.ticket, columns)) return;
+  grid_sums(thread, partials, count, columns);
+  // For a launch of values that may follow.
+  if (own == 0) launch.workspace.flags[1] = columns[launch.op_count + 1] == 0.0 ? 1u : 0u;
+  for (int i = own; i < launch.targets.count; i += kThreads) {
+    const Target& target = launch.targets.all[i];
+    const bool zero_one = launch.finds_zero_one && columns[launch.op_count + 1] == 0.0;
+    add_to_target(target, columns[target.op + (zero_one ? 1 : 0)], columns[launch.op_count]);
+  }
+}
+
 template <class T, class Thread>
 KT_HOST_DEVICE void elementwise(const Thread& thread, const ElementwiseLaunch& launch) {
   double* columns = reinterpret_cast<double*>(thread.shared());
@@ -160,18 +179,7 @@ KT_HOST_DEVICE void elementwise(const Thread& thread, const ElementwiseLaunch& l
   }
   columns[launch.op_count * kThreads + own] = weights;
   columns[(launch.op_count + 1) * kThreads + own] = other ? 1.0 : 0.0;
-  double* partials = launch.workspace.partials;
-  block_sums(thread, columns, count,
-             [&](int i, double x) { partials[thread.block() * count + i] = x; });
-  if (!is_last_block(thread, launch.workspace.ticket, columns)) return;
-  grid_sums(thread, partials, count, columns);
-  // For a launch of values that may follow.
-  if (own == 0) launch.workspace.flags[1] = columns[launch.op_count + 1] == 0.0 ? 1u : 0u;
-  for (int i = own; i < launch.targets.count; i += kThreads) {
-    const Target& target = launch.targets.all[i];
-    const bool zero_one = launch.finds_zero_one && columns[launch.op_count + 1] == 0.0;
-    add_to_target(target, columns[target.op + (zero_one ? 1 : 0)], columns[launch.op_count]);
-  }
+  commit_sums(thread, launch, columns);
 }
 
 // A team for each value. In shared memory: a number a warp.

@@ -22,6 +22,10 @@ class Histogram {
     copy_ = bins.copies == 0 ? 0 : thread.index() % bins.copies;
   }
 
+  // Where there are copies in shared memory.
+  KT_HOST_DEVICE void add_shared(int bin) const {
+    thread_.add(shared_as<std::uint32_t>() + copy_ * static_cast<int>(bins_.count) + bin, 1u);
+  }
   KT_HOST_DEVICE void add(std::int64_t bin) const {
     if (bins_.copies > 0) {
       thread_.add(shared_as<std::uint32_t>() + copy_ * bins_.count + bin, 1u);

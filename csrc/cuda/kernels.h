@@ -7,6 +7,7 @@
 #include "expression.h"
 #include "finish.h"
 #include "kept.h"
+#include "plain.h"
 #include "rowwise.h"
 #include "tabulated.h"
 
@@ -29,4 +30,11 @@
   KT_CUDA_KERNEL(expression, ExpressionLaunch, expression_sums)             \
   KT_CUDA_KERNEL(finalize, FinalizeLaunch, finalize_result)                 \
   KT_CUDA_KERNEL(read_kept, KeptLaunch, read_kept_state)                    \
-  KT_CUDA_KERNEL(write_kept, KeptLaunch, write_kept_state)
+  KT_CUDA_KERNEL(write_kept, KeptLaunch, write_kept_state)                  \
+  KT_CUDA_KERNEL(plain_sums, ElementwiseLaunch, plain_elementwise)          \
+  KT_CUDA_KERNEL(plain_cells, BinnedLaunch, plain_cells_of)                 \
+  KT_CUDA_KERNEL(plain_bins, BinnedLaunch, plain_binned)                    \
+  KT_CUDA_KERNEL(plain_scores, RowwiseLaunch, rowwise<kPlainScores, float, true>) \
+  KT_CUDA_KERNEL(plain_pairs, RowwiseLaunch, rowwise<kPlainPairs, float, true>) \
+  KT_CUDA_KERNEL(logit_scores, RowwiseLaunch, rowwise<kLogitScores, float, true, true>) \
+  KT_CUDA_KERNEL(logit_pairs, RowwiseLaunch, rowwise<kLogitPairs, float, true, true>)

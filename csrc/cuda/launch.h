@@ -19,6 +19,9 @@ constexpr int kWarp = 32;
 constexpr int kMaxOps = 8;      // definitions in one launch
 constexpr int kMaxTargets = 8;  // metrics that they are for
 
+// What plain.h multiplies some probabilities of, so that the product does not become 0.
+constexpr double kSmallestProbability = 1e-15;
+
 // Axes that several operands are walked along, neighbours merged where all allow it.
 struct Axes {
   int rank = 0;
@@ -30,6 +33,7 @@ struct Operand {
   const char* data = nullptr;
   DType dtype = DType::Float32;
   bool quads = false;  // four consecutive elements may be read at once
+  int plain_bytes = 0;         // of an element of a plain operand (plain.h), else 0
   std::int64_t strides[kMaxRank];
 };
 
@@ -97,6 +101,7 @@ struct RowOperand {
   const char* data = nullptr;
   DType dtype = DType::Float32;
   bool quads = false;
+  bool direct = false;  // the elements of a row are neighbours
   std::int64_t lead[kMaxRank];
   std::int64_t inner[kMaxRank];
 };
@@ -173,7 +178,7 @@ struct BinnedLaunch {
   bool even = false, first_always_passed = false;
   std::int64_t labels = 1;
   Bins bins;
-  int cells[4];  // TP, FP, FN, TN for each variable
+  int cells[kMaxState];  // TP, FP, FN, TN for each variable
   bool poison_on_nan = false;
   State state;
   Workspace workspace;
@@ -269,8 +274,32 @@ enum class CudaKernel : int {
   finalize,
   read_kept,
   write_kept,
+  plain_sums,
+  plain_cells,
+  plain_bins,
+  plain_scores,
+  plain_pairs,
+  logit_scores,
+  logit_pairs,
 };
-constexpr int kCudaKernels = 21;
+constexpr int kCudaKernels = 28;
+
+// How many blocks one processor must have room for at once, which is what settles how
+// many registers a thread may have.
+constexpr int blocks_at_once(CudaKernel kernel) {
+  switch (kernel) {
+    case CudaKernel::plain_cells:
+    case CudaKernel::plain_bins:
+    case CudaKernel::plain_sums:
+    case CudaKernel::plain_scores:
+      return 4;
+    case CudaKernel::logit_scores:
+    case CudaKernel::logit_pairs:
+      return 3;
+    default:
+      return 2;
+  }
+}
 
 // What a kernel can be given at most.
 constexpr std::size_t kLaunchBytes = 4096;

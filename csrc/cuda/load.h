@@ -1,6 +1,8 @@
 // Elements of any dtype as float or double, one or four at a time.
 #pragma once
 
+#include <type_traits>
+
 #include "../defs/half.h"
 #include "../defs/round.h"
 #include "launch.h"
@@ -133,6 +135,77 @@ KT_HOST_DEVICE void load_quad(const char* data, DType dtype, std::int64_t at, T*
   }
 }
 
+// Four consecutive elements of a plain operand (launch.h), as they lie in memory.
+struct RawQuad {
+  std::uint32_t words[4];
+};
+
+template <class In>
+KT_HOST_DEVICE In element_of(const RawQuad& raw, int i) {
+  constexpr int kPerWord = 4 / static_cast<int>(sizeof(In));
+  const std::uint32_t bits = raw.words[i / kPerWord] >> (32 / kPerWord * (i % kPerWord));
+  In out;
+  __builtin_memcpy(&out, &bits, sizeof(out));
+  return out;
+}
+
+template <class In, class T>
+KT_HOST_DEVICE void widen_as(const RawQuad& raw, T* out) {
+  KT_UNROLL
+  for (int i = 0; i < 4; ++i) out[i] = static_cast<T>(widen(element_of<In>(raw, i)));
+}
+
+template <class T>
+KT_HOST_DEVICE void widen_raw(const RawQuad& raw, DType dtype, T* out) {
+  switch (dtype) {
+    case DType::Bool:
+      return widen_as<Truth>(raw, out);
+    case DType::UInt8:
+      return widen_as<std::uint8_t>(raw, out);
+    case DType::Int32:
+      return widen_as<std::int32_t>(raw, out);
+    case DType::Float16:
+      return widen_as<Half>(raw, out);
+    case DType::BFloat16:
+      return widen_as<BrainHalf>(raw, out);
+    default:
+      return widen_as<float>(raw, out);
+  }
+}
+
+// Several of them. All are read before one is looked at, so that a thread waits for the
+// memory once and not once for each.
+template <int kCount>
+struct RawQuads {
+  RawQuad quads[kCount];
+
+  // From element `start` on, `step` apart, those below n, which is a multiple of four.
+  KT_HOST_DEVICE void read(const Operand& from, std::int64_t start, std::int64_t step,
+                           std::int64_t n) {
+    if (from.plain_bytes == 4) return read_words<4>(from.data, start, step, n);
+    if (from.plain_bytes == 2) return read_words<2>(from.data, start, step, n);
+    return read_words<1>(from.data, start, step, n);
+  }
+ private:
+  template <int kWords>
+  struct alignas(4 * kWords) Words {
+    std::uint32_t at[kWords];
+  };
+  template <int kWords>
+  KT_HOST_DEVICE void read_words(const char* data, std::int64_t start, std::int64_t step,
+                                 std::int64_t n) {
+    const auto* from = reinterpret_cast<const Words<kWords>*>(data + start * kWords);
+    KT_UNROLL
+    for (int q = 0; q < kCount; ++q) {
+      quads[q] = {};
+      if (start + q * step >= n) continue;
+      const Words<kWords> words = from[q * (step / 4)];
+      KT_UNROLL
+      for (int w = 0; w < kWords; ++w) quads[q].words[w] = words.at[w];
+    }
+  }
+};
+
 KT_HOST_DEVICE std::int64_t offset_along(const Axes& axes, const std::int64_t* strides,
                                          std::int64_t i) {
   std::int64_t offset = 0;
@@ -176,29 +249,37 @@ KT_HOST_DEVICE std::int64_t load_int64(const char* data, std::int64_t at) {
   return reinterpret_cast<const std::int64_t*>(data)[at];
 }
 
-// The row of an operand.
-template <class T>
+// The row of an operand. kPlain: its elements are neighbours, and of this type.
+template <class T, bool kPlain = false>
 struct Row {
+  // What a row's elements are counted in.
+  using Index = std::conditional_t<kPlain, int, std::int64_t>;
+
   const char* data;
   DType dtype;
-  bool quads;
+  bool quads, direct;
   const Axes* axes;
   const std::int64_t* strides;
 
   KT_HOST_DEVICE Row(const RowOperand& from, const Axes& lead, const Axes& inner, std::int64_t row)
-      : dtype(from.dtype), quads(from.quads), axes(&inner), strides(from.inner) {
+      : dtype(from.dtype),
+        quads(from.quads),
+        direct(from.direct),
+        axes(&inner),
+        strides(from.inner) {
     data = from.data + offset_of(lead, from.lead, row) * item_size(from.dtype);
   }
   KT_HOST_DEVICE T at(std::int64_t i) const {
+    if constexpr (kPlain) return reinterpret_cast<const T*>(data)[i];
     return load_one<T>(data, dtype, offset_of(*axes, strides, i));
   }
   KT_HOST_DEVICE std::int64_t integer(std::int64_t i) const {
     return load_int64(data, offset_of(*axes, strides, i));
   }
-  // Whether elements can be read four at a time without a look at what they are.
-  KT_HOST_DEVICE bool fast() const { return quads && dtype == kDTypeOf<T>; }
+  // Whether elements can be read without a look at what they are and where.
+  KT_HOST_DEVICE bool fast() const { return kPlain || (direct && dtype == kDTypeOf<T>); }
   KT_HOST_DEVICE void four_fast(std::int64_t i, std::int64_t n, T* out) const {
-    if (i + 4 <= n) return load_quad_as<T>(data, i, out);
+    if (quads && i + 4 <= n) return load_quad_as<T>(data, i, out);
     KT_UNROLL
     for (int j = 0; j < 4; ++j) {
       out[j] = i + j < n ? reinterpret_cast<const T*>(data)[i + j] : T{};

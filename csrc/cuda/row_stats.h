@@ -1,11 +1,17 @@
 // Row statistics, each computed by a team of threads that goes over the row together.
 #pragma once
 
+#include <limits>
+
 #include "../defs/rows.h"
 #include "load.h"
 #include "team.h"
 
 namespace kt::KT_LEVEL {
+
+// How many quads of a row a thread has in flight.
+template <class T, bool kPlain>
+constexpr int kRowQuads = kPlain ? 4 : sizeof(T) == 4 ? 2 : 1;
 
 // Four neighbouring elements of a row for each thread of the team, several times: so
 // many reads are under way at once.
@@ -14,9 +20,11 @@ struct RowQuads {
   T x[kQuadsOfRow][4];
 
   // From element i on, `step` apart.
-  KT_HOST_DEVICE void read(const Row<T>& row, std::int64_t i, std::int64_t step, std::int64_t n,
-                           bool fast) {
-    if (!fast) return row.four(i, n - i >= 4 ? 4 : static_cast<int>(n - i), x[0]);
+  template <bool kPlain, class Index>
+  KT_HOST_DEVICE void read(const Row<T, kPlain>& row, Index i, Index step, Index n, bool fast) {
+    if constexpr (!kPlain) {
+      if (!fast) return row.four(i, n - i >= 4 ? 4 : static_cast<int>(n - i), x[0]);
+    }
     KT_UNROLL
     for (int q = 0; q < kQuadsOfRow; ++q) row.four_fast(i + q * step, n, x[q]);
   }
@@ -31,67 +39,90 @@ struct RowQuads {
 
 // Calls each(quad's number, its first element) for the team's elements of rows of n,
 // after read(first element, distance to the next quad).
-template <class Thread, class Read, class Each>
-KT_HOST_DEVICE void for_quads(const Team<Thread>& team, std::int64_t n, int quads, Read&& read,
+template <bool kShort, int kQuads, class Index, class Thread, class Read, class Each>
+KT_HOST_DEVICE void for_quads(const Team<Thread>& team, Index n, bool fast, Read&& read,
                               Each&& each) {
-  const std::int64_t step = std::int64_t{4} * team.size();
-  for (std::int64_t i = std::int64_t{4} * team.lane(); i < n; i += quads * step) {
+  const Index step = 4 * team.size();
+  const int quads = fast ? kQuads : 1;
+  for (Index i = 4 * team.lane(); i < n; i += quads * step) {
     read(i, step);
-    KT_NO_UNROLL
-    for (int q = 0; q < quads; ++q) {
-      if (i + q * step < n) each(q, i + q * step);
+    if constexpr (kShort) {
+      KT_UNROLL
+      for (int q = 0; q < kQuads; ++q) {
+        if (q < quads && i + q * step < n) each(q, i + q * step);
+      }
+    } else {
+      KT_NO_UNROLL
+      for (int q = 0; q < quads; ++q) {
+        if (i + q * step < n) each(q, i + q * step);
+      }
     }
   }
 }
 
-// Calls each(i, x) for the team's elements of a row of n.
-template <class T, class Thread, class Each>
-KT_HOST_DEVICE void for_row(const Team<Thread>& team, const Row<T>& row, std::int64_t n,
+// Calls each(i, x) for the team's elements of a row of n. Of what is short there is a copy
+// for every element in flight.
+template <bool kShort, class T, bool kPlain, class Thread, class Each>
+KT_HOST_DEVICE void for_row(const Team<Thread>& team, const Row<T, kPlain>& row, std::int64_t size,
                             Each&& each) {
-  constexpr int kQuadsOfRow = sizeof(T) == 4 ? 2 : 1;
+  using Index = typename Row<T, kPlain>::Index;
+  const Index n = static_cast<Index>(size);
+  constexpr int kQuadsOfRow = kRowQuads<T, kPlain>;
   const bool fast = row.fast();
   RowQuads<T, kQuadsOfRow> quads;
-  for_quads(
-      team, n, fast ? kQuadsOfRow : 1,
-      [&](std::int64_t i, std::int64_t step) { quads.read(row, i, step, n, fast); },
-      [&](int q, std::int64_t i) {
+  for_quads<kShort, kQuadsOfRow>(
+      team, n, fast, [&](Index i, Index step) { quads.read(row, i, step, n, fast); },
+      [&](int q, Index i) {
+        const Index left = n - i;
         KT_UNROLL
         for (int j = 0; j < 4; ++j) {
-          if (i + j < n) each(i + j, quads.at(q, j));
+          if (j < left) each(i + j, quads.at(q, j));
         }
       });
 }
 
-// Calls each(x, y) for those of two rows.
-template <class T, class Thread, class Each>
-KT_HOST_DEVICE void for_row_pairs(const Team<Thread>& team, const Row<T>& a, const Row<T>& b,
-                                  std::int64_t n, Each&& each) {
-  constexpr int kQuadsOfRow = 1;
+// Calls each(x, y) for those of two rows, x and y being T.
+template <class T, bool kPlain, class Thread, class Each>
+KT_HOST_DEVICE void for_row_pairs(const Team<Thread>& team, const Row<T, kPlain>& a,
+                                  const Row<T, kPlain>& b, std::int64_t size, Each&& each) {
+  using Index = typename Row<T, kPlain>::Index;
+  const Index n = static_cast<Index>(size);
+  constexpr int kQuadsOfRow = (kRowQuads<T, kPlain> + 1) / 2;
   const bool fast = a.fast() && b.fast();
   RowQuads<T, kQuadsOfRow> x, y;
-  for_quads(
-      team, n, fast ? kQuadsOfRow : 1,
-      [&](std::int64_t i, std::int64_t step) {
+  for_quads<true, kQuadsOfRow>(
+      team, n, fast,
+      [&](Index i, Index step) {
         x.read(a, i, step, n, fast);
         y.read(b, i, step, n, fast);
       },
-      [&](int q, std::int64_t i) {
+      [&](int q, Index i) {
+        const Index left = n - i;
         KT_UNROLL
         for (int j = 0; j < 4; ++j) {
-          if (i + j < n) each(static_cast<double>(x.at(q, j)), static_cast<double>(y.at(q, j)));
+          if (j < left) each(x.at(q, j), y.at(q, j));
         }
       });
 }
 
+// The same, x and y being double.
+template <class T, bool kPlain, class Thread, class Each>
+KT_HOST_DEVICE void for_double_pairs(const Team<Thread>& team, const Row<T, kPlain>& a,
+                                     const Row<T, kPlain>& b, std::int64_t size, Each&& each) {
+  for_row_pairs(team, a, b, size,
+                [&](T x, T y) { each(static_cast<double>(x), static_cast<double>(y)); });
+}
+
 // The first index of the largest score; NaN is the largest.
-template <class T, class Thread>
-KT_HOST_DEVICE std::int64_t row_argmax(const Team<Thread>& team, const Row<T>& row,
+template <class T, bool kPlain, class Thread>
+KT_HOST_DEVICE std::int64_t row_argmax(const Team<Thread>& team, const Row<T, kPlain>& row,
                                        std::int64_t n) {
-  constexpr std::int64_t kNone = 0x7fffffffffffffff;
+  using Index = typename Row<T, kPlain>::Index;
+  constexpr Index kNone = std::numeric_limits<Index>::max();
   T best{};
   bool nan = false;
-  std::int64_t at = kNone;
-  for_row(team, row, n, [&](std::int64_t i, T x) {
+  Index at = kNone;
+  for_row<true>(team, row, n, [&](Index i, T x) {
     const bool better = at == kNone || (!nan && (x != x || x > best));
     if (!better) return;
     best = x;
@@ -106,15 +137,37 @@ KT_HOST_DEVICE std::int64_t row_argmax(const Team<Thread>& team, const Row<T>& r
   return team.smallest(first ? at : kNone);
 }
 
+// The same as below in two passes, of which the second finds the row nearby and has
+// nothing to decide.
+template <class T, class Thread>
+KT_HOST_DEVICE Normaliser plain_normaliser(const Team<Thread>& team, const Row<T, true>& row,
+                                           std::int64_t n) {
+  T top = static_cast<T>(-kInfinity);
+  bool nan = false;
+  for_row<true>(team, row, n, [&](int, T x) {
+    nan |= x != x;
+    top = x > top ? x : top;
+  });
+  const bool any_nan = team.any(nan);
+  const double highest = static_cast<double>(team.largest(top));
+  double sum = 0.0;
+  for_row<false>(team, row, n, [&](int, T x) { sum += exp_of(static_cast<double>(x) - highest); });
+  sum = team.sum(sum);
+  // Not sooner: teams of one warp must go the same way, whatever is in their rows.
+  if (any_nan || highest - highest != 0.0) return {kInfinity - kInfinity, 0.0};
+  return {highest, log_of(sum)};
+}
+
 // What must be subtracted from a logit to get its log-probability: in one pass, with
 // the sum scaled down whenever a larger score comes along. NaN where a score is NaN or
 // the largest is infinite.
-template <class T, class Thread>
-KT_HOST_DEVICE Normaliser log_normaliser(const Team<Thread>& team, const Row<T>& row,
+template <class T, bool kPlain, class Thread>
+KT_HOST_DEVICE Normaliser log_normaliser(const Team<Thread>& team, const Row<T, kPlain>& row,
                                          std::int64_t n) {
+  if constexpr (kPlain) return plain_normaliser(team, row, n);
   double top = -kInfinity, sum = 0.0;
   bool nan = false;
-  for_row(team, row, n, [&](std::int64_t, T score) {
+  for_row<false>(team, row, n, [&](std::int64_t, T score) {
     const double x = static_cast<double>(score);
     nan |= x != x;
     if (!(x > -kInfinity)) return;
@@ -130,19 +183,19 @@ KT_HOST_DEVICE Normaliser log_normaliser(const Team<Thread>& team, const Row<T>&
   return {highest, log_of(total)};
 }
 
-template <class T, class Thread>
-KT_HOST_DEVICE double row_sum(const Team<Thread>& team, const Row<T>& row, std::int64_t n) {
+template <class T, bool kPlain, class Thread>
+KT_HOST_DEVICE double row_sum(const Team<Thread>& team, const Row<T, kPlain>& row, std::int64_t n) {
   double sum = 0.0;
-  for_row(team, row, n, [&](std::int64_t, T x) { sum += static_cast<double>(x); });
+  for_row<true>(team, row, n, [&](std::int64_t, T x) { sum += static_cast<double>(x); });
   return team.sum(sum);
 }
 
-template <class T, class Thread>
-KT_HOST_DEVICE double max_probability(const Team<Thread>& team, const Row<T>& row, std::int64_t n,
+template <class T, bool kPlain, class Thread>
+KT_HOST_DEVICE double max_probability(const Team<Thread>& team, const Row<T, kPlain>& row, std::int64_t n,
                                       const Params& params, const Normaliser& normaliser) {
   double top = -kInfinity;
   bool nan = false;
-  for_row(team, row, n, [&](std::int64_t, T score) {
+  for_row<true>(team, row, n, [&](std::int64_t, T score) {
     const double x = static_cast<double>(score);
     nan |= x != x;
     top = x > top ? x : top;
@@ -153,30 +206,32 @@ KT_HOST_DEVICE double max_probability(const Team<Thread>& team, const Row<T>& ro
 }
 
 // With kFocal each term is scaled by alpha (1 - p)^gamma.
-template <bool kFocal, class T, class Thread>
-KT_HOST_DEVICE double dense_log_loss(const Team<Thread>& team, const Row<T>& scores,
-                                     const Row<T>& targets, std::int64_t n, const Params& params,
+template <bool kFocal, bool kLogits, class T, bool kPlain, class Thread>
+KT_HOST_DEVICE double dense_log_loss(const Team<Thread>& team, const Row<T, kPlain>& scores,
+                                     const Row<T, kPlain>& targets, std::int64_t n, const Params& params,
                                      const Normaliser& shift) {
   const double smoothing = params.label_smoothing;
   const double floor = smoothing / static_cast<double>(n);
-  const double sum = params.from_logits ? 1.0 : row_sum(team, scores, n);
+  const bool from_logits = kPlain ? kLogits : params.from_logits;
+  const double sum = from_logits ? 1.0 : row_sum(team, scores, n);
   const bool finite = sum - sum == 0.0;
+  // Of a one-hot row one term counts; the others would add zeros.
+  const bool skips = !from_logits && finite && floor == 0.0;
   double acc = 0.0;
-  for_row_pairs(team, targets, scores, n, [&](double wanted, double v) {
-    const double t = wanted * (1.0 - smoothing) + floor;
-    // Of a one-hot row one term counts; the others would add zeros.
-    if (!params.from_logits && finite && t == 0.0) return;
-    acc += log_loss_term<kFocal>(t, v, sum, shift, params);
+  for_row_pairs(team, targets, scores, n, [&](T wanted, T v) {
+    if (skips && wanted == T{0}) return;
+    const double t = static_cast<double>(wanted) * (1.0 - smoothing) + floor;
+    acc += log_loss_term<kFocal>(t, static_cast<double>(v), sum, shift, from_logits, params);
   });
   return -team.sum(acc);
 }
 
-template <class T, class Thread>
-KT_HOST_DEVICE void compare_rows(const Team<Thread>& team, unsigned needs, const Row<T>& truth,
-                                 const Row<T>& scores, std::int64_t n, RowStats* stats) {
+template <class T, bool kPlain, class Thread>
+KT_HOST_DEVICE void compare_rows(const Team<Thread>& team, unsigned needs, const Row<T, kPlain>& truth,
+                                 const Row<T, kPlain>& scores, std::int64_t n, RowStats* stats) {
   if ((needs & kDots) != 0) {
     double tt = 0.0, pp = 0.0, tp = 0.0;
-    for_row_pairs(team, truth, scores, n, [&](double a, double b) {
+    for_double_pairs(team, truth, scores, n, [&](double a, double b) {
       tt += a * a;
       pp += b * b;
       tp += a * b;
@@ -191,13 +246,13 @@ KT_HOST_DEVICE void compare_rows(const Team<Thread>& team, unsigned needs, const
     const double share = 1.0 / static_cast<double>(n);
     const double t0 = static_cast<double>(truth.at(0)), p0 = static_cast<double>(scores.at(0));
     double t_sum = 0.0, p_sum = 0.0;
-    for_row_pairs(team, truth, scores, n, [&](double a, double b) {
+    for_double_pairs(team, truth, scores, n, [&](double a, double b) {
       t_sum += a - t0;
       p_sum += b - p0;
     });
     const double t_mean = team.sum(t_sum) * share, p_mean = team.sum(p_sum) * share;
     double tt = 0.0, pp = 0.0, tp = 0.0;
-    for_row_pairs(team, truth, scores, n, [&](double a, double b) {
+    for_double_pairs(team, truth, scores, n, [&](double a, double b) {
       const double u = (a - t0) - t_mean, v = (b - p0) - p_mean;
       tt += u * u;
       pp += v * v;
@@ -210,7 +265,7 @@ KT_HOST_DEVICE void compare_rows(const Team<Thread>& team, unsigned needs, const
   }
   if ((needs & kHingeTerms) != 0) {
     double inside = 0.0, outside = -kInfinity;
-    for_row_pairs(team, truth, scores, n, [&](double a, double b) {
+    for_double_pairs(team, truth, scores, n, [&](double a, double b) {
       inside += a * b;
       const double x = (1.0 - a) * b;
       outside = x > outside ? x : outside;
@@ -222,15 +277,15 @@ KT_HOST_DEVICE void compare_rows(const Team<Thread>& team, unsigned needs, const
 
 // The statistics of one row that `needs` names, which is part of kFamily. `label` is the
 // row's, where it has one.
-template <unsigned kFamily, class T, class Thread>
+template <unsigned kFamily, class T, bool kPlain, bool kLogits, class Thread>
 KT_HOST_DEVICE void row_stats(const Team<Thread>& team, const RowwiseLaunch& launch,
                               std::int64_t row, double label, unsigned wanted, const Params& params,
                               RowStats* stats) {
   // What the family has not is not compiled, and needs no registers.
   const unsigned needs = wanted & kFamily;
   const std::int64_t n = launch.classes;
-  const Row<T> scores(launch.scores, launch.lead, launch.scores_axes, row);
-  const Row<T> truth(launch.truth, launch.lead, launch.truth_axes, row);
+  const Row<T, kPlain> scores(launch.scores, launch.lead, launch.scores_axes, row);
+  const Row<T, kPlain> truth(launch.truth, launch.lead, launch.truth_axes, row);
   stats->label = label;
   if ((needs & kTrueArgmax) != 0) {
     stats->label = static_cast<double>(row_argmax(team, truth, launch.targets_size));
@@ -241,21 +296,26 @@ KT_HOST_DEVICE void row_stats(const Team<Thread>& team, const RowwiseLaunch& lau
   if ((needs & kTrueIsArgmax) != 0) {
     // Nothing before the index may reach its score, nothing behind it exceed it; if it
     // is NaN, it must be the first.
+    using Index = typename Row<T, kPlain>::Index;
     const T score = scores.at(inside);
-    const bool nan = score != score;
+    const Index own = static_cast<Index>(inside);
     bool beaten = static_cast<double>(index) != stats->label || !stats->usable_label;
-    for_row(team, scores, n, [&](std::int64_t i, T x) {
-      const bool before = i < inside;
-      beaten |= nan ? before && x != x : before ? !(x < score) : !(x <= score);
-    });
+    if (score == score) {
+      for_row<true>(team, scores, n, [&](Index i, T x) {
+        beaten |= !(x <= score);
+        beaten |= (x == score) & (i < own);
+      });
+    } else {
+      for_row<false>(team, scores, n, [&](Index i, T x) { beaten |= (x != x) & (i < own); });
+    }
     stats->true_is_argmax = !team.any(beaten);
   }
   if ((needs & kRankOfTrue) != 0) {
     const T score = scores.at(inside);
     stats->true_is_nan = score != score;
-    double above = 0.0;
-    for_row(team, scores, n, [&](std::int64_t, T x) { above += x <= score ? 0.0 : 1.0; });
-    stats->rank = team.sum(above);
+    typename Row<T, kPlain>::Index above = 0;
+    for_row<true>(team, scores, n, [&](std::int64_t, T x) { above += x <= score ? 0 : 1; });
+    stats->rank = team.sum(static_cast<double>(above));
   }
   if ((needs & kFoundInFirstK) != 0) {
     const std::int64_t limit = params.k < n ? params.k : n;
@@ -268,12 +328,13 @@ KT_HOST_DEVICE void row_stats(const Team<Thread>& team, const RowwiseLaunch& lau
     stats->found = team.any(found);
   }
   stats->normaliser = {};
-  if ((needs & kNormalised) != 0 && params.from_logits) {
+  const bool from_logits = kPlain ? kLogits : params.from_logits;
+  if ((needs & kNormalised) != 0 && from_logits) {
     stats->normaliser = log_normaliser(team, scores, n);
   }
   if ((needs & kSparseLogLoss) != 0) {
     const double score = static_cast<double>(scores.at(inside));
-    if (params.from_logits) {
+    if (from_logits) {
       stats->log_loss = -log_probability(score, stats->normaliser);
     } else {
       const double p = score / row_sum(team, scores, n);
@@ -281,10 +342,10 @@ KT_HOST_DEVICE void row_stats(const Team<Thread>& team, const RowwiseLaunch& lau
     }
   }
   if ((needs & kDenseLogLoss) != 0) {
-    stats->log_loss = dense_log_loss<false>(team, scores, truth, n, params, stats->normaliser);
+    stats->log_loss = dense_log_loss<false, kLogits>(team, scores, truth, n, params, stats->normaliser);
   }
   if ((needs & kFocalLoss) != 0) {
-    stats->log_loss = dense_log_loss<true>(team, scores, truth, n, params, stats->normaliser);
+    stats->log_loss = dense_log_loss<true, kLogits>(team, scores, truth, n, params, stats->normaliser);
   }
   if ((needs & kMaxProbability) != 0) {
     stats->max_probability = max_probability(team, scores, n, params, stats->normaliser);

@@ -19,8 +19,26 @@ KT_HOST_DEVICE double row_value(const Definition& op, const RowStats& stats) {
   return 0.0;
 }
 
+constexpr std::int64_t kLineBytes = 128;
+
+// Asks for a row, or for the beginning of a long one: a line for each thread of its team.
+template <class Thread>
+KT_HOST_DEVICE void prefetch_row(const Thread& thread, const Team<Thread>& team,
+                                 const RowwiseLaunch& launch, std::int64_t row) {
+  const std::int64_t offset = kLineBytes * team.lane();
+  const auto ask = [&](const RowOperand& from, const Axes& inner, std::int64_t size) {
+    // A row that does not lie in one piece: its first element.
+    const std::int64_t bytes = from.quads ? size * item_size(from.dtype) : 1;
+    if (offset >= bytes) return;
+    thread.prefetch(Row<float>(from, launch.lead, inner, row).data + offset);
+  };
+  ask(launch.scores, launch.scores_axes, launch.classes);
+  if (launch.has_truth) ask(launch.truth, launch.truth_axes, launch.targets_size);
+}
+
 // In shared memory: sums of values and of weights for each op, then a number a warp.
-template <unsigned kFamily, class T, class Thread>
+// kPlain: rows of T, of fewer than 2^31 neighbouring elements, that are logits or not.
+template <unsigned kFamily, class T, bool kPlain = false, bool kLogits = false, class Thread>
 KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
   double* columns = reinterpret_cast<double*>(thread.shared());
   const int count = 2 * launch.op_count, own = thread.index();
@@ -33,6 +51,8 @@ KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
     const std::int64_t wanted = first + team.number();
     const bool own_row = wanted < launch.rows;
     const std::int64_t row = own_row ? wanted : launch.rows - 1;
+    // Teams of few threads have their rows side by side.
+    if (launch.team >= kWarp && wanted + step < launch.rows) prefetch_row(thread, team, launch, wanted + step);
     double label = 0.0;
     if (launch.has_truth && !launch.dense) {
       label = Row<double>(launch.truth, launch.lead, launch.truth_axes, row).at(0);
@@ -41,7 +61,7 @@ KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
     for (int g = 0; g < launch.group_count; ++g) {
       const RowGroup& group = launch.groups[g];
       RowStats stats = {};
-      row_stats<kFamily, T>(team, launch, row, label, group.needs, launch.ops[group.first].params,
+      row_stats<kFamily, T, kPlain, kLogits>(team, launch, row, label, group.needs, launch.ops[group.first].params,
                             &stats);
       if (!own_row || team.lane() != 0) continue;
       for (int i = group.first; i < group.first + group.count; ++i) {

@@ -2,8 +2,8 @@
 // always in the same order, so that the same launch gives the same bits.
 //
 // `Thread` is what a thread knows: index(), block(), blocks(), sync(), fence(),
-// shared(), shuffle_xor(x, mask), add(address, x), set(address, bits),
-// take_ticket(address, last). On a GPU it is CudaThread (thread.h); tests have one that
+// shared(), prefetch(address), shuffle_xor(x, mask), add(address, x),
+// set(address, bits), take_ticket(address, last). On a GPU it is CudaThread (thread.h); tests have one that
 // runs on the CPU. All threads of a warp reach every shuffle, all of a block every sync.
 #pragma once
 
@@ -63,6 +63,35 @@ class Team {
   double* scratch_;
 };
 
+// Sums over those before and behind a thread.
+struct Around {
+  double before = 0.0, behind = 0.0;
+};
+
+// Among `size` neighbours, a power of 2; all threads of the block take part. `scratch`: a
+// number for each warp, in shared memory.
+template <class Thread>
+KT_HOST_DEVICE Around sums_around(const Thread& thread, double x, int size, double* scratch) {
+  Around out;
+  for (int mask = 1; mask < size && mask < kWarp; mask *= 2) {
+    const double other = thread.shuffle_xor(x, mask);
+    const bool is_before = (thread.index() & mask) != 0;
+    out.before += is_before ? other : 0.0;
+    out.behind += is_before ? 0.0 : other;
+    x += other;
+  }
+  if (size <= kWarp) return out;
+  const int warp = thread.index() / kWarp, warps = size / kWarp;
+  thread.sync();  // what was there has been read
+  if (thread.index() % kWarp == 0) scratch[warp] = x;
+  thread.sync();
+  for (int i = warp / warps * warps, end = i + warps; i < end; ++i) {
+    out.before += i < warp ? scratch[i] : 0.0;
+    out.behind += i > warp ? scratch[i] : 0.0;
+  }
+  return out;
+}
+
 // Sums of kThreads numbers each: `count` of them, one behind the other. out[i] is
 // written by one thread.
 template <class Thread, class Put>
@@ -72,6 +101,7 @@ KT_HOST_DEVICE void block_sums(const Thread& thread, const double* columns, int 
   const Team<Thread> team(thread, kWarp, nullptr);
   for (int i = warp; i < count; i += kThreads / kWarp) {
     double x = 0.0;
+    KT_NO_UNROLL
     for (int j = lane; j < kThreads; j += kWarp) x += columns[i * kThreads + j];
     x = team.sum(x);
     if (lane == 0) put(i, x);
@@ -86,6 +116,7 @@ KT_HOST_DEVICE void grid_sums(const Thread& thread, const double* partials, int 
   const Team<Thread> team(thread, kWarp, nullptr);
   for (int i = warp; i < count; i += kThreads / kWarp) {
     double x = 0.0;
+    KT_NO_UNROLL
     for (int b = lane; b < thread.blocks(); b += kWarp) x += partials[b * count + i];
     x = team.sum(x);
     if (lane == 0) out[i] = x;

@@ -13,6 +13,10 @@ struct CudaThread {
   __device__ __forceinline__ int blocks() const { return static_cast<int>(gridDim.x); }
   __device__ __forceinline__ void sync() const { __syncthreads(); }
   __device__ __forceinline__ void fence() const { __threadfence(); }
+  // Asks for what will be read soon.
+  __device__ __forceinline__ void prefetch(const void* at) const {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+  }
   __device__ __forceinline__ char* shared() const {
     extern __shared__ __align__(16) char memory[];
     return memory;
@@ -41,9 +45,9 @@ struct CudaThread {
 
 }  // namespace kt::KT_LEVEL
 
-#define KT_DEFINE_CUDA_KERNEL(name, launch_type, ...)    \
-  __global__ void __launch_bounds__(kThreads, 2)         \
-      name(const __grid_constant__ launch_type launch) { \
-    using namespace kt::KT_LEVEL;                        \
-    __VA_ARGS__(CudaThread(), launch);                   \
+#define KT_DEFINE_CUDA_KERNEL(name, launch_type, ...)                                    \
+  __global__ void __launch_bounds__(kThreads, kt::blocks_at_once(kt::CudaKernel::name)) \
+      name(const __grid_constant__ launch_type launch) {                                \
+    using namespace kt::KT_LEVEL;                                                       \
+    __VA_ARGS__(CudaThread(), launch);                                                  \
   }

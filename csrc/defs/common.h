@@ -109,6 +109,13 @@ KT_HOST_DEVICE V clamp(V x, Scalar<V> low, Scalar<V> high) {
   return x > hi ? hi : x;
 }
 
+// Whether a definition is a few instructions, which need few registers on a GPU.
+template <class Def>
+constexpr bool is_short() {
+  if constexpr (requires { Def::kShort; }) return Def::kShort;
+  return false;
+}
+
 // Truncation towards zero; `otherwise` where no 64-bit integer holds it, and for NaN.
 KT_HOST_DEVICE std::int64_t to_int64(double x, std::int64_t otherwise) {
   return x > -9.2e18 && x < 9.2e18 ? static_cast<std::int64_t>(x) : otherwise;

@@ -36,6 +36,14 @@ constexpr unsigned kNormalised = kSparseLogLoss | kDenseLogLoss | kFocalLoss | k
 constexpr unsigned kOfPairs = kDenseLogLoss | kFocalLoss | kDots | kMoments | kHingeTerms;
 constexpr unsigned kOfScores = ~kOfPairs;
 
+// What most metrics of rows ask for. Alone it needs few registers on a GPU.
+constexpr unsigned kPlainScores =
+    kTrueIsArgmax | kRankOfTrue | kTrueArgmax | kSparseLogLoss | kLabelInRange | kIntegerLabel;
+constexpr unsigned kPlainPairs = kDenseLogLoss | kDots;
+// The same of logits.
+constexpr unsigned kLogitScores = kSparseLogLoss | kLabelInRange | kIntegerLabel;
+constexpr unsigned kLogitPairs = kDenseLogLoss;
+
 // What must be subtracted from a logit for its log-probability, log(sum(e^x)): the
 // largest logit and the rest, apart, since their sum would round away what is small
 // beside the largest.
@@ -69,14 +77,14 @@ struct RowStats {
 // One term of kDenseLogLoss or, with kFocal, of kFocalLoss: what is subtracted for the
 // target t and the score v. `shift` is the row's normaliser, `sum` that of its scores.
 template <bool kFocal, class V>
-KT_HOST_DEVICE V log_loss_term(V t, V v, double sum, const Normaliser& shift,
+KT_HOST_DEVICE V log_loss_term(V t, V v, double sum, const Normaliser& shift, bool from_logits,
                                const Params& params) {
   if constexpr (kFocal) {
-    const V p = clamp(params.from_logits ? exp_of(log_probability(v, shift)) : v / sum,
+    const V p = clamp(from_logits ? exp_of(log_probability(v, shift)) : v / sum,
                       params.lowest, params.highest);
     return t * log_of(p) * (params.alpha * power_of(1.0 - p, params.gamma));
   } else {
-    return t * (params.from_logits ? log_probability(v, shift)
+    return t * (from_logits ? log_probability(v, shift)
                                    : log_of(clamp(v / sum, params.lowest, params.highest)));
   }
 }

@@ -2,8 +2,11 @@
 // doubles. Adding is a two-sum, so counts stay exact far beyond 2^53 and sums
 // lose nothing that float64 could hold. From 2^48 on, hi is kept a multiple of
 // 4096 and lo takes the rest: then the plain sum of two states (what data
-// parallel training does to metric variables) is exact for counts as well.
+// parallel training does to metric variables) is exact for counts as well. Integer
+// weights add up in 64-bit integers instead.
 #pragma once
+
+#include <limits>
 
 #include "common.h"
 #include "math.h"
@@ -28,6 +31,18 @@ KT_HOST_DEVICE void add_exactly(V& hi, V& lo, V x) {
   hi = head;
   // Infinity and NaN have no remainder.
   lo = (head - head) == V{} ? tail : V{};
+}
+
+// A number that no 64-bit integer can be becomes the least of them, as on x86-64.
+KT_HOST_DEVICE std::int64_t whole_of(double x) {
+  const bool fits = x >= -0x1p63 && x < 0x1p63;
+  return fits ? static_cast<std::int64_t>(x) : std::numeric_limits<std::int64_t>::min();
+}
+
+// Past the largest integer it goes on with the least.
+KT_HOST_DEVICE void add_whole(std::int64_t* to, double x) {
+  const auto sum = static_cast<std::uint64_t>(*to) + static_cast<std::uint64_t>(whole_of(x));
+  *to = static_cast<std::int64_t>(sum);
 }
 
 }  // namespace kt::KT_LEVEL

@@ -33,6 +33,13 @@ bool same_input(const RowwiseJob& a, const RowwiseJob& b) {
          (!a.has_truth || !b.has_truth || (a.dense == b.dense && same_view(a.truth, b.truth)));
 }
 
+bool same_input(const BinnedJob& a, const BinnedJob& b) {
+  return same_view(a.y_true, b.y_true) && same_view(a.y_pred, b.y_pred) &&
+         same_view(a.weights[0], b.weights[0]) && same_view(a.weights[1], b.weights[1]) &&
+         a.labels == b.labels && a.from_logits == b.from_logits && a.top_k == b.top_k &&
+         a.class_id == b.class_id && (a.top_k == 0 || same_view(a.top_k_scores, b.top_k_scores));
+}
+
 namespace {
 
 // Whether jobs of this kind take a list of definitions.

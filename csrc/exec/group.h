@@ -20,6 +20,7 @@ std::vector<int> find_leads(const std::vector<const Metric*>& metrics,
 // Whether jobs differ in their definitions only.
 bool same_input(const ElementwiseJob& a, const ElementwiseJob& b);
 bool same_input(const RowwiseJob& a, const RowwiseJob& b);
+bool same_input(const BinnedJob& a, const BinnedJob& b);
 
 class GroupWork {
  public:

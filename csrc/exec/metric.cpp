@@ -51,28 +51,16 @@ void for_listed(const Table& table, const State& state, Add&& add) {
   }
 }
 
-// A number that no 64-bit integer can be becomes the least of them, as on x86-64.
-std::int64_t whole_of(double x) {
-  const bool fits = x >= -0x1p63 && x < 0x1p63;
-  return fits ? static_cast<std::int64_t>(x) : std::numeric_limits<std::int64_t>::min();
-}
-
-// Past the largest integer it goes on with the least.
-void add_whole(std::int64_t* to, double x) {
-  const auto sum = static_cast<std::uint64_t>(*to) + static_cast<std::uint64_t>(whole_of(x));
-  *to = static_cast<std::int64_t>(sum);
-}
-
 void commit_whole(const Addition& addition, const State& state) {
   if (addition.listed != nullptr) {
     for_listed(*addition.listed, state, [&](std::int64_t v, std::int64_t i, double weight) {
-      add_whole(state.variables[v].whole + i, weight);
+      shared::add_whole(state.variables[v].whole + i, weight);
     });
     return;
   }
   for (int v = 0; v < state.count; ++v) {
     for (std::int64_t i = 0; i < state.variables[v].size; ++i) {
-      add_whole(state.variables[v].whole + i, addition.parts[v][i]);
+      shared::add_whole(state.variables[v].whole + i, addition.parts[v][i]);
     }
   }
 }

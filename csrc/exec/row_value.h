@@ -473,7 +473,7 @@ double dense_log_loss(const OneRow<T>& row, std::int64_t n, const Params& params
     const Eight t = wanted * (1.0 - smoothing) + floor;
     // Of a one-hot row one vector counts; the others would add zeros.
     if (!params.from_logits && finite && !any_lane(in & (t != 0.0))) return;
-    acc += select(in, log_loss_term<kFocal>(t, v, sum, shift, params), Eight{});
+    acc += select(in, log_loss_term<kFocal>(t, v, sum, shift, params.from_logits, params), Eight{});
   });
   return -sum_lanes(acc);
 }

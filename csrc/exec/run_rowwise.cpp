@@ -6,14 +6,6 @@
 
 namespace kt {
 
-namespace {
-
-bool exact_in_float32(DType dtype) {
-  return dtype != DType::Float64 && (!is_integer(dtype) || item_size(dtype) <= 2);
-}
-
-}  // namespace
-
 bool single_precision(const RowwiseJob& job) {
   return job.scores.dtype == DType::Float32 && (!job.dense || exact_in_float32(job.truth.dtype));
 }

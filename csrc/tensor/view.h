@@ -43,6 +43,11 @@ constexpr std::int64_t item_size(DType dtype) {
   }
 }
 
+// Whether float32 holds every number of this dtype.
+constexpr bool exact_in_float32(DType dtype) {
+  return dtype != DType::Float64 && (!is_integer(dtype) || item_size(dtype) <= 2);
+}
+
 constexpr int kMaxRank = 16;
 
 constexpr int kHost = -1;

@@ -39,7 +39,7 @@ def prepare(x: Any, argument: str, like: Any = None) -> torch.Tensor:
     if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
         x = x.as_subclass(torch.Tensor)
     device = "cpu" if like is None else like.device
-    if x.device.type == "cuda" and device != x.device and like is not None:
+    if x.is_cuda and like is not None and like.is_cuda and device != x.device:
         raise WrongDeviceError(
             f"`{argument}` must be on the device of the metric's state, {device}. "
             f"Received: a tensor on {x.device}. Use `.to()`, or make the metric on "
