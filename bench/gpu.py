@@ -298,6 +298,10 @@ SPARSE = [
     *simple("SparseCategoricalAccuracy", goal=0.85),
     Job("SparseTopKCategoricalAccuracy(5)", top_five, 0.85),
     *simple("SparseCategoricalCrossentropy", goal=0.85),
+    Job(
+        "SparseCategoricalCrossentropy of logits",
+        lambda: kt.SparseCategoricalCrossentropy(from_logits=True),
+    ),
 ]
 ONEHOT = simple("CategoricalAccuracy", "CategoricalCrossentropy", goal=0.85)
 RATE_COLUMNS = {
@@ -363,22 +367,32 @@ def rates(clock: Clock, report: Report, jobs: list[Job], data: Inputs) -> None:
             )
 
 
+def untargeted(jobs: list[Job]) -> list[Job]:
+    """The same jobs, of data for which no share was set."""
+    return [Job(job.label, job.make) for job in jobs]
+
+
 def all_rates(clock: Clock, report: Report) -> Iterator[str]:
     """The large updates, one kind of data after the other."""
     report.table("Large updates", RATE_COLUMNS)
     n = clock.elements
     rates(clock, report, ELEMENTS, Inputs.of(*binary(clock, n)))
     yield "elements"
-    for width in (1000, 50_000) if not clock.quick else (100, 1000):
+    for width in (10, 1000, 50_000) if not clock.quick else (10, 100, 1000):
         for onehot, jobs in ((False, SPARSE), (True, ONEHOT)):
             args = classes(clock, n // width, width, onehot, torch.float32)
-            rates(clock, report, jobs, Inputs.of(*args))
+            rates(
+                clock,
+                report,
+                jobs if width > 10 else untargeted(jobs),
+                Inputs.of(*args),
+            )
             yield f"{width} classes"
     args = binary(clock, n, torch.bfloat16)
     rates(clock, report, HALF, Inputs.of(*args))
     yield "bfloat16"
     args = classes(clock, n // 1000, 1000, False, torch.bfloat16)
-    rates(clock, report, [Job(j.label, j.make) for j in SPARSE], Inputs.of(*args))
+    rates(clock, report, untargeted(SPARSE), Inputs.of(*args))
     yield "classes of bfloat16"
 
 

@@ -154,7 +154,7 @@ if step build 270 40 bash -c "$build"; then
   else
     skip jax "there is no JAX on this machine"
   fi
-  step measure 150 40 bash -c 'measure 100'
+  step measure 150 40 bash -c 'measure 120'
   sanitizer=$(command -v compute-sanitizer || ls -d /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -n 1)
   export sanitizer
   rm -f "$out/sanitizer.txt"

@@ -254,6 +254,9 @@ template <class T, bool kPlain = false>
 struct Row {
   // What a row's elements are counted in.
   using Index = std::conditional_t<kPlain, int, std::int64_t>;
+  // Whether neighbours that are not aligned are read so; of double it takes registers that
+  // there are not.
+  static constexpr bool kOneByOne = sizeof(T) == 4;
 
   const char* data;
   DType dtype;
@@ -277,9 +280,11 @@ struct Row {
     return load_int64(data, offset_of(*axes, strides, i));
   }
   // Whether elements can be read without a look at what they are and where.
-  KT_HOST_DEVICE bool fast() const { return kPlain || (direct && dtype == kDTypeOf<T>); }
+  KT_HOST_DEVICE bool fast() const {
+    return kPlain || ((kOneByOne ? direct : quads) && dtype == kDTypeOf<T>);
+  }
   KT_HOST_DEVICE void four_fast(std::int64_t i, std::int64_t n, T* out) const {
-    if (quads && i + 4 <= n) return load_quad_as<T>(data, i, out);
+    if ((!kOneByOne || quads) && i + 4 <= n) return load_quad_as<T>(data, i, out);
     KT_UNROLL
     for (int j = 0; j < 4; ++j) {
       out[j] = i + j < n ? reinterpret_cast<const T*>(data)[i + j] : T{};
