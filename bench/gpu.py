@@ -737,6 +737,8 @@ def run(given: argparse.Namespace) -> None:
             if clock.late:
                 report.notes.append(f"The time was up in section `{name}`.")
                 break
+        if clock.on_gpu and not clock.quick:
+            report.store(given.out)  # should the next section be stopped
         if clock.late:
             break
     if clock.on_gpu and not clock.quick:

@@ -97,8 +97,8 @@ class Report:
             }
         )
 
-    def write(self, folder: Path = RESULTS) -> None:
-        """Write both files and show the targets."""
+    def store(self, folder: Path = RESULTS) -> None:
+        """Write both files."""
         folder.mkdir(parents=True, exist_ok=True)
         stored = {
             "name": self.name,
@@ -123,6 +123,10 @@ class Report:
             json.dumps(clean(stored), indent=1) + "\n"
         )
         (folder / f"{self.name}.md").write_text(markdown(stored))
+
+    def write(self, folder: Path = RESULTS) -> None:
+        """Write both files and show the targets."""
+        self.store(folder)
         for t in self.targets:
             say(
                 f"  {'met   ' if t['met'] else 'MISSED'}  {t['what']}: "

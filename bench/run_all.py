@@ -60,12 +60,47 @@ LARGE = {"SparseCategoricalAccuracy": "SparseCategoricalAccuracy, argmax of 1000
 
 
 def stored() -> dict[str, dict[str, Any]]:
-    """Every stored result, by name."""
-    return {
-        s: json.loads((RESULTS / f"{s}.json").read_text())
-        for s in (*SCRIPTS, *FRAMEWORKS)
-        if (RESULTS / f"{s}.json").exists()
-    }
+    """Every stored result, by name: of these scripts, and of GPUs (gpu.sh)."""
+    results = {p.stem: json.loads(p.read_text()) for p in RESULTS.glob("*.json")}
+    gpus = sorted(name for name, r in results.items() if "gpu" in r["machine"])
+    return {s: results[s] for s in (*SCRIPTS, *FRAMEWORKS, *gpus) if s in results}
+
+
+def gpu_tables(name: str, result: dict[str, Any]) -> list[str]:
+    """What a GPU's users want to know first."""
+    tables = {t["title"].split()[0]: t["rows"] for t in result["tables"]}
+    host = [{**r, "metric": f"`{r['metric']}`"} for r in tables["Host"]]
+    large = [
+        {**r, "metric": f"`{r['metric']}`"}
+        for r in tables["Large"]
+        if r.get("goal") is not None and r["metric"] in (*SHOWN, "Mean")
+    ]
+    gpu = result["machine"]["gpu"]
+    return [
+        f"**On one {gpu}, torch backend: a thousand batches of 1024 and the result, "
+        "milliseconds:**",
+        table(
+            {
+                "metric": "",
+                "wall": "keras-tally",
+                "keras_wall": "Keras",
+                "torchmetrics_wall": "torchmetrics",
+            },
+            host,
+        ),
+        f"**There, large updates, GB/s read** ([the others]"
+        f"(bench/results/{name}.md), some of which are far from it)**:**",
+        table(
+            {
+                "metric": "",
+                "shape": "shape",
+                "rate": "keras-tally",
+                "read": "torch.sum",
+                "copy": "a copy, read and written",
+            },
+            large,
+        ),
+    ]
 
 
 def readme_tables(results: dict[str, dict[str, Any]]) -> str:
@@ -169,6 +204,9 @@ def readme_tables(results: dict[str, dict[str, Any]]) -> str:
         }
         title = f"**Error against the exact answer{elsewhere('accuracy')}:**"
         parts += [title, table(columns, rows)]
+    for name, r in results.items():
+        if "gpu" in r["machine"]:
+            parts += gpu_tables(name, r)
     targets = [t for r in results.values() for t in r["targets"]]
     missed = [t for t in targets if not t["met"]]
     if targets:
