@@ -107,11 +107,11 @@ constexpr unsigned kRowNeeds[] = {
 };
 
 struct PlainOp {
-  bool is_short, counts;
+  bool plain, counts;
 };
 constexpr PlainOp kPlainOps[] = {
 #define KT_ELEMENTWISE(name, definition, operands, shapes) \
-  {shared::is_short<shared::definition>(), shared::definition::kCounts},
+  {shared::has_plain_loop<shared::definition>(), shared::definition::kCounts},
 #include "../kernels.def"
 };
 
@@ -235,8 +235,7 @@ bool has_plain_rows(const View& view, const RowwiseJob& job) {
 
 CudaKernel kernel_for(const RowwiseJob& job, unsigned needs, const Params& params) {
   const bool single = single_precision(job);
-  if (single && has_plain_rows(job.scores, job) &&
-      (!job.dense || has_plain_rows(job.truth, job))) {
+  if (single && has_plain_rows(job.scores, job) && (!job.dense || has_plain_rows(job.truth, job))) {
     const bool logits = params.from_logits;
     const auto only = [&](unsigned family) { return (needs & ~family) == 0; };
     if (logits && only(shared::kLogitScores)) return CudaKernel::logit_scores;
@@ -384,7 +383,7 @@ void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State&
     add_op(kernel, work.op.params, launch);
     // A hit depends on the type in which a score is compared with the threshold.
     const Params& params = work.op.params;
-    found->plain &= own == nullptr && kPlainOps[kernel].is_short && !params.from_logits &&
+    found->plain &= own == nullptr && kPlainOps[kernel].plain && !params.from_logits &&
                     params.label_smoothing == 0.0 && params.lowest >= kSmallestProbability &&
                     (!kPlainOps[kernel].counts || found->kernel == CudaKernel::elementwise_float32);
   }

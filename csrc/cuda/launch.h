@@ -32,8 +32,8 @@ struct Axes {
 struct Operand {
   const char* data = nullptr;
   DType dtype = DType::Float32;
-  bool quads = false;  // four consecutive elements may be read at once
-  int plain_bytes = 0;         // of an element of a plain operand (plain.h), else 0
+  bool quads = false;   // four consecutive elements may be read at once
+  int plain_bytes = 0;  // of an element of a plain operand (plain.h), else 0
   std::int64_t strides[kMaxRank];
 };
 

@@ -186,6 +186,7 @@ struct RawQuads {
     if (from.plain_bytes == 2) return read_words<2>(from.data, start, step, n);
     return read_words<1>(from.data, start, step, n);
   }
+
  private:
   template <int kWords>
   struct alignas(4 * kWords) Words {

@@ -51,13 +51,13 @@ KT_HOST_DEVICE void for_tiles(const Thread& thread, const Launch& launch, Tile&&
   }
 }
 
-// Calls use(the definition of that number), which is a short one.
+// Calls use(the definition of that number), which has a plain loop.
 template <class Use>
-KT_HOST_DEVICE double with_short_definition(ElementwiseId kernel, Use&& use) {
+KT_HOST_DEVICE double with_plain_definition(ElementwiseId kernel, Use&& use) {
   switch (kernel) {
-#define KT_ELEMENTWISE(name, definition, operands, shapes)                    \
-  case ElementwiseId::name:                                                   \
-    if constexpr (is_short<definition>()) return use(definition());           \
+#define KT_ELEMENTWISE(name, definition, operands, shapes)                \
+  case ElementwiseId::name:                                               \
+    if constexpr (has_plain_loop<definition>()) return use(definition()); \
     break;
 #include "../kernels.def"
   }
@@ -103,8 +103,8 @@ KT_HOST_DEVICE double plain_crossentropy(ForEach&& for_each, const Params& param
       ++k;
     });
     if (wanted >= k) break;
-    sum += BinaryCrossentropy::value<double>(static_cast<double>(label),
-                                             static_cast<double>(score), params);
+    sum += BinaryCrossentropy::value<double>(static_cast<double>(label), static_cast<double>(score),
+                                             params);
   }
   return sum;
 }
@@ -119,7 +119,7 @@ KT_HOST_DEVICE void plain_elementwise(const Thread& thread, const ElementwiseLau
     for (int op = 0; op < launch.op_count; ++op) {
       const Params& params = launch.ops[op].params;
       const auto kernel = static_cast<ElementwiseId>(launch.ops[op].kernel);
-      columns[op * kThreads + own] += with_short_definition(kernel, [&](auto definition) {
+      columns[op * kThreads + own] += with_plain_definition(kernel, [&](auto definition) {
         using Def = decltype(definition);
         if constexpr (std::is_same_v<Def, BinaryCrossentropy>) {
           return plain_crossentropy(for_each, params);
@@ -159,8 +159,7 @@ KT_HOST_DEVICE void plain_cells_of(const Thread& thread, const BinnedLaunch& lau
 // bin_of() in 32 bits.
 KT_HOST_DEVICE int plain_bin(const BinnedLaunch& launch, float score) {
   if (launch.even) {
-    const float scaled =
-        EvenBin::scaled<float>(score, static_cast<float>(launch.thresholds - 1));
+    const float scaled = EvenBin::scaled<float>(score, static_cast<float>(launch.thresholds - 1));
     const int bin = static_cast<int>(::ceilf(scaled));
     return launch.first_always_passed && bin < 1 ? 1 : bin;
   }

@@ -11,7 +11,9 @@ namespace kt::KT_LEVEL {
 
 // How many quads of a row a thread has in flight.
 template <class T, bool kPlain>
-constexpr int kRowQuads = kPlain ? 4 : sizeof(T) == 4 ? 2 : 1;
+constexpr int kRowQuads = kPlain           ? 4
+                          : sizeof(T) == 4 ? 2
+                                           : 1;
 
 // Four neighbouring elements of a row for each thread of the team, several times: so
 // many reads are under way at once.
@@ -191,8 +193,9 @@ KT_HOST_DEVICE double row_sum(const Team<Thread>& team, const Row<T, kPlain>& ro
 }
 
 template <class T, bool kPlain, class Thread>
-KT_HOST_DEVICE double max_probability(const Team<Thread>& team, const Row<T, kPlain>& row, std::int64_t n,
-                                      const Params& params, const Normaliser& normaliser) {
+KT_HOST_DEVICE double max_probability(const Team<Thread>& team, const Row<T, kPlain>& row,
+                                      std::int64_t n, const Params& params,
+                                      const Normaliser& normaliser) {
   double top = -kInfinity;
   bool nan = false;
   for_row<true>(team, row, n, [&](std::int64_t, T score) {
@@ -208,8 +211,8 @@ KT_HOST_DEVICE double max_probability(const Team<Thread>& team, const Row<T, kPl
 // With kFocal each term is scaled by alpha (1 - p)^gamma.
 template <bool kFocal, bool kLogits, class T, bool kPlain, class Thread>
 KT_HOST_DEVICE double dense_log_loss(const Team<Thread>& team, const Row<T, kPlain>& scores,
-                                     const Row<T, kPlain>& targets, std::int64_t n, const Params& params,
-                                     const Normaliser& shift) {
+                                     const Row<T, kPlain>& targets, std::int64_t n,
+                                     const Params& params, const Normaliser& shift) {
   const double smoothing = params.label_smoothing;
   const double floor = smoothing / static_cast<double>(n);
   const bool from_logits = kPlain ? kLogits : params.from_logits;
@@ -227,8 +230,9 @@ KT_HOST_DEVICE double dense_log_loss(const Team<Thread>& team, const Row<T, kPla
 }
 
 template <class T, bool kPlain, class Thread>
-KT_HOST_DEVICE void compare_rows(const Team<Thread>& team, unsigned needs, const Row<T, kPlain>& truth,
-                                 const Row<T, kPlain>& scores, std::int64_t n, RowStats* stats) {
+KT_HOST_DEVICE void compare_rows(const Team<Thread>& team, unsigned needs,
+                                 const Row<T, kPlain>& truth, const Row<T, kPlain>& scores,
+                                 std::int64_t n, RowStats* stats) {
   if ((needs & kDots) != 0) {
     double tt = 0.0, pp = 0.0, tp = 0.0;
     for_double_pairs(team, truth, scores, n, [&](double a, double b) {
@@ -342,10 +346,12 @@ KT_HOST_DEVICE void row_stats(const Team<Thread>& team, const RowwiseLaunch& lau
     }
   }
   if ((needs & kDenseLogLoss) != 0) {
-    stats->log_loss = dense_log_loss<false, kLogits>(team, scores, truth, n, params, stats->normaliser);
+    stats->log_loss =
+        dense_log_loss<false, kLogits>(team, scores, truth, n, params, stats->normaliser);
   }
   if ((needs & kFocalLoss) != 0) {
-    stats->log_loss = dense_log_loss<true, kLogits>(team, scores, truth, n, params, stats->normaliser);
+    stats->log_loss =
+        dense_log_loss<true, kLogits>(team, scores, truth, n, params, stats->normaliser);
   }
   if ((needs & kMaxProbability) != 0) {
     stats->max_probability = max_probability(team, scores, n, params, stats->normaliser);

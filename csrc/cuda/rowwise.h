@@ -52,7 +52,8 @@ KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
     const bool own_row = wanted < launch.rows;
     const std::int64_t row = own_row ? wanted : launch.rows - 1;
     // Teams of few threads have their rows side by side.
-    if (launch.team >= kWarp && wanted + step < launch.rows) prefetch_row(thread, team, launch, wanted + step);
+    if (launch.team >= kWarp && wanted + step < launch.rows)
+      prefetch_row(thread, team, launch, wanted + step);
     double label = 0.0;
     if (launch.has_truth && !launch.dense) {
       label = Row<double>(launch.truth, launch.lead, launch.truth_axes, row).at(0);
@@ -61,8 +62,8 @@ KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
     for (int g = 0; g < launch.group_count; ++g) {
       const RowGroup& group = launch.groups[g];
       RowStats stats = {};
-      row_stats<kFamily, T, kPlain, kLogits>(team, launch, row, label, group.needs, launch.ops[group.first].params,
-                            &stats);
+      row_stats<kFamily, T, kPlain, kLogits>(team, launch, row, label, group.needs,
+                                             launch.ops[group.first].params, &stats);
       if (!own_row || team.lane() != 0) continue;
       for (int i = group.first; i < group.first + group.count; ++i) {
         const Definition& op = launch.ops[i];

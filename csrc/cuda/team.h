@@ -3,8 +3,8 @@
 //
 // `Thread` is what a thread knows: index(), block(), blocks(), sync(), fence(),
 // shared(), prefetch(address), shuffle_xor(x, mask), add(address, x),
-// set(address, bits), take_ticket(address, last). On a GPU it is CudaThread (thread.h); tests have one that
-// runs on the CPU. All threads of a warp reach every shuffle, all of a block every sync.
+// set(address, bits), take_ticket(address, last). On a GPU it is CudaThread (thread.h); tests have
+// one that runs on the CPU. All threads of a warp reach every shuffle, all of a block every sync.
 #pragma once
 
 #include "../exec/finish.h"

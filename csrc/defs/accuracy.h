@@ -11,7 +11,7 @@ namespace kt::KT_LEVEL {
 // y_true == y_pred, y_true already brought to y_pred's dtype.
 struct Equal {
   static constexpr bool kCounts = true;
-  static constexpr bool kShort = true;
+  static constexpr bool kPlain = true;
   template <class V>
   KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params&) {
     return y_true == y_pred ? constant<V>(1) : constant<V>(0);
@@ -21,7 +21,7 @@ struct Equal {
 // (y_pred > threshold) == y_true
 struct BinaryHit {
   static constexpr bool kCounts = true;
-  static constexpr bool kShort = true;
+  static constexpr bool kPlain = true;
   template <class V>
   KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params& params) {
     const V one = constant<V>(1), zero = constant<V>(0);

@@ -109,10 +109,11 @@ KT_HOST_DEVICE V clamp(V x, Scalar<V> low, Scalar<V> high) {
   return x > hi ? hi : x;
 }
 
-// Whether a definition is a few instructions, which need few registers on a GPU.
+// Whether the CUDA loop over plain batches (cuda/plain.h) knows a definition: those of few
+// instructions say so, and those for which it has a way of its own.
 template <class Def>
-constexpr bool is_short() {
-  if constexpr (requires { Def::kShort; }) return Def::kShort;
+constexpr bool has_plain_loop() {
+  if constexpr (requires { Def::kPlain; }) return Def::kPlain;
   return false;
 }
 

@@ -15,7 +15,7 @@ namespace kt::KT_LEVEL {
 // NaN in either input makes the sum NaN.
 struct BinaryCrossentropy {
   static constexpr bool kCounts = false;
-  static constexpr bool kShort = true;
+  static constexpr bool kPlain = true;
   template <class V>
   KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params& params) {
     const V smoothing = constant<V>(params.label_smoothing);

@@ -12,7 +12,7 @@ namespace kt::KT_LEVEL {
 // max(1 - t y_pred, 0)
 struct HingeLoss {
   static constexpr bool kCounts = false;
-  static constexpr bool kShort = true;
+  static constexpr bool kPlain = true;
   template <class V>
   KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params& params) {
     const V one = constant<V>(1);
@@ -25,7 +25,7 @@ struct HingeLoss {
 // max(1 - t y_pred, 0)^2
 struct SquaredHingeLoss {
   static constexpr bool kCounts = false;
-  static constexpr bool kShort = true;
+  static constexpr bool kPlain = true;
   template <class V>
   KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params& params) {
     const V loss = HingeLoss::value(y_true, y_pred, params);

@@ -12,7 +12,7 @@ namespace kt::KT_LEVEL {
 // The value itself: Mean, Sum, and whatever a Python function computed.
 struct Identity {
   static constexpr bool kCounts = false;
-  static constexpr bool kShort = true;
+  static constexpr bool kPlain = true;
   template <class V>
   KT_HOST_DEVICE static V value(V, V y_pred, const Params&) {
     return y_pred;
@@ -22,7 +22,7 @@ struct Identity {
 // (y_true - y_pred)^2
 struct SquaredError {
   static constexpr bool kCounts = false;
-  static constexpr bool kShort = true;
+  static constexpr bool kPlain = true;
   template <class V>
   KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params&) {
     const V error = y_true - y_pred;
@@ -33,7 +33,7 @@ struct SquaredError {
 // |y_true - y_pred|
 struct AbsoluteError {
   static constexpr bool kCounts = false;
-  static constexpr bool kShort = true;
+  static constexpr bool kPlain = true;
   template <class V>
   KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params&) {
     return absolute(y_true - y_pred);
@@ -43,7 +43,7 @@ struct AbsoluteError {
 // e = |y_true - y_pred|; e^2 / 2 up to the threshold d, d e - d^2 / 2 above it.
 struct HuberError {
   static constexpr bool kCounts = false;
-  static constexpr bool kShort = true;
+  static constexpr bool kPlain = true;
   template <class V>
   KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params& params) {
     const V error = absolute(y_true - y_pred);

@@ -80,12 +80,12 @@ template <bool kFocal, class V>
 KT_HOST_DEVICE V log_loss_term(V t, V v, double sum, const Normaliser& shift, bool from_logits,
                                const Params& params) {
   if constexpr (kFocal) {
-    const V p = clamp(from_logits ? exp_of(log_probability(v, shift)) : v / sum,
-                      params.lowest, params.highest);
+    const V p = clamp(from_logits ? exp_of(log_probability(v, shift)) : v / sum, params.lowest,
+                      params.highest);
     return t * log_of(p) * (params.alpha * power_of(1.0 - p, params.gamma));
   } else {
     return t * (from_logits ? log_probability(v, shift)
-                                   : log_of(clamp(v / sum, params.lowest, params.highest)));
+                            : log_of(clamp(v / sum, params.lowest, params.highest)));
   }
 }
 
