@@ -126,7 +126,7 @@ run_jax() {
 }
 
 measure() { # nothing starts in the last part of the time; training takes the longest
-  "$python" bench/gpu.py --out "$out" --seconds "$((STEP_SECONDS - 30))"
+  "$python" bench/gpu.py --out "$out" --seconds "$((STEP_SECONDS > 40 ? STEP_SECONDS - 30 : 10))"
 }
 
 sanitize() { # sanitize TOOL

@@ -62,17 +62,17 @@ LARGE = {"SparseCategoricalAccuracy": "SparseCategoricalAccuracy, argmax of 1000
 def stored() -> dict[str, dict[str, Any]]:
     """Every stored result, by name: of these scripts, and of GPUs (gpu.sh)."""
     results = {p.stem: json.loads(p.read_text()) for p in RESULTS.glob("*.json")}
-    gpus = sorted(name for name, r in results.items() if "gpu" in r["machine"])
+    gpus = sorted(n for n, r in results.items() if "gpu" in r.get("machine", {}))
     return {s: results[s] for s in (*SCRIPTS, *FRAMEWORKS, *gpus) if s in results}
 
 
 def gpu_tables(name: str, result: dict[str, Any]) -> list[str]:
     """What a GPU's users want to know first."""
     tables = {t["title"].split()[0]: t["rows"] for t in result["tables"]}
-    host = [{**r, "metric": f"`{r['metric']}`"} for r in tables["Host"]]
+    host = [{**r, "metric": f"`{r['metric']}`"} for r in tables.get("Host", [])]
     large = [
         {**r, "metric": f"`{r['metric']}`"}
-        for r in tables["Large"]
+        for r in tables.get("Large", [])
         if r.get("goal") is not None and r["metric"] in (*SHOWN, "Mean")
     ]
     gpu = result["machine"]["gpu"]

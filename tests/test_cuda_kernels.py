@@ -558,15 +558,27 @@ def test_crossentropies_of_a_tile_are_one_logarithm(soft, scale):
     assert np.isnan(as_float(metric))
 
 
-def test_a_smallest_probability_that_would_vanish_in_a_product():
-    epsilon = keras.config.epsilon()
-    keras.config.set_epsilon(1e-30)
+@pytest.mark.parametrize("epsilon", [1e-30, 1e-16, 1e-8])
+def test_probabilities_that_would_vanish_in_a_product(epsilon):
+    """With 1e-8 the largest float32 below 1 is 1 itself: a loss is infinite."""
+    usual = keras.config.epsilon()
+    keras.config.set_epsilon(epsilon)
     try:
         y, p = np.ones(64, "float32"), np.zeros(64, "float32")
         metric = assert_same(kt.BinaryCrossentropy, [Batch((y, p))])
+        np.testing.assert_allclose(as_float(metric), -np.log(epsilon), 1e-6)
+        p[:] = [1, *[0.5] * 63]
+        metric = assert_same(kt.BinaryCrossentropy, [Batch((1 - y, p))])
+        assert as_float(metric) == math.inf
     finally:
-        keras.config.set_epsilon(epsilon)
-    np.testing.assert_allclose(as_float(metric), -np.log(1e-30), 1e-6)
+        keras.config.set_epsilon(usual)
+
+
+def test_labels_in_the_memory_of_the_scores():
+    scores = np.random.default_rng(0).random(2048, dtype="float32")
+    labels = scores.view("uint8")[:2048]
+    for make in (kt.Precision, kt.MeanSquaredError):
+        assert_same(make, [Batch((labels, scores))])
 
 
 # How launches are cut.

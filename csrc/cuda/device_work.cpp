@@ -384,7 +384,7 @@ void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State&
     // A hit depends on the type in which a score is compared with the threshold.
     const Params& params = work.op.params;
     found->plain &= own == nullptr && kPlainOps[kernel].plain && !params.from_logits &&
-                    params.label_smoothing == 0.0 && params.lowest >= kSmallestProbability &&
+                    params.label_smoothing == 0.0 &&
                     (!kPlainOps[kernel].counts || found->kernel == CudaKernel::elementwise_float32);
   }
   launch->targets.all[launch->targets.count++] =

@@ -19,9 +19,6 @@ constexpr int kWarp = 32;
 constexpr int kMaxOps = 8;      // definitions in one launch
 constexpr int kMaxTargets = 8;  // metrics that they are for
 
-// What plain.h multiplies some probabilities of, so that the product does not become 0.
-constexpr double kSmallestProbability = 1e-15;
-
 // Axes that several operands are walked along, neighbours merged where all allow it.
 struct Axes {
   int rank = 0;

@@ -23,7 +23,8 @@ KT_HOST_DEVICE float opaque(float x) {
 // Calls each(quad of labels, quad of scores) for this thread's.
 template <class Launch, class Thread, class Tile>
 KT_HOST_DEVICE void for_tiles(const Thread& thread, const Launch& launch, Tile&& tile) {
-  const bool unary = launch.y_true.data == launch.y_pred.data;
+  const bool unary =
+      launch.y_true.data == launch.y_pred.data && launch.y_true.dtype == launch.y_pred.dtype;
   const std::int64_t step = std::int64_t{4} * kThreads * thread.blocks();
   for (std::int64_t start = 4 * (std::int64_t{kThreads} * thread.block() + thread.index());
        start < launch.n; start += kPlainQuads * step) {
@@ -76,13 +77,16 @@ KT_HOST_DEVICE double plain_sum(ForEach&& for_each, const Params& params) {
   return static_cast<double>(sums[0] + sums[1]);
 }
 
+// So that a product of probabilities does not become 0.
+constexpr double kSmallestProbability = 1e-15;
+
 // Of probabilities and hard labels, a tile's sum of logarithms is that of the product,
 // which is at least kSmallestProbability to the power of 16. What roundings leave out of it
 // is kept.
 template <class ForEach>
 KT_HOST_DEVICE double plain_crossentropy(ForEach&& for_each, const Params& params) {
   double product = 1.0, rest = 0.0;
-  bool hard = true;
+  bool hard = params.lowest >= kSmallestProbability && 1.0 - params.highest >= kSmallestProbability;
   for_each([&](float t, float p, int) {
     hard &= (t == 0.0f) | (t == 1.0f);
     const double clipped = clamp(static_cast<double>(p), params.lowest, params.highest);

@@ -27,7 +27,7 @@ KT_HOST_DEVICE void prefetch_row(const Thread& thread, const Team<Thread>& team,
                                  const RowwiseLaunch& launch, std::int64_t row) {
   const std::int64_t offset = kLineBytes * team.lane();
   const auto ask = [&](const RowOperand& from, const Axes& inner, std::int64_t size) {
-    // A row that does not lie in one piece: its first element.
+    // Where elements are no neighbours or not aligned: the first one.
     const std::int64_t bytes = from.quads ? size * item_size(from.dtype) : 1;
     if (offset >= bytes) return;
     thread.prefetch(Row<float>(from, launch.lead, inner, row).data + offset);
@@ -37,7 +37,7 @@ KT_HOST_DEVICE void prefetch_row(const Thread& thread, const Team<Thread>& team,
 }
 
 // In shared memory: sums of values and of weights for each op, then a number a warp.
-// kPlain: rows of T, of fewer than 2^31 neighbouring elements, that are logits or not.
+// kPlain: rows of T, of at most 2^30 neighbouring elements, that are logits or not.
 template <unsigned kFamily, class T, bool kPlain = false, bool kLogits = false, class Thread>
 KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
   double* columns = reinterpret_cast<double*>(thread.shared());
