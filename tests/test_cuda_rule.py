@@ -20,7 +20,7 @@ TEST = f"{Path(__file__).parent / 'test_cuda.py'}::test_zero_dimensional_tensors
         (
             {"KERAS_TALLY_REQUIRE_CUDA": "1", "KERAS_BACKEND": "numpy"},
             1,
-            "CUDA is tested under KERAS_BACKEND=torch only",
+            "CUDA is tested under KERAS_BACKEND=torch and jax only",
         ),
         (
             {"KERAS_TALLY_REQUIRE_CUDA": "1", "KERAS_TALLY_TEST_DEVICE": "cpu"},

@@ -477,6 +477,12 @@ def test_top_k_beyond_the_classes(name):
     assert_refused(metric, (matrix, matrix), "k")
 
 
+@pytest.mark.parametrize("flag", ["multi_label", "from_logits"])
+def test_flags_are_checked_before_the_first_batch(flag):
+    with pytest.raises(TypeError, match=f"`{flag}` must be True or False"):
+        kt.AUC(**{"multi_label": True, flag: "float32"})
+
+
 def test_multi_label_needs_two_axes():
     metric = kt.AUC(multi_label=True)
     vector = to_backend(np.float32([0.0, 1.0]))

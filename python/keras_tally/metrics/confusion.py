@@ -601,6 +601,11 @@ class AUC(LateMetric):
             if isinstance(summation_method, AUCSummationMethod)
             else AUCSummationMethod.from_str(summation_method)
         )
+        # The native code would say so too, but with several labels only when the first
+        # batch has told how many.
+        for flag, value in (("multi_label", multi_label), ("from_logits", from_logits)):
+            if value is not None and not hasattr(value, "__bool__"):
+                raise TypeError(f"`{flag}` must be True or False. Received: {value!r}")
         super().__init__(name=name, dtype=dtype)
         self.multi_label = multi_label
         self.num_labels = num_labels
