@@ -493,9 +493,14 @@ def test_multi_label_needs_two_axes():
 
 @pytest.mark.parametrize("rows", [0, 3])
 def test_matrices_without_columns_are_refused(rows):
-    """Once they were a loop without end."""
+    """Once they were a loop without end, and for AUC a division by zero."""
     empty = to_backend(np.zeros((rows, 0), "float32"))
-    for metric in (kt.R2Score(), kt.F1Score(), kt.F1Score(average="micro")):
+    for metric in (
+        kt.R2Score(),
+        kt.F1Score(),
+        kt.F1Score(average="micro"),
+        kt.AUC(multi_label=True),
+    ):
         with pytest.raises(ValueError, match="y_pred"):
             metric.update_state(empty, empty)
 

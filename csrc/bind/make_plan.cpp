@@ -166,6 +166,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   read(options, "dense_predicted", &metric.dense_predicted);
   read_thresholds(options, &metric.thresholds);
   read(options, "labels", &metric.labels);
+  if (metric.labels < 1) throw ValueMistake("there must be at least one label");
   read(options, "multi_label", &metric.multi_label);
   metric.has_class_id = read(options, "class_id", &metric.class_id);
   read(options, "top_k", &metric.top_k);

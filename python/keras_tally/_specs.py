@@ -463,6 +463,10 @@ def _area(
     if multi_label:
         if columns is None:
             raise ValueError("`y_pred` must have rank 2 when `multi_label=True`.")
+        if columns < 1:
+            raise ValueError(
+                "`y_pred` must have at least one column when `multi_label=True`."
+            )
         labels = columns
     weights = None
     if label_weights is not None:
