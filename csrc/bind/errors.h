@@ -18,6 +18,8 @@ inline void set_python_error(std::exception_ptr error) {
     std::rethrow_exception(error);
   } catch (pybind11::error_already_set& e) {
     e.restore();
+  } catch (const pybind11::builtin_exception& e) {
+    e.set_error();
   } catch (const ValueMistake& e) {
     PyErr_SetString(PyExc_ValueError, e.what());
   } catch (const TypeMistake& e) {

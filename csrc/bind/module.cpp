@@ -161,7 +161,8 @@ double read_bandwidth(const py::object& tensors) {
 }  // namespace
 
 PYBIND11_MODULE(_native, m) {
-  py::register_exception_translator([](std::exception_ptr error) {
+  // Of this module alone: other modules that are built with pybind11 keep theirs.
+  py::register_local_exception_translator([](std::exception_ptr error) {
     if (error) kt::set_python_error(error);
   });
   m.doc() = "Native kernels of keras-tally. Not a public interface.";
