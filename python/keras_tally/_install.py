@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -14,9 +15,20 @@ from keras.src import metrics as keras_src_metrics
 
 import keras_tally
 from keras_tally._registration import KERAS_CLASSES
+from keras_tally._when_imported import when_imported
+
+# Where users find Keras's classes. `from tensorflow.keras.metrics import AUC` executes
+# Keras's file a second time, under this name, when it is first imported.
+_FACADES = (
+    "keras.metrics",
+    "keras._tf_keras.keras.metrics",
+    "tensorflow.keras.metrics",
+)
 
 # (table, key, what was there, what we put there); filled while installed.
 _swaps: list[tuple[dict[Any, Any], Any, Any, Any]] = []
+# What ends waiting for the modules that were not imported at `install()`.
+_waiting: list[Callable[[], None]] = []
 _lock = threading.Lock()
 _ABSENT = object()
 
@@ -36,9 +48,11 @@ def install() -> AbstractContextManager[object]:
 
     What is swapped, for each class of this package that Keras has under the same
     name: its entries in the dict `keras.src.metrics.ALL_OBJECTS_DICT`; the attribute
-    of the modules `keras.metrics`, `keras._tf_keras.keras.metrics` (which is
-    `tf.keras.metrics`) and `keras.src.metrics`; the entry of `keras.metrics.Name` in
-    the registry of exported names, `keras.src.api_export.REGISTERED_NAMES_TO_OBJS`.
+    of the modules `keras.metrics`, `keras.src.metrics`,
+    `keras._tf_keras.keras.metrics` (which is `tf.keras.metrics`) and
+    `tensorflow.keras.metrics`, the latter two also when they are imported later; the
+    entry of `keras.metrics.Name` in the registry of exported names,
+    `keras.src.api_export.REGISTERED_NAMES_TO_OBJS`.
     To the registry's other direction, `REGISTERED_OBJS_TO_NAMES`, our class is added.
 
     What stays as it is: classes that were imported by name before (`from
@@ -91,6 +105,8 @@ def uninstall() -> None:
     False
     """
     with _lock:
+        while _waiting:
+            _waiting.pop()()
         for table, key, before, ours in _swaps:
             if table.get(key) is not ours:
                 continue
@@ -102,14 +118,31 @@ def uninstall() -> None:
 
 
 def _swap_all() -> None:
-    ours_by_theirs = dict(_pairs())
-    for table in _tables():
-        for key, value in list(table.items()):
-            if isinstance(value, type) and value in ours_by_theirs:
-                _swap(table, key, ours_by_theirs[value])
+    for table in (
+        keras_src_metrics.ALL_OBJECTS_DICT,
+        api_export.REGISTERED_NAMES_TO_OBJS,
+        vars(keras_src_metrics),
+    ):
+        _swap_in(table)
+    for name in _FACADES:
+        stop_waiting = when_imported(name, partial(_swap_in_module, name))
+        if stop_waiting is not None:
+            _waiting.append(stop_waiting)
     names = api_export.REGISTERED_OBJS_TO_NAMES
-    for ours in ours_by_theirs.values():
+    for ours in _ours_by_theirs().values():
         _swap(names, ours, f"keras.metrics.{ours.__name__}")
+
+
+def _swap_in_module(name: str) -> None:
+    _swap_in(vars(sys.modules[name]))
+
+
+def _swap_in(table: dict[Any, Any]) -> None:
+    """Put our classes in the place of Keras's in a table of classes by name."""
+    ours_by_theirs = _ours_by_theirs()
+    for key, value in list(table.items()):
+        if isinstance(value, type) and value in ours_by_theirs:
+            _swap(table, key, ours_by_theirs[value])
 
 
 def _swap(table: dict[Any, Any], key: Any, ours: Any) -> None:
@@ -117,19 +150,12 @@ def _swap(table: dict[Any, Any], key: Any, ours: Any) -> None:
     table[key] = ours
 
 
-def _pairs() -> Iterator[tuple[type, type]]:
-    """Yield Keras's class and ours, for each class that both have."""
-    for name in keras_tally.__all__:
-        ours = getattr(keras_tally, name)
-        if isinstance(ours, type) and name in KERAS_CLASSES:
-            yield KERAS_CLASSES[name], ours
-
-
-def _tables() -> Iterator[dict[str, Any]]:
-    """Yield the tables in which Keras and its users look classes up by name."""
-    yield keras_src_metrics.ALL_OBJECTS_DICT
-    yield api_export.REGISTERED_NAMES_TO_OBJS
-    yield vars(keras_src_metrics)
-    yield vars(keras.metrics)
-    if legacy := sys.modules.get("keras._tf_keras.keras.metrics"):
-        yield vars(legacy)
+@cache
+def _ours_by_theirs() -> dict[type, type]:
+    """Return our class for each class that both have."""
+    found = {name: getattr(keras_tally, name) for name in keras_tally.__all__}
+    return {
+        KERAS_CLASSES[name]: ours
+        for name, ours in found.items()
+        if isinstance(ours, type) and name in KERAS_CLASSES
+    }

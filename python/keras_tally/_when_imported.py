@@ -11,12 +11,20 @@ from types import ModuleType
 from typing import Any
 
 
-def when_imported(name: str, action: Callable[[], object]) -> None:
-    """Call `action` when the module has been imported: now, if it has been already."""
+def when_imported(
+    name: str, action: Callable[[], object]
+) -> Callable[[], None] | None:
+    """Call `action` when the module has been imported: now, if it has been already.
+
+    Returns:
+        What ends waiting for it; None if nobody waits.
+    """
     if name in sys.modules:
         action()
-    else:
-        sys.meta_path.insert(0, _Finder(name, action))
+        return None
+    finder = _Finder(name, action)
+    sys.meta_path.insert(0, finder)
+    return finder.remove
 
 
 class _Finder(MetaPathFinder):
@@ -24,6 +32,11 @@ class _Finder(MetaPathFinder):
 
     def __init__(self, name: str, action: Callable[[], object]) -> None:
         self._name, self._action = name, action
+
+    def remove(self) -> None:
+        """Wait no longer."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
 
     def find_spec(
         self,
