@@ -9,6 +9,8 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import keras
+import numpy as np
 import torch
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
@@ -115,15 +117,28 @@ define(
 # What is traced in place of the extension's functions: these names are in the graph.
 
 
+def _tensor(x: Any) -> Any:
+    """Return numbers, lists and NumPy's as tensors, which are all that operators take.
+
+    Their dtype is that of an eager update.
+    """
+    if x is None or isinstance(x, torch.Tensor):
+        return x
+    if isinstance(x, (np.ndarray, np.generic)):  # which the tracer lets no one ask
+        return torch.as_tensor(x)
+    return keras.ops.convert_to_tensor(x)
+
+
 @torch.compiler.substitute_in_graph(_native.update, skip_signature_check=True)  # type: ignore[misc,untyped-decorator,unused-ignore]
 def _traced_update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> bool:
-    if in_stateless_scope() or not isinstance(y_pred, torch.Tensor):
+    if in_stateless_scope():
         return False
     metric: Any = getattr(_metrics, _key(id(plan)))()
     if metric._sees_mask and hasattr(y_pred, "_keras_mask"):
         return False
     states = [variable._value for variable in metric._plan_variables]
-    torch.ops.keras_tally.update(states, id(plan), y_true, y_pred, sample_weight)
+    batch = [_tensor(x) for x in (y_true, y_pred, sample_weight)]
+    torch.ops.keras_tally.update(states, id(plan), *batch)
     return True
 
 
@@ -140,15 +155,14 @@ def _traced_result(plan: Any) -> Any:
 def _traced_update_group(
     plan: Any, y_true: Any, y_pred: Any, sample_weight: Any
 ) -> bool:
-    if in_stateless_scope() or not isinstance(y_pred, torch.Tensor):
+    if in_stateless_scope():
         return False
     group: Any = getattr(_metrics, _key(id(plan)))()
     if group._sees_mask and hasattr(y_pred, "_keras_mask"):
         return False
     (variable,) = group._state.variables
-    torch.ops.keras_tally.update_group(
-        variable._value, id(plan), y_true, y_pred, sample_weight
-    )
+    batch = [_tensor(x) for x in (y_true, y_pred, sample_weight)]
+    torch.ops.keras_tally.update_group(variable._value, id(plan), *batch)
     return True
 
 
