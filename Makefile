@@ -27,14 +27,20 @@ TEST_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 SOAK_SECONDS ?= 900
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
+# $(call test_files,folder/test_name ...): their paths.
+test_files = $(patsubst %,tests/%.py,$(1))
+
 # What runs on JAX and TensorFlow.
-STORED_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable jax tensorflow explain fit table \
-                  group fuse bench errors auc copying segmentation custom_kernel merging distributed \
-                  elementwise own_metric examples threads soak))
+STORED_TESTS := $(call test_files,backends/test_portable backends/test_jax backends/test_tensorflow backends/test_explain \
+                  integration/test_fit metrics/test_table group/test_group group/test_fuse integration/test_bench \
+                  inputs/test_errors metrics/test_auc state/test_copying metrics/test_segmentation \
+                  cuda/test_custom_kernel state/test_merging state/test_distributed metrics/test_elementwise \
+                  metrics/test_own_metric integration/test_examples runtime/test_threads runtime/test_soak)
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
-EMULATED_TESTS := $(addprefix tests/test_,$(addsuffix .py,lifecycle errors exactness auc segmentation stateless \
-                    copying functions group merging))
+EMULATED_TESTS := $(call test_files,metrics/test_lifecycle inputs/test_errors metrics/test_exactness metrics/test_auc \
+                  metrics/test_segmentation state/test_stateless state/test_copying metrics/test_functions \
+                  group/test_group state/test_merging)
 
 # The headers that the handlers for JAX are built against.
 XLA_HEADERS := build/xla/xla/ffi/api/ffi.h
@@ -81,7 +87,7 @@ test: $(VENV)/.built ## Run the tests and doctests, on every backend
 	@echo "== tests of the CUDA kernels, run on the CPU, torch backend"
 	@KERAS_BACKEND=torch KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) $(EMULATED_TESTS) $(PYTEST_ARGS)
 	@echo "== tests of the CUDA kernels, run on the CPU, JAX backend"
-	@KERAS_BACKEND=jax KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) tests/test_jax.py -k "one_kernel or merging or label" $(PYTEST_ARGS)
+	@KERAS_BACKEND=jax KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) tests/backends/test_jax.py -k "one_kernel or merging or label" $(PYTEST_ARGS)
 	@echo "== tests, NumPy backend"
 	@KERAS_BACKEND=numpy $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
 	@echo "== tests, JAX backend"
@@ -95,13 +101,15 @@ SANITIZE := build/sanitize
 CORPUS := tests/fuzz/corpus
 NATIVE_FUZZERS := batch expression
 PYTHON_FUZZERS := byte_form arguments
-SANITIZED_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs exactness auc segmentation group merging \
-                     elementwise own_metric functions threads fuzz_corpus))
-SANITIZED_TORCH_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs threads group))
+SANITIZED_TESTS ?= $(call test_files,inputs/test_errors inputs/test_inputs metrics/test_exactness metrics/test_auc \
+                  metrics/test_segmentation group/test_group state/test_merging metrics/test_elementwise \
+                  metrics/test_own_metric metrics/test_functions runtime/test_threads inputs/test_fuzz_corpus)
+SANITIZED_TORCH_TESTS ?= $(call test_files,inputs/test_errors inputs/test_inputs runtime/test_threads group/test_group)
 # CUDA's kernels, run on the CPU, and what JAX and TensorFlow call.
-SANITIZED_EMULATED_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,lifecycle errors auc segmentation merging))
-SANITIZED_JAX_TESTS ?= tests/test_jax.py
-SANITIZED_TENSORFLOW_TESTS ?= tests/test_tensorflow.py
+SANITIZED_EMULATED_TESTS ?= $(call test_files,metrics/test_lifecycle inputs/test_errors metrics/test_auc metrics/test_segmentation \
+                  state/test_merging)
+SANITIZED_JAX_TESTS ?= tests/backends/test_jax.py
+SANITIZED_TENSORFLOW_TESTS ?= tests/backends/test_tensorflow.py
 # GCC's sanitizers are in shared libraries, which come before all others; libstdc++ is there for exceptions. Leaks are looked
 # for where Python is not, by the fuzzers and by valgrind: the interpreter frees little of its own when it ends.
 PRELOAD = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so.6)
@@ -204,13 +212,13 @@ comma := ,
 fuzz-differential: $(VENV)/.built ## Random batches through ours and Keras's metrics, until they differ or you stop it
 	@for ((round = 1; ; round++)); do for backend in torch numpy; do \
 	  echo "== round $$round, $$backend backend"; \
-	  KERAS_BACKEND=$$backend HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -qx tests/test_differential.py $(PYTEST_ARGS); \
+	  KERAS_BACKEND=$$backend HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -qx tests/metrics/test_differential.py $(PYTEST_ARGS); \
 	done; done
 
 .PHONY: soak
 soak: $(VENV)/.built ## Random work on all metrics, SOAK_SECONDS (900) on each backend: flat memory, exact counts
 	@for backend in torch numpy jax tensorflow; do \
-	  KERAS_BACKEND=$$backend KERAS_TALLY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -qs tests/test_soak.py $(PYTEST_ARGS); \
+	  KERAS_BACKEND=$$backend KERAS_TALLY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -qs tests/runtime/test_soak.py $(PYTEST_ARGS); \
 	done
 
 .PHONY: bench
