@@ -27,20 +27,18 @@ TEST_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 SOAK_SECONDS ?= 900
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
-# $(call test_files,folder/test_name ...): their paths.
-test_files = $(patsubst %,tests/%.py,$(1))
-
 # What runs on JAX and TensorFlow.
-STORED_TESTS := $(call test_files,backends/test_portable backends/test_jax backends/test_tensorflow backends/test_explain \
-                  integration/test_fit metrics/test_table group/test_group group/test_fuse integration/test_bench \
-                  inputs/test_errors metrics/test_auc state/test_copying metrics/test_segmentation \
-                  cuda/test_custom_kernel state/test_merging state/test_distributed metrics/test_elementwise \
-                  metrics/test_own_metric integration/test_examples runtime/test_threads runtime/test_soak)
+STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_tensorflow.py \
+                  backends/test_explain.py integration/test_fit.py metrics/test_table.py group \
+                  integration/test_bench.py inputs/test_errors.py metrics/test_auc.py state/test_copying.py \
+                  metrics/test_segmentation.py cuda/test_custom_kernel.py state/test_merging.py \
+                  state/test_distributed.py metrics/test_elementwise.py metrics/test_own_metric.py \
+                  integration/test_examples.py runtime/test_threads.py runtime/test_soak.py)
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
-EMULATED_TESTS := $(call test_files,metrics/test_lifecycle inputs/test_errors metrics/test_exactness metrics/test_auc \
-                  metrics/test_segmentation state/test_stateless state/test_copying metrics/test_functions \
-                  group/test_group state/test_merging)
+EMULATED_TESTS := $(addprefix tests/,metrics/test_lifecycle.py inputs/test_errors.py metrics/test_exactness.py metrics/test_auc.py \
+                  metrics/test_segmentation.py state/test_stateless.py state/test_copying.py \
+                  metrics/test_functions.py group state/test_merging.py)
 
 # The headers that the handlers for JAX are built against.
 XLA_HEADERS := build/xla/xla/ffi/api/ffi.h
@@ -101,13 +99,14 @@ SANITIZE := build/sanitize
 CORPUS := tests/fuzz/corpus
 NATIVE_FUZZERS := batch expression
 PYTHON_FUZZERS := byte_form arguments
-SANITIZED_TESTS ?= $(call test_files,inputs/test_errors inputs/test_inputs metrics/test_exactness metrics/test_auc \
-                  metrics/test_segmentation group/test_group state/test_merging metrics/test_elementwise \
-                  metrics/test_own_metric metrics/test_functions runtime/test_threads inputs/test_fuzz_corpus)
-SANITIZED_TORCH_TESTS ?= $(call test_files,inputs/test_errors inputs/test_inputs runtime/test_threads group/test_group)
+SANITIZED_TESTS ?= $(addprefix tests/,inputs/test_errors.py inputs/test_inputs.py metrics/test_exactness.py metrics/test_auc.py \
+                  metrics/test_segmentation.py group state/test_merging.py metrics/test_elementwise.py \
+                  metrics/test_own_metric.py metrics/test_functions.py runtime/test_threads.py \
+                  inputs/test_fuzz_corpus.py)
+SANITIZED_TORCH_TESTS ?= $(addprefix tests/,inputs/test_errors.py inputs/test_inputs.py runtime/test_threads.py group)
 # CUDA's kernels, run on the CPU, and what JAX and TensorFlow call.
-SANITIZED_EMULATED_TESTS ?= $(call test_files,metrics/test_lifecycle inputs/test_errors metrics/test_auc metrics/test_segmentation \
-                  state/test_merging)
+SANITIZED_EMULATED_TESTS ?= $(addprefix tests/,metrics/test_lifecycle.py inputs/test_errors.py metrics/test_auc.py metrics/test_segmentation.py \
+                  state/test_merging.py)
 SANITIZED_JAX_TESTS ?= tests/backends/test_jax.py
 SANITIZED_TENSORFLOW_TESTS ?= tests/backends/test_tensorflow.py
 # GCC's sanitizers are in shared libraries, which come before all others; libstdc++ is there for exceptions. Leaks are looked
