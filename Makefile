@@ -28,13 +28,17 @@ SOAK_SECONDS ?= 900
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow.
-STORED_TESTS := $(addprefix tests/test_,$(addsuffix .py,portable jax tensorflow explain fit table \
-                  group fuse bench errors auc copying segmentation custom_kernel merging distributed \
-                  elementwise own_metric examples threads soak))
+STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_tensorflow.py \
+                  backends/test_explain.py integration/test_fit.py metrics/test_table.py group \
+                  integration/test_bench.py inputs/test_errors.py metrics/test_auc.py state/test_copying.py \
+                  metrics/test_segmentation.py cuda/test_custom_kernel.py state/test_merging.py \
+                  state/test_distributed.py metrics/test_elementwise.py metrics/test_own_metric.py \
+                  integration/test_examples.py runtime/test_threads.py runtime/test_soak.py)
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
-EMULATED_TESTS := $(addprefix tests/test_,$(addsuffix .py,lifecycle errors exactness auc segmentation stateless \
-                    copying functions group merging))
+EMULATED_TESTS := $(addprefix tests/,metrics/test_lifecycle.py inputs/test_errors.py metrics/test_exactness.py metrics/test_auc.py \
+                  metrics/test_segmentation.py state/test_stateless.py state/test_copying.py \
+                  metrics/test_functions.py group state/test_merging.py)
 
 # The headers that the handlers for JAX are built against.
 XLA_HEADERS := build/xla/xla/ffi/api/ffi.h
@@ -81,7 +85,7 @@ test: $(VENV)/.built ## Run the tests and doctests, on every backend
 	@echo "== tests of the CUDA kernels, run on the CPU, torch backend"
 	@KERAS_BACKEND=torch KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) $(EMULATED_TESTS) $(PYTEST_ARGS)
 	@echo "== tests of the CUDA kernels, run on the CPU, JAX backend"
-	@KERAS_BACKEND=jax KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) tests/test_jax.py -k "one_kernel or merging or label" $(PYTEST_ARGS)
+	@KERAS_BACKEND=jax KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) tests/backends/test_jax.py -k "one_kernel or merging or label" $(PYTEST_ARGS)
 	@echo "== tests, NumPy backend"
 	@KERAS_BACKEND=numpy $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
 	@echo "== tests, JAX backend"
@@ -95,13 +99,16 @@ SANITIZE := build/sanitize
 CORPUS := tests/fuzz/corpus
 NATIVE_FUZZERS := batch expression
 PYTHON_FUZZERS := byte_form arguments
-SANITIZED_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs exactness auc segmentation group merging \
-                     elementwise own_metric functions threads fuzz_corpus))
-SANITIZED_TORCH_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,errors inputs threads group))
+SANITIZED_TESTS ?= $(addprefix tests/,inputs/test_errors.py inputs/test_inputs.py metrics/test_exactness.py metrics/test_auc.py \
+                  metrics/test_segmentation.py group state/test_merging.py metrics/test_elementwise.py \
+                  metrics/test_own_metric.py metrics/test_functions.py runtime/test_threads.py \
+                  inputs/test_fuzz_corpus.py)
+SANITIZED_TORCH_TESTS ?= $(addprefix tests/,inputs/test_errors.py inputs/test_inputs.py runtime/test_threads.py group)
 # CUDA's kernels, run on the CPU, and what JAX and TensorFlow call.
-SANITIZED_EMULATED_TESTS ?= $(addprefix tests/test_,$(addsuffix .py,lifecycle errors auc segmentation merging))
-SANITIZED_JAX_TESTS ?= tests/test_jax.py
-SANITIZED_TENSORFLOW_TESTS ?= tests/test_tensorflow.py
+SANITIZED_EMULATED_TESTS ?= $(addprefix tests/,metrics/test_lifecycle.py inputs/test_errors.py metrics/test_auc.py metrics/test_segmentation.py \
+                  state/test_merging.py)
+SANITIZED_JAX_TESTS ?= tests/backends/test_jax.py
+SANITIZED_TENSORFLOW_TESTS ?= tests/backends/test_tensorflow.py
 # GCC's sanitizers are in shared libraries, which come before all others; libstdc++ is there for exceptions. Leaks are looked
 # for where Python is not, by the fuzzers and by valgrind: the interpreter frees little of its own when it ends.
 PRELOAD = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so.6)
@@ -204,13 +211,13 @@ comma := ,
 fuzz-differential: $(VENV)/.built ## Random batches through ours and Keras's metrics, until they differ or you stop it
 	@for ((round = 1; ; round++)); do for backend in torch numpy; do \
 	  echo "== round $$round, $$backend backend"; \
-	  KERAS_BACKEND=$$backend HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -qx tests/test_differential.py $(PYTEST_ARGS); \
+	  KERAS_BACKEND=$$backend HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -qx tests/metrics/test_differential.py $(PYTEST_ARGS); \
 	done; done
 
 .PHONY: soak
 soak: $(VENV)/.built ## Random work on all metrics, SOAK_SECONDS (900) on each backend: flat memory, exact counts
 	@for backend in torch numpy jax tensorflow; do \
-	  KERAS_BACKEND=$$backend KERAS_TALLY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -qs tests/test_soak.py $(PYTEST_ARGS); \
+	  KERAS_BACKEND=$$backend KERAS_TALLY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -qs tests/runtime/test_soak.py $(PYTEST_ARGS); \
 	done
 
 .PHONY: bench

@@ -27,7 +27,15 @@ MATRIX = {
 }
 BACKENDS = ("torch", "numpy", "jax", "tensorflow")
 # What shows best whether a version fits: every row of the table, fit, saving, errors.
-TESTS = ("table", "fit", "errors", "group", "copying", "portable", "versions")
+TESTS = (
+    "metrics/test_table.py",
+    "integration/test_fit.py",
+    "inputs/test_errors.py",
+    "group",
+    "state/test_copying.py",
+    "backends/test_portable.py",
+    "repository/test_versions.py",
+)
 # pyproject.toml has no versions for these: any recent one.
 TOOLS = (
     "pytest",
@@ -74,7 +82,7 @@ def check(session: nox.Session) -> None:
         session.run(
             *("python", "-P", "-m", "pytest", "-n", str(os.cpu_count())),
             *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)),
-            *(str(ROOT / "tests" / f"test_{name}.py") for name in TESTS),
+            *(str(ROOT / "tests" / name) for name in TESTS),
             env={"KERAS_BACKEND": backend},
         )
 

@@ -115,14 +115,14 @@ run_pytest() { # run_pytest NAME ARGUMENTS...
 run_tests() {
   local files
   # The other files import what need not be here.
-  mapfile -t files < <(grep -lE 'mark\.cuda' tests/test_*.py)
+  mapfile -t files < <(grep -lE 'mark\.cuda' tests/*/test_*.py)
   run_pytest tests -m cuda "${files[@]}"
 }
 
 run_jax() {
   # Several processes share the GPU.
   export XLA_PYTHON_CLIENT_PREALLOCATE=false KERAS_BACKEND=jax
-  run_pytest jax tests/test_jax.py
+  run_pytest jax tests/backends/test_jax.py
 }
 
 measure() { # nothing starts in the last part of the time; training takes the longest

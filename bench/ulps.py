@@ -6,7 +6,7 @@ KERAS_BACKEND=torch python bench/ulps.py identity # some kernels; nothing is sto
 Every kernel, dtype of the inputs, size and condition. The data are drawn from a pool of
 256 elements or rows, of which a batch takes each any number of times: so the exact
 answer (``exact_values.py``, 320 bits) costs the same for 1 and for 100 million.
-``tests/test_accuracy.py`` holds small sizes to the bounds that this stores.
+``tests/metrics/test_accuracy.py`` holds small sizes to the bounds that this stores.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # What is compiled into the modules besides our own code, as a software bill of materials (CycloneDX), which the wheel
-# has in its .dist-info (PEP 770). NOTICE says the same to people; tests/test_supply_chain.py compares the two.
+# has in its .dist-info (PEP 770). NOTICE says the same to people; tests/repository/test_supply_chain.py compares the two.
 
 set(kt_self "pkg:pypi/keras-tally@${SKBUILD_PROJECT_VERSION}")
 string(CONCAT kt_bom "{\"bomFormat\": \"CycloneDX\", \"specVersion\": \"1.6\", \"version\": 1, \"metadata\": {"

@@ -18,7 +18,7 @@ from keras_tally import _native
 from keras_tally.bench.subjects import dtype_of
 from support import as_float, to_backend, torch_only
 
-BENCH = Path(__file__).resolve().parent.parent / "bench"
+BENCH = Path(__file__).resolve().parents[2] / "bench"
 sys.path.append(str(BENCH))
 
 import ulps  # noqa: E402

@@ -13,7 +13,7 @@ import pytest
 from keras_tally import _backends, _native
 from keras_tally._versions import OLDEST
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(Path(_native.__file__).parent.glob("*.so"))
 # Those of the package itself, not those that only tests have.
 MODULES = [m for m in MODULES if "emulated" not in m.name and "fuzz" not in m.name]

@@ -12,7 +12,7 @@ import pytest
 import keras_tally as kt
 from keras_tally import _native
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # `Metric` computes nothing by itself.
 PUBLIC = [
     name for name in kt.__all__ if callable(getattr(kt, name)) and name != "Metric"

@@ -3,10 +3,10 @@
 Drawn are the class with its arguments, shapes, dtypes, weights, masks and how many
 batches; compared are state, result, and whether and how an update is refused.
 
-`pytest tests/test_differential.py` runs a fixed number of fixed examples, as in CI.
-`make fuzz-differential` draws new ones, round after round on both backends, until one
-fails or somebody stops it; `HYPOTHESIS_PROFILE=fuzz pytest tests/test_differential.py`
-is one such round. A failure is kept in `.hypothesis/` and tried first the next time.
+This runs a fixed number of fixed examples, as in CI. `make fuzz-differential` draws new
+ones, round after round on both backends, until one fails or somebody stops it;
+`HYPOTHESIS_PROFILE=fuzz` is one such round. A failure is kept in `.hypothesis/` and
+tried first the next time.
 """
 
 import re

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras_tally as kt
 from keras_tally import _native
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FOUND = metadata.distribution("keras-tally")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from support import BACKEND
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "differences.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "differences.md"
 # A section ends where the next heading starts; comments of snippets start with one "#".
 SECTION = re.compile(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", re.M | re.S)
 SNIPPET = re.compile(r"^Backends: ([^\n]+)\n\n```python\n(.*?)^```$", re.M | re.S)

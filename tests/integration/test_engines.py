@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, precision_score, recall_score
 import keras_tally as kt
 from support import skip_or_fail, torch_only
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 pytestmark = torch_only
 

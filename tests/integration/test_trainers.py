@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 import keras_tally as kt
 from support import torch_only
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = torch_only
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import support
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location(
     "cuda_report", ROOT / "tools" / "cuda_report.py"
 )

@@ -21,7 +21,7 @@ from keras_tally.bench import compare
 from keras_tally.bench.exact import EXACT
 from keras_tally.bench.subjects import BY_NAME, OTHERS, is_installed
 
-SCRIPT = Path(__file__).resolve().parent.parent / "bench" / "all_classes.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "all_classes.py"
 
 
 @pytest.mark.torch_only

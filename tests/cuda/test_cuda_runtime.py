@@ -20,6 +20,7 @@ from keras.src.backend import compute_output_spec
 
 import keras_tally as kt
 from cases import COUNTING_NAMES, DEFAULT_CASES, Batch, default_case
+from groups import KINDS, everything, make_members, that_take
 from support import (
     DEVICE,
     IS_TORCH,
@@ -46,7 +47,6 @@ from test_cuda import (
     on_gpu,
     tolerance_of,
 )
-from test_group import KINDS, everything, make_members, that_take
 
 if IS_TORCH:
     import torch

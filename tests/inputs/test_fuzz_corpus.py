@@ -11,7 +11,7 @@ import pytest
 
 from fuzz import arguments, byte_form
 
-FUZZ = Path(__file__).parent / "fuzz"
+FUZZ = Path(__file__).parents[1] / "fuzz"
 _fuzz_targets = pytest.importorskip("keras_tally._fuzz_targets")
 
 TARGETS = {

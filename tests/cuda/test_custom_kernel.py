@@ -35,7 +35,7 @@ from support import (
 _custom_emulated = pytest.importorskip("keras_tally._custom_emulated")
 _cuda_emulated = pytest.importorskip("keras_tally._cuda_emulated")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OURS = [k["name"] for k in _native.kernels() if _native.elementwise_shapes(k["name"])]
 ARGUMENTS = {"quantile_error": [0.3]}
 

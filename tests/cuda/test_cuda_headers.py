@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent / "native" / "definitions.cu"
+SOURCE = Path(__file__).parents[1] / "native" / "definitions.cu"
 
 
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_90", "sm_120"])
