@@ -31,7 +31,7 @@ PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_tensorflow.py \
                   backends/test_explain.py integration/test_fit.py metrics/test_table.py group \
                   integration/test_bench.py inputs/test_errors.py metrics/test_auc.py state/test_copying.py \
-                  metrics/test_segmentation.py cuda/test_custom_kernel.py state/test_merging.py \
+                  metrics/test_segmentation.py state/test_merging.py \
                   state/test_distributed.py metrics/test_elementwise.py metrics/test_own_metric.py \
                   integration/test_examples.py runtime/test_threads.py runtime/test_soak.py)
 
@@ -45,8 +45,8 @@ XLA_HEADERS := build/xla/xla/ffi/api/ffi.h
 WITH_XLA = cmake.define.KERAS_TALLY_XLA=ON cmake.define.KERAS_TALLY_XLA_INCLUDE_DIR=$(CURDIR)/build/xla
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
-NATIVE_SOURCES := $(shell find csrc cmake tests/native tests/fuzz examples/custom_kernel/src/*.h -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
-CPP_SOURCES := $(shell find csrc tests/native tests/fuzz examples -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+NATIVE_SOURCES := $(shell find csrc cmake tests/native tests/fuzz -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
+CPP_SOURCES := $(shell find csrc tests/native tests/fuzz -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 # Where nvcc is found, the CUDA kernels are built for the GPU of this machine, or for the oldest one we support, with PTX
 # that newer ones run; wheels, and the test of the kernels, take all architectures. make CUDA=OFF does without.
 CUDA ?= AUTO
@@ -245,30 +245,6 @@ wheel: $(VENV)/.deps $(XLA_HEADERS) ## Build the wheel, install it into a clean 
 	  $(CURDIR)/$(WHEEL_VENV)/bin/pytest -n $(TEST_JOBS) -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) --doctest-modules --pyargs $(CURDIR)/tests keras_tally $(PYTEST_ARGS); \
 	done
 	@ls -l dist
-
-# The wheel is that of the development build, from its objects; what else the example needs comes from .venv.
-CUSTOM := build/custom-kernel
-CUSTOM_PYTHON = $(CURDIR)/$(CUSTOM)/venv/bin/python
-
-.PHONY: custom-kernel
-custom-kernel: $(VENV)/.built ## Install examples/custom_kernel against the wheel in a clean venv, and run its tests
-	@echo "== building the wheel from the development build"
-	@rm -rf $(CUSTOM) && mkdir -p $(CUSTOM)/cwd
-	@$(BIN)/python -m pip wheel --disable-pip-version-check --no-build-isolation --no-deps $(DEV_BUILD) --wheel-dir $(CUSTOM) .
-	@echo "== installing it, and the example against it, into $(CUSTOM)/venv"
-	@$(call make_venv,$(CUSTOM)/venv)
-	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
-	  $(BIN)/python -c "$$site" > "$$($(CUSTOM_PYTHON) -c "$$site")/development.pth"
-	@$(CUSTOM_PYTHON) $(PIP_INSTALL) --no-deps --ignore-installed $(CUSTOM)/keras_tally-*.whl
-	@$(CUSTOM_PYTHON) $(PIP_INSTALL) --no-deps --no-build-isolation --verbose \
-	  --config-settings=cmake.define.KERAS_TALLY_WERROR=ON --config-settings=cmake.define.KERAS_TALLY_CUDA=$(CUDA) \
-	  ./examples/custom_kernel
-	@cd $(CUSTOM)/cwd && for backend in torch numpy jax tensorflow; do \
-	  echo "== tests of the example, $$backend backend"; \
-	  export KERAS_BACKEND=$$backend; \
-	  $(CUSTOM_PYTHON) -P -c 'import custom_kernel, keras_tally, sys; [m.__file__.startswith(sys.prefix) or sys.exit(f"these tests would run against {m.__file__}") for m in (custom_kernel, keras_tally)]'; \
-	  $(CUSTOM_PYTHON) -m pytest -c $(CURDIR)/examples/custom_kernel/pyproject.toml --rootdir $(CURDIR)/examples/custom_kernel -p no:cacheprovider $(CURDIR)/examples/custom_kernel/tests --doctest-modules --pyargs custom_kernel $(PYTEST_ARGS); \
-	done
 
 .PHONY: lint
 lint: $(VENV)/.built ## ruff, clang-format, mypy --strict, and the stub of the extension against the extension

@@ -1,6 +1,5 @@
 # Finds a CUDA compiler and enables the language, before any target is made (pybind11's targets could not be made later).
-# Sets KERAS_TALLY_HAVE_CUDA; then keras_tally_set_cuda() prepares targets. Included by CMakeLists.txt, and by
-# find_package(keras_tally) in the projects of others; KERAS_TALLY_SOURCES is where the sources are in either.
+# Sets KERAS_TALLY_HAVE_CUDA; then keras_tally_set_cuda() prepares targets.
 
 set(KERAS_TALLY_CUDA AUTO CACHE STRING "Build CUDA kernels: AUTO (where nvcc is found), ON or OFF")
 set_property(CACHE KERAS_TALLY_CUDA PROPERTY STRINGS AUTO ON OFF)
@@ -20,7 +19,7 @@ endfunction()
 
 # The lines of a file that are not comments.
 function(keras_tally_read_list file result)
-  set(path ${KERAS_TALLY_SOURCES}/${file})
+  set(path ${CMAKE_CURRENT_SOURCE_DIR}/csrc/${file})
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
   file(STRINGS ${path} lines REGEX "^[^#]")
   set(${result} ${lines} PARENT_SCOPE)

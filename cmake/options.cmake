@@ -1,4 +1,4 @@
-# Compiler options of everything native, here and in the projects of others: the target keras_tally_options.
+# Compiler options of everything native: the target keras_tally_options.
 
 set(KERAS_TALLY_HOST_OPTIONS
     -Wall

@@ -24,8 +24,6 @@ inline void set_python_error(std::exception_ptr error) {
     PyErr_SetString(PyExc_ValueError, e.what());
   } catch (const TypeMistake& e) {
     PyErr_SetString(PyExc_TypeError, e.what());
-  } catch (const ImportMistake& e) {
-    PyErr_SetString(PyExc_ImportError, e.what());
   } catch (const DeviceFailure& e) {
     PyErr_SetString(PyExc_RuntimeError, e.what());
   } catch (const std::bad_alloc&) {

@@ -130,10 +130,6 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   read(options, "from_logits", &params.from_logits);
   params.has_ignore_class = read(options, "ignore_class", &params.ignore_class);
   read(options, "k", &params.k);
-  std::vector<double> arguments;
-  read(options, "arguments", &arguments);
-  if (arguments.size() > kMaxArguments) throw std::logic_error("too many arguments");
-  std::copy(arguments.begin(), arguments.end(), params.arguments);
   if (read(options, "last_axis", &name)) {
     metric.last_axis = one_of<LastAxis>(name, {{"mean", LastAxis::Mean}, {"sum", LastAxis::Sum}});
   }

@@ -4,7 +4,6 @@
 #include <pybind11/stl.h>
 
 #include <map>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -12,7 +11,6 @@
 #include "../cuda/devices.h"
 #include "../exec/level.h"
 #include "../exec/metric.h"
-#include "../exec/registry.h"
 #include "../exec/threads.h"
 #include "../tensor/error.h"
 #include "errors.h"
@@ -98,33 +96,6 @@ void set_device_api(const py::object& capsule, bool emulated) {
   kt::set_device_api(api, emulated);
 }
 
-// register_kernels(capsule, module's name) -> {name in the module: name of the kernel}
-std::map<std::string, std::string> register_kernels(const py::object& capsule,
-                                                    const std::string& module_name) {
-  const auto* module = static_cast<const kt::KernelModule*>(
-      PyCapsule_GetPointer(capsule.ptr(), kt::kKernelModuleCapsule));
-  if (module == nullptr) throw py::error_already_set();
-  std::map<std::string, std::string> out;
-  for (const std::string& name : kt::register_kernels(*module, module_name)) {
-    out[name.substr(module_name.size() + 1)] = name;
-  }
-  return out;
-}
-
-// How the operands of an elementwise kernel must fit; None: there is no such kernel.
-std::optional<std::string> elementwise_shapes(const std::string& name) {
-  const kt::KernelRow* found = kt::find_registered(name);
-  for (const kt::KernelRow& row : kt::kernel_table()) {
-    if (name == row.name) found = &row;
-  }
-  if (found == nullptr || found->executor != kt::Executor::Elementwise ||
-      found->operands != kt::Operands::Binary) {
-    return std::nullopt;
-  }
-  static const char* const names[] = {"Broadcast", "Plain", "Rows", "Same"};
-  return names[static_cast<int>(found->shapes)];
-}
-
 // Adds states to a state, one after the other, as updates add to it: rows of high halves
 // and of low ones.
 void add_pairs(py::array_t<double> state, const py::array_t<double>& added) {
@@ -182,8 +153,6 @@ PYBIND11_MODULE(_native, m) {
   m.def("count_converted", [] { ++kt::road_counts.converted; });
   m.def("set_device_api", &set_device_api, py::arg("capsule"), py::arg("emulated") = false);
   m.def("devices", &kt::device_names);
-  m.def("register_kernels", &register_kernels, py::arg("capsule"), py::arg("module_name"));
-  m.def("elementwise_shapes", &elementwise_shapes, py::arg("name"));
   m.def("add_pairs", &add_pairs, py::arg("state").noconvert(), py::arg("added").noconvert());
   m.def("read_bandwidth", &read_bandwidth, py::arg("tensors"));
   m.def("make_plan", &kt::make_plan, py::arg("kernel"), py::arg("result"), py::arg("variables"),

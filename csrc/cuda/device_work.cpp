@@ -7,7 +7,6 @@
 #include "../defs/elementwise.h"
 #include "../defs/rows.h"
 #include "../exec/group.h"
-#include "../exec/registry.h"
 #include "../exec/walk.h"
 #include "../tensor/error.h"
 
@@ -191,25 +190,6 @@ void settle(const ElementwiseJob& job, ElementwiseLaunch* launch) {
   if (launch->rounds_pred) launch->round_pred = *job.round_pred;
 }
 
-// Who has a kernel's device code, and its number there.
-struct Place {
-  const DeviceKernels* own = nullptr;  // null: we do
-  int kernel = 0;
-};
-
-Place place_of(ElementwiseId kernel) {
-  const int id = static_cast<int>(kernel);
-  if (id < kElementwiseKernels) return {nullptr, id};
-  const RegisteredKernel& registered = registered_kernel(id);
-  if (registered.module->device == nullptr) {
-    throw ValueMistake(
-        "`y_pred` must be in host memory: the kernel " + registered.name +
-        " was built without CUDA. Received: a tensor on a GPU. Use `.cpu()` and a metric that was "
-        "made on the CPU, or build the kernel's package where nvcc is found (docs/cpp.md).");
-  }
-  return {registered.module->device, registered.id_in_module};
-}
-
 void add_op(int kernel, const Params& params, ElementwiseLaunch* launch) {
   Definition& op = launch->ops[launch->op_count++] = {kernel, params};
   if (!launch->finds_zero_one) return;
@@ -310,18 +290,16 @@ namespace {
 
 template <class Launch>
 void launch_with_workspace(int device, void* stream, CudaKernel kernel,
-                           const Configuration& configuration, Launch* launch,
-                           const DeviceKernels* own = nullptr) {
+                           const Configuration& configuration, Launch* launch) {
   launch->workspace = workspace_of(device, stream, configuration.needed);
-  launch_on(device, stream, kernel, configuration.grid, launch, own);
+  launch_on(device, stream, kernel, configuration.grid, launch);
 }
 
 }  // namespace
 
 template <class Launch>
-void DeviceUpdate::launch(CudaKernel kernel, const Configuration& configuration, Launch* launch,
-                          const DeviceKernels* own) {
-  launch_with_workspace(device_, stream_, kernel, configuration, launch, own);
+void DeviceUpdate::launch(CudaKernel kernel, const Configuration& configuration, Launch* launch) {
+  launch_with_workspace(device_, stream_, kernel, configuration, launch);
 }
 
 void DeviceUpdate::add(const Metric& metric, Work& work, const DeviceConstants& constants,
@@ -347,14 +325,13 @@ void DeviceUpdate::add(const Metric& metric, Work& work, const DeviceConstants& 
 void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State& state) {
   const ElementwiseJob& job = work.job;
   const std::int64_t n = job.y_pred.size();
-  const auto [own, kernel] = place_of(work.op.kernel);
   if (n == 0) return;
+  const int kernel = static_cast<int>(work.op.kernel);
   const bool pairs = metric.find_zero_one_labels;
   Elementwise* found = nullptr;
   int op = -1;
   for (auto& known : elementwise_) {
     if (!same_input(*known->job, job) || known->launch.finds_zero_one != pairs) continue;
-    if (known->own != own) continue;
     if (known->launch.targets.count == kMaxTargets) continue;
     ElementwiseLaunch& candidate = known->launch;
     for (int i = 0; i < candidate.op_count && op < 0; i += pairs ? 2 : 1) {
@@ -368,7 +345,6 @@ void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State&
     elementwise_.push_back(std::make_unique<Elementwise>());
     found = elementwise_.back().get();
     found->job = &job;
-    found->own = own;
     settle(job, &found->launch);
     found->kernel =
         single_precision(job) ? CudaKernel::elementwise_float32 : CudaKernel::elementwise_float64;
@@ -383,7 +359,7 @@ void DeviceUpdate::add(const Metric& metric, ElementwiseWork& work, const State&
     add_op(kernel, work.op.params, launch);
     // A hit depends on the type in which a score is compared with the threshold.
     const Params& params = work.op.params;
-    found->plain &= own == nullptr && kPlainOps[kernel].plain && !params.from_logits &&
+    found->plain &= kPlainOps[kernel].plain && !params.from_logits &&
                     params.label_smoothing == 0.0 &&
                     (!kPlainOps[kernel].counts || found->kernel == CudaKernel::elementwise_float32);
   }
@@ -634,9 +610,8 @@ void DeviceUpdate::run(const Metric& metric, ExpressionWork& work, const State& 
 void DeviceUpdate::run() {
   const DeviceInfo& info = device_info(device_);
   for (auto& made : elementwise_) {
-    const DeviceInfo& its_info = device_info(device_, made->own);
     const CudaKernel kernel = made->plain ? CudaKernel::plain_sums : made->kernel;
-    launch(kernel, configure(kernel, &made->launch, its_info), &made->launch, made->own);
+    launch(kernel, configure(kernel, &made->launch, info), &made->launch);
   }
   for (auto& made : rowwise_) {
     launch(made->kernel, configure(made->kernel, &made->launch, info), &made->launch);
@@ -663,16 +638,14 @@ namespace {
 
 void values_on(int device, void* stream, const ElementwiseJob& job, const ValuesJob& values,
                const Destination& to) {
-  const Place place = place_of(job.ops->kernel);
-  const DeviceInfo& info = device_info(device, place.own);
+  const DeviceInfo& info = device_info(device);
   const bool single = single_precision(job);
   ElementwiseLaunch launch;
   settle(job, &launch);
   launch.finds_zero_one = values.metric().find_zero_one_labels;
-  add_op(place.kernel, job.ops->params, &launch);
+  add_op(static_cast<int>(job.ops->kernel), job.ops->params, &launch);
   const auto run = [&](CudaKernel kernel) {
-    launch_with_workspace(device, stream, kernel, configure(kernel, &launch, info), &launch,
-                          place.own);
+    launch_with_workspace(device, stream, kernel, configure(kernel, &launch, info), &launch);
   };
   // Whether all labels are 0 or 1 decides every value: it must be known first.
   if (launch.finds_zero_one && launch.n > 0) {

@@ -42,8 +42,7 @@ class DeviceUpdate {
   struct Elementwise {
     const ElementwiseJob* job;
     CudaKernel kernel;
-    const DeviceKernels* own;  // of another package; null: ours
-    bool plain;                // see plain.h
+    bool plain;  // see plain.h
     ElementwiseLaunch launch;
   };
   struct Rowwise {
@@ -67,8 +66,7 @@ class DeviceUpdate {
   void run(const Metric& metric, ExpressionWork& work, const State& state);
 
   template <class Launch>
-  void launch(CudaKernel kernel, const Configuration& configuration, Launch* launch,
-              const DeviceKernels* own = nullptr);
+  void launch(CudaKernel kernel, const Configuration& configuration, Launch* launch);
 
   struct Other {
     const Metric* metric;

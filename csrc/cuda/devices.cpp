@@ -18,8 +18,6 @@ const DeviceApi* api = nullptr;
 struct Device {
   bool described = false;
   DeviceInfo info;
-  // With other packages' kernels in the place of ours.
-  std::map<const DeviceKernels*, DeviceInfo> own;
 };
 std::vector<Device> devices;
 std::map<std::pair<int, std::string>, const char*> constants;
@@ -95,19 +93,14 @@ std::vector<std::string> device_names() {
   return names;
 }
 
-const DeviceInfo& device_info(int device, const DeviceKernels* own) {
+const DeviceInfo& device_info(int device) {
   const auto held = hold_devices();
   Device& known = devices.at(static_cast<std::size_t>(device));
   if (!known.described) {
     check(api->describe(device, &known.info), "the kernels cannot be loaded on the device");
     known.described = true;
   }
-  if (own == nullptr) return known.info;
-  const auto found = known.own.find(own);
-  if (found != known.own.end()) return found->second;
-  DeviceInfo info = known.info;
-  check(own->describe(device, info.blocks), "a package's kernels cannot be loaded on the device");
-  return known.own[own] = info;
+  return known.info;
 }
 
 int device_of(const void* memory) {
@@ -178,11 +171,9 @@ double* state_room_of(int device, void* stream, std::int64_t size) {
   return memory.state;
 }
 
-void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch,
-               const DeviceKernels* own) {
+void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch) {
   const auto held = hold_devices();
-  const auto launcher = own == nullptr ? api->launch : own->launch;
-  check(launcher(device, stream, kernel, grid, launch), "a kernel could not be launched");
+  check(api->launch(device, stream, kernel, grid, launch), "a kernel could not be launched");
   ++device_counts.launches;
 }
 

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "../extension/abi.h"
 #include "configure.h"
 #include "device.h"
 
@@ -28,8 +27,7 @@ void set_device_api(const DeviceApi* api, bool emulated);
 bool has_devices();
 int device_count();
 std::vector<std::string> device_names();
-// `own`: those of another package take the elementwise kernels' place.
-const DeviceInfo& device_info(int device, const DeviceKernels* own = nullptr);
+const DeviceInfo& device_info(int device);
 
 // Nobody else launches anything while it is held: for several launches that share
 // scratch memory. Its holder never waits for the interpreter.
@@ -51,7 +49,6 @@ void copy_on(int device, void* stream, void* to, const void* from, std::size_t b
 Workspace workspace_of(int device, void* stream, const Needed& needed);
 // Of the same kind, for states; nothing is promised of what it holds.
 double* state_room_of(int device, void* stream, std::int64_t size);
-void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch,
-               const DeviceKernels* own = nullptr);
+void launch_on(int device, void* stream, CudaKernel kernel, const Grid& grid, const void* launch);
 
 }  // namespace kt

@@ -7,14 +7,6 @@
 #include "../exec/kernel_ids.h"
 #include "commit.h"
 
-// The kernels of this loop, for whoever defines KT_CUDA_KERNEL(name, launch, body): what
-// a body names is in the namespace of the definitions.
-#define KT_ELEMENTWISE_CUDA_KERNELS                                            \
-  KT_CUDA_KERNEL(elementwise_float32, ElementwiseLaunch, elementwise<float>)   \
-  KT_CUDA_KERNEL(elementwise_float64, ElementwiseLaunch, elementwise<double>)  \
-  KT_CUDA_KERNEL(values_float32, ElementwiseLaunch, elementwise_values<float>) \
-  KT_CUDA_KERNEL(values_float64, ElementwiseLaunch, elementwise_values<double>)
-
 namespace kt::KT_LEVEL {
 
 template <class T>

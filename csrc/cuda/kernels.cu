@@ -7,7 +7,12 @@
 namespace kt {
 namespace kernels {
 
-#define KT_CUDA_KERNEL KT_DEFINE_CUDA_KERNEL
+#define KT_CUDA_KERNEL(name, launch_type, ...)                                          \
+  __global__ void __launch_bounds__(kThreads, kt::blocks_at_once(kt::CudaKernel::name)) \
+      name(const __grid_constant__ launch_type launch) {                                \
+    using namespace kt::KT_LEVEL;                                                       \
+    __VA_ARGS__(CudaThread(), launch);                                                  \
+  }
 KT_CUDA_KERNELS
 #undef KT_CUDA_KERNEL
 

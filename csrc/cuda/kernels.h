@@ -11,9 +11,13 @@
 #include "rowwise.h"
 #include "tabulated.h"
 
-// As KT_ELEMENTWISE_CUDA_KERNELS, and these first.
+// For whoever defines KT_CUDA_KERNEL(name, launch, body): what a body names is in the
+// namespace of the definitions.
 #define KT_CUDA_KERNELS                                                                 \
-  KT_ELEMENTWISE_CUDA_KERNELS                                                           \
+  KT_CUDA_KERNEL(elementwise_float32, ElementwiseLaunch, elementwise<float>)            \
+  KT_CUDA_KERNEL(elementwise_float64, ElementwiseLaunch, elementwise<double>)           \
+  KT_CUDA_KERNEL(values_float32, ElementwiseLaunch, elementwise_values<float>)          \
+  KT_CUDA_KERNEL(values_float64, ElementwiseLaunch, elementwise_values<double>)         \
   KT_CUDA_KERNEL(scores_float32, RowwiseLaunch, rowwise<kOfScores, float>)              \
   KT_CUDA_KERNEL(scores_float64, RowwiseLaunch, rowwise<kOfScores, double>)             \
   KT_CUDA_KERNEL(pairs_float32, RowwiseLaunch, rowwise<kOfPairs, float>)                \

@@ -1,4 +1,4 @@
-// CUDA's runtime, as kernels.cu and other packages' kernels are launched by it.
+// CUDA's runtime, as kernels.cu launches by it.
 #pragma once
 
 #include <cuda_runtime.h>

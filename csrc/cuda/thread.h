@@ -44,10 +44,3 @@ struct CudaThread {
 };
 
 }  // namespace kt::KT_LEVEL
-
-#define KT_DEFINE_CUDA_KERNEL(name, launch_type, ...)                                   \
-  __global__ void __launch_bounds__(kThreads, kt::blocks_at_once(kt::CudaKernel::name)) \
-      name(const __grid_constant__ launch_type launch) {                                \
-    using namespace kt::KT_LEVEL;                                                       \
-    __VA_ARGS__(CudaThread(), launch);                                                  \
-  }

@@ -1,7 +1,20 @@
 // What every definition is written with: one source for CPU vectors and for
 // CUDA threads. A definition is a template over V, which is a vector of floats
-// or doubles on the CPU and one float or double on a GPU; `condition ? a : b`,
-// arithmetic and comparisons mean the same lane by lane on both.
+// or doubles on the CPU and one float or double on a GPU. The rules:
+//
+// 1. No loops, threads, memory, global variables, calls of the C library. Whoever
+//    needs a loop is writing an executor.
+// 2. No branch on data: `condition ? a : b`, arithmetic and comparisons mean the
+//    same lane by lane on both, and both sides are computed. Conditions are joined
+//    by & and |. A branch on `params` is fine.
+// 3. Numbers become vectors by constant<V>(x).
+// 4. A NaN that comes in goes out, so that it shows in the result. `x < low ? low : x`
+//    lets it through; `x > low ? x : low` hides it.
+// 5. Empty batches ask for no value, and weights are the executor's. But the last
+//    vector of a batch is filled up with zeros: value(0, 0) may be computed and
+//    thrown away, so it must be harmless.
+// 6. kCounts: every value is 0 or 1. Float32 batches are then computed in float32,
+//    whose sums of zeros and ones are exact within a block. Else all is float64.
 #pragma once
 
 #include <cmath>
@@ -34,8 +47,6 @@
 
 namespace kt {
 
-constexpr int kMaxArguments = 4;
-
 // Configuration of one metric, fixed when the metric is created.
 struct Params {
   double threshold = 0.5;
@@ -55,8 +66,6 @@ struct Params {
   bool has_ignore_class = false;
   double ignore_class = 0.0;
   std::int64_t k = 5;
-  // What a kernel of another package is configured with (docs/cpp.md).
-  double arguments[kMaxArguments] = {};
 
   // Inlined, or a level might link to another level's copy.
   __attribute__((always_inline)) bool operator==(const Params&) const = default;

@@ -1,6 +1,5 @@
 // A definition of the elementwise loop, compiled for one SIMD level: plain functions
-// over contiguous blocks. The public interface between packages is made of these: a
-// change here raises kAbi in extension/abi.h.
+// over contiguous blocks.
 #pragma once
 
 #include <cstdint>

@@ -11,8 +11,6 @@ enum class ElementwiseId : int {
 constexpr int kElementwiseKernels = 0
 #include "../kernels.def"
     ;
-// So many of other packages may be registered behind them.
-constexpr int kMaxRegistered = 128;
 #define KT_ROWWISE(name, definition, labels, shapes) name,
 enum class RowwiseId : int {
 #include "../kernels.def"

@@ -21,9 +21,4 @@ struct KernelRow {
   bool operator==(const KernelRow&) const = default;
 };
 
-constexpr KernelRow elementwise_row(const char* name, ElementwiseId id, Operands operands,
-                                    Shapes shapes) {
-  return {name, Executor::Elementwise, static_cast<int>(id), operands, shapes};
-}
-
 }  // namespace kt

@@ -21,7 +21,7 @@ namespace kt::KT_LEVEL {
 namespace {
 
 #define KT_ELEMENTWISE(name, definition, operands, shapes) blocks_of<definition>(),
-ElementwiseBlocks kElementwise[kElementwiseKernels + kMaxRegistered] = {
+const ElementwiseBlocks kElementwise[] = {
 #include "../kernels.def"
 };
 

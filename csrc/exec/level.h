@@ -115,8 +115,8 @@ struct BinnedBlocks {
 
 struct Level {
   const char* name;
-  // In the table's order; behind it, room for registered kernels (registry.h).
-  ElementwiseBlocks* elementwise;
+  // In the table's order.
+  const ElementwiseBlocks* elementwise;
   const RowsBlocks* rowwise;
   const ColumnsBlocks* columnwise;
   RowsTogether rows_together_float32;

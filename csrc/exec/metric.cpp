@@ -5,16 +5,17 @@
 #include <limits>
 #include <numeric>
 
+#include "../defs/state.h"
 #include "finish.h"
 #include "level.h"
-#include "registry.h"
 
 namespace kt {
 
 const std::vector<KernelRow>& kernel_table() {
   static const std::vector<KernelRow> table = {
-#define KT_ELEMENTWISE(name, definition, operands, shapes) \
-  elementwise_row(#name, ElementwiseId::name, Operands::operands, Shapes::shapes),
+#define KT_ELEMENTWISE(name, definition, operands, shapes)                                  \
+  {#name, Executor::Elementwise, static_cast<int>(ElementwiseId::name), Operands::operands, \
+   Shapes::shapes},
 #define KT_ROWWISE(name, definition, labels, shapes)                                       \
   {#name,          Executor::Rowwise, static_cast<int>(RowwiseId::name), Operands::Binary, \
    Shapes::shapes, Labels::labels},
@@ -32,9 +33,7 @@ const KernelRow& find_kernel(const std::string& name) {
   for (const KernelRow& row : kernel_table()) {
     if (name == row.name) return row;
   }
-  const KernelRow* registered = find_registered(name);
-  if (registered == nullptr) throw std::logic_error("no kernel is named " + name);
-  return *registered;
+  throw std::logic_error("no kernel is named " + name);
 }
 
 namespace {

@@ -19,7 +19,6 @@ enum class Cell : int { TruePositives, FalsePositives, FalseNegatives, TrueNegat
 enum class LastAxis { Kept, Mean, Sum };
 
 const std::vector<KernelRow>& kernel_table();
-// In the table, or among the registered ones (registry.h).
 const KernelRow& find_kernel(const std::string& name);
 
 // What decides the statistics of a batch: metrics that agree in all of this share

@@ -15,11 +15,6 @@ struct TypeMistake : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A module that does not fit.
-struct ImportMistake : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
 // What a GPU's runtime has refused: no memory, an earlier fault ...
 struct DeviceFailure : std::runtime_error {
   using std::runtime_error::runtime_error;

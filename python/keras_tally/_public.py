@@ -80,7 +80,6 @@ from keras_tally.metrics.iou import (
     OneHotIoU,
     OneHotMeanIoU,
 )
-from keras_tally.metrics.native import NativeMetric, get_cmake_dir
 from keras_tally.metrics.probabilistic import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -138,7 +137,6 @@ __all__ = [
     "MeanSquaredLogarithmicError",
     "Metric",
     "MetricGroup",
-    "NativeMetric",
     "OneHotIoU",
     "OneHotMeanIoU",
     "PearsonCorrelation",
@@ -176,7 +174,6 @@ __all__ = [
     "from_bytes",
     "fuse",
     "get",
-    "get_cmake_dir",
     "hinge",
     "huber",
     "install",

@@ -25,7 +25,7 @@ CLASSES = [
     name
     for name in PUBLIC
     if isinstance(getattr(kt, name, None), type)
-    and name not in ("MetricGroup", "NativeMetric", "ElementwiseMetric")
+    and name not in ("MetricGroup", "ElementwiseMetric")
 ]
 
 

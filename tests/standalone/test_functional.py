@@ -61,8 +61,7 @@ def call(case, batch):
 
 
 def test_every_class_has_a_function_and_an_accumulator():
-    # `NativeMetric` is what packages with kernels of their own derive from.
-    own = set(classes()) - {"Metric", "NativeMetric"}
+    own = set(classes()) - {"Metric"}
     assert own == {n for n in BY_CLASS if n} | NO_FUNCTION
     assert all(issubclass(classes()[n], KernelMetric) for n in BY_CLASS if n)
     assert sorted(MAKERS) == engine.metrics() == functional.__all__
