@@ -11,9 +11,7 @@ from types import ModuleType
 from typing import Any
 
 
-def when_imported(
-    name: str, action: Callable[[], object]
-) -> Callable[[], None] | None:
+def when_imported(name: str, action: Callable[[], object]) -> Callable[[], None] | None:
     """Call `action` when the module has been imported: now, if it has been already.
 
     Returns:
