@@ -25,6 +25,9 @@ BENCH_ARGS ?=
 # How many processes the tests run in: make test TEST_JOBS=1 for a debugger.
 TEST_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 SOAK_SECONDS ?= 900
+# make keras-tests KERAS_TESTS_BACKENDS=jax KERAS_TESTS_ARGS="trainers -- -k dict"
+KERAS_TESTS_BACKENDS ?= torch jax tensorflow numpy
+KERAS_TESTS_ARGS ?=
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow.
@@ -213,6 +216,12 @@ fuzz-differential: $(VENV)/.built ## Random batches through ours and Keras's met
 	  echo "== round $$round, $$backend backend"; \
 	  KERAS_BACKEND=$$backend HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -qx tests/metrics/test_differential.py $(PYTEST_ARGS); \
 	done; done
+
+.PHONY: keras-tests
+keras-tests: $(VENV)/.built ## Keras's own tests of metrics and trainers, with our classes installed
+	@for backend in $(KERAS_TESTS_BACKENDS); do \
+	  KERAS_BACKEND=$$backend $(BIN)/python tools/keras_tests.py $(KERAS_TESTS_ARGS); \
+	done
 
 .PHONY: soak
 soak: $(VENV)/.built ## Random work on all metrics, SOAK_SECONDS (900) on each backend: flat memory, exact counts

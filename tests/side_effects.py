@@ -56,7 +56,9 @@ LOOKS = {
     "end of the process": atexit._ncallbacks,
     "NumPy's errors": np.geterr,
     "NumPy's printing": lambda: repr(np.get_printoptions()),
-    "random numbers": lambda: repr((random.getstate(), np.random.get_state())),
+    "random numbers": lambda: repr(
+        (random.getstate(), np.random.get_state())  # noqa: NPY002
+    ),
     "logging": logging_setup,
     "Keras's settings": lambda: [
         keras.config.floatx(),

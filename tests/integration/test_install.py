@@ -13,6 +13,9 @@ from keras.src import api_export, losses
 from keras.src import metrics as keras_src_metrics
 
 import keras_tally as kt
+from support import BACKEND
+
+IS_TENSORFLOW = BACKEND == "tensorflow"
 
 # Keras's own classes, by name, as they are before anything is installed.
 THEIRS = {
@@ -100,6 +103,73 @@ def test_what_is_swapped(name, installed):
     assert api_export.get_symbol_from_name(f"keras.metrics.{name}") is ours
     assert api_export.get_name_from_symbol(ours) == f"keras.metrics.{name}"
     assert api_export.get_name_from_symbol(theirs) == f"keras.metrics.{name}"
+
+
+# Each way in which a script reaches a class of Keras's, as an expression after its
+# imports. `keras.api` is none: Keras 3.15 has no such module.
+SPELLINGS = {
+    "import keras": "keras.metrics.AUC",
+    "import keras.metrics": "keras.metrics.AUC",
+    "import keras.metrics as m": "m.AUC",
+    "from keras import metrics": "metrics.AUC",
+    "from keras.metrics import AUC": "AUC",
+    "from keras.metrics import *": "AUC",
+    "from keras.src.metrics import AUC": "AUC",
+    "from keras.src import metrics": "metrics.AUC",
+    "from keras._tf_keras import keras": "keras.metrics.AUC",
+    "from keras._tf_keras.keras.metrics import AUC": "AUC",
+    "import keras ": "type(keras.metrics.get('AUC'))",
+    "import keras  ": "type(keras.metrics.get('auc'))",
+    "import keras   ": "type(keras.metrics.deserialize("
+    "{'class_name': 'AUC', 'config': {}}))",
+    "from keras.saving import deserialize_keras_object as d": "type(d("
+    "{'module': 'keras.metrics', 'class_name': 'AUC', 'config': {}}))",
+    "from keras.src.api_export import get_symbol_from_name as g": "g("
+    "'keras.metrics.AUC')",
+}
+TENSORFLOW_SPELLINGS = {
+    "import tensorflow as tf": "tf.keras.metrics.AUC",
+    "import tensorflow as tf ": "tf.compat.v2.keras.metrics.AUC",
+    "from tensorflow import keras": "keras.metrics.AUC",
+    "from tensorflow import keras ": "type(keras.metrics.get('AUC'))",
+    "from tensorflow.keras.metrics import AUC": "AUC",
+    "from tensorflow.keras import metrics": "metrics.AUC",
+    "import tensorflow.keras as k": "k.metrics.AUC",
+    "import tensorflow.keras.metrics as m": "m.AUC",
+    # The import before has loaded Keras's files a second time.
+    "import tensorflow as tf  ": "tf.keras.metrics.AUC",
+}
+REACH = """
+import json, sys
+spellings = json.loads(sys.argv[1])
+
+def reach(statement, expression):
+    names = {}
+    exec(statement.strip(), names)
+    return eval(expression, names)
+
+def places():
+    return {spelling: reach(*spelling) for spelling in map(tuple, spellings)}
+
+import keras, keras_tally as kt
+theirs = keras.metrics.AUC
+before = places() if sys.argv[2] == "imported before" else {}
+assert set(before.values()) <= {theirs} or "tensorflow" in sys.modules
+for _ in range(2):
+    with kt.install():
+        wrong = [s for s, cls in places().items() if cls is not kt.AUC]
+    wrong += [s for s, cls in places().items() if cls is kt.AUC]
+waiting = [f for f in sys.meta_path if "metrics" in getattr(f, "_name", "")]
+assert not waiting, waiting
+print(json.dumps(wrong))
+"""
+
+
+@pytest.mark.parametrize("when", ["imported before", "imported after"])
+def test_every_spelling(when):
+    spellings = {**SPELLINGS, **(TENSORFLOW_SPELLINGS if IS_TENSORFLOW else {})}
+    wrong = run_python(REACH, json.dumps(list(spellings.items())), when)
+    assert json.loads(wrong.splitlines()[-1]) == []
 
 
 def test_nothing_else_is_swapped():
