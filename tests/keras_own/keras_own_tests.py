@@ -1,5 +1,6 @@
 """The pytest plugin of tools/keras_tests.py: markers, our classes, a report."""
 
+import functools
 import json
 import os
 import sys
@@ -16,6 +17,11 @@ RANK = {"passed": 0, "skipped": 1, "failed": 2}
 def pytest_configure(config):
     for marker in ("requires_trainable_backend", "multi_device"):
         config.addinivalue_line("markers", f"{marker}: of Keras's own tests")
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # What is traced is the same; machine code of it takes minutes more.
+        torch.compile = functools.partial(torch.compile, backend="aot_eager")
     if os.environ["KERAS_TALLY_KERAS_TESTS_INSTALL"]:
         install()
 
