@@ -137,7 +137,7 @@ def api_of(major, minor):
         ((0, 1), (0, 1)),
         ((0, 2), (0, 2)),
         ((0, 3), (0, 3)),
-        ((0, 9), (0, 3)),  # the newest that we know: XLA supports older ones for a time
+        ((0, 9), (0, 5)),  # the newest that we know: XLA supports older ones for a time
         ((1, 0), (0, 1)),  # which such an XLA refuses
     ],
 )

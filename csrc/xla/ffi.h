@@ -1,4 +1,4 @@
-// What our handlers use of XLA's C interface for foreign functions, in versions 0.1 to 0.3:
+// What our handlers use of XLA's C interface for foreign functions, in versions 0.1 to 0.5:
 // declared here, so that nothing of jaxlib is needed to build. XLA documents it in
 // xla/ffi/api/c_api.h; tests/native/xla_layout.cpp compares sizes, offsets and values with
 // the header of the installed jaxlib. A new minor version only adds at the end of structs,
@@ -11,7 +11,7 @@
 namespace kt::xla {
 
 constexpr int kMajorVersion = 0;
-constexpr int kOldestMinorVersion = 1, kNewestMinorVersion = 3;
+constexpr int kOldestMinorVersion = 1, kNewestMinorVersion = 5;
 
 // Of a struct without the padding behind its last field, as XLA counts it.
 #define KT_XLA_SIZE(type, last) (offsetof(type, last) + sizeof(type::last))

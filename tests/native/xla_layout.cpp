@@ -20,12 +20,15 @@ namespace kt::xla {
 #define SAME_VALUE(ours, theirs) \
   static_assert(static_cast<long long>(ours) == static_cast<long long>(theirs), #ours)
 
+// Its name is not the same in all versions.
+using TheirExtension = std::remove_pointer_t<decltype(XLA_FFI_CallFrame::extension_start)>;
+
 static_assert(XLA_FFI_API_MAJOR == kMajorVersion);
 static_assert(XLA_FFI_API_MINOR >= kOldestMinorVersion);
 
-SAME_FIELD(Extension, struct_size, XLA_FFI_Extension_Base, struct_size);
-SAME_FIELD(Extension, type, XLA_FFI_Extension_Base, type);
-SAME_FIELD(Extension, next, XLA_FFI_Extension_Base, next);
+SAME_FIELD(Extension, struct_size, TheirExtension, struct_size);
+SAME_FIELD(Extension, type, TheirExtension, type);
+SAME_FIELD(Extension, next, TheirExtension, next);
 SAME_VALUE(kMetadata, XLA_FFI_Extension_Metadata);
 
 SAME_FIELD(Version, struct_size, XLA_FFI_Api_Version, struct_size);
