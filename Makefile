@@ -28,7 +28,7 @@ SOAK_SECONDS ?= 900
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow.
-STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_tensorflow.py \
+STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_xla.py backends/test_tensorflow.py \
                   backends/test_explain.py integration/test_fit.py metrics/test_table.py group \
                   integration/test_bench.py inputs/test_errors.py metrics/test_auc.py state/test_copying.py \
                   metrics/test_segmentation.py state/test_merging.py \

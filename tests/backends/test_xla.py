@@ -15,7 +15,7 @@ import keras_tally as kt
 from keras_tally import _native
 from support import BACKEND, EMULATED
 
-SOURCE = Path(__file__).parent / "native" / "xla_layout.cpp"
+SOURCE = Path(__file__).parents[1] / "native" / "xla_layout.cpp"
 
 
 def test_layout_is_that_of_the_installed_jaxlib():
