@@ -31,7 +31,7 @@ KERAS_TESTS_ARGS ?=
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
 
 # What runs on JAX and TensorFlow.
-STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_tensorflow.py \
+STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_xla.py backends/test_tensorflow.py \
                   backends/test_explain.py integration/test_fit.py metrics/test_table.py group \
                   integration/test_bench.py inputs/test_errors.py metrics/test_auc.py state/test_copying.py \
                   metrics/test_segmentation.py state/test_merging.py \
@@ -42,10 +42,6 @@ STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.p
 EMULATED_TESTS := $(addprefix tests/,metrics/test_lifecycle.py inputs/test_errors.py metrics/test_exactness.py metrics/test_auc.py \
                   metrics/test_segmentation.py state/test_stateless.py state/test_copying.py \
                   metrics/test_functions.py group state/test_merging.py)
-
-# The headers that the handlers for JAX are built against.
-XLA_HEADERS := build/xla/xla/ffi/api/ffi.h
-WITH_XLA = cmake.define.KERAS_TALLY_XLA=ON cmake.define.KERAS_TALLY_XLA_INCLUDE_DIR=$(CURDIR)/build/xla
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
 NATIVE_SOURCES := $(shell find csrc cmake tests/native tests/fuzz -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
@@ -128,14 +124,13 @@ $(SANITIZE)/venv:
 	@$(call make_venv,$@)
 
 .PHONY: sanitize-address
-sanitize-address: $(VENV)/.built $(XLA_HEADERS) | $(SANITIZE)/venv
+sanitize-address: $(VENV)/.built | $(SANITIZE)/venv
 	@echo "== building the extension with AddressSanitizer and UndefinedBehaviorSanitizer"
 	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	  $(BIN)/python -c "$$site" > "$$($(SANITIZE)/venv/bin/python -c "$$site")/development.pth"
 	@$(SANITIZE)/venv/bin/python $(PIP_INSTALL) --no-build-isolation --no-deps --ignore-installed \
 	  --config-settings=build-dir=$(SANITIZE)/cmake $(addprefix --config-settings=cmake.define., \
-	    KERAS_TALLY_SANITIZE=address,undefined KERAS_TALLY_TESTS=ON KERAS_TALLY_CUDA=OFF KERAS_TALLY_EMULATED_CUDA=ON) \
-	  $(addprefix --config-settings=,$(WITH_XLA)) .
+	    KERAS_TALLY_SANITIZE=address,undefined KERAS_TALLY_TESTS=ON KERAS_TALLY_CUDA=OFF KERAS_TALLY_EMULATED_CUDA=ON) .
 	@echo "== the fuzzers' corpora and the pool of threads, without Python"
 	@$(BIN)/cmake --build $(SANITIZE)/cmake --target fuzz_replay thread_updates
 	@for name in $(NATIVE_FUZZERS); do $(SANITIZE)/cmake/fuzz_replay $$name $(CORPUS)/$$name/*; done
@@ -238,10 +233,10 @@ docs: $(VENV)/.built ## Write docs/metrics.md, the table of classes, kernels and
 	@KERAS_BACKEND=numpy $(BIN)/python tools/metrics_page.py
 
 .PHONY: wheel
-wheel: $(VENV)/.deps $(XLA_HEADERS) ## Build the wheel, install it into a clean venv, run the tests against it
+wheel: $(VENV)/.deps ## Build the wheel, install it into a clean venv, run the tests against it
 	@echo "== building the source archive, and the wheel from it"
 	@mkdir -p dist && rm -f dist/keras_tally-*
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m build --no-isolation $(addprefix -C,$(WITH_XLA)) --outdir dist .
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m build --no-isolation --outdir dist .
 	@echo "== installing it into $(WHEEL_VENV)"
 	@$(call make_venv,$(WHEEL_VENV))
 	@$(BIN)/python tools/install_locked.py --into $(WHEEL_VENV) run demo bench engines test trainers
@@ -270,7 +265,7 @@ format: $(VENV)/.deps ## Apply ruff's and clang-format's layout
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
 .PHONY: versions
-versions: $(VENV)/.deps $(XLA_HEADERS) ## Run tests with the oldest and the newest supported versions (noxfile.py; several GB)
+versions: $(VENV)/.deps ## Run tests with the oldest and the newest supported versions (noxfile.py; several GB)
 	@$(BIN)/nox
 
 .PHONY: lock
@@ -300,17 +295,12 @@ $(VENV)/.deps: requirements.lock tools/install_locked.py $(VENV)/.created
 	@$(BIN)/python tools/install_locked.py
 	@touch $@
 
-$(XLA_HEADERS): tools/xla_headers.py | $(VENV)/.deps
-	@echo "== fetching XLA's headers"
-	@$(BIN)/python tools/xla_headers.py build/xla
-	@touch $@
-
 # Development builds treat the compiler's warnings as errors; users' builds do not.
-DEV_BUILD = --config-settings=build-dir=build/dev $(addprefix --config-settings=,$(WITH_XLA)) \
+DEV_BUILD = --config-settings=build-dir=build/dev \
   $(addprefix --config-settings=cmake.define., KERAS_TALLY_WERROR=ON KERAS_TALLY_EMULATED_CUDA=ON KERAS_TALLY_TESTS=ON \
     KERAS_TALLY_CUDA=$(CUDA) CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES))
 
-$(VENV)/.built: $(VENV)/.deps $(XLA_HEADERS) $(NATIVE_SOURCES)
+$(VENV)/.built: $(VENV)/.deps $(NATIVE_SOURCES)
 	@echo "== building the extension"
 	@$(BIN)/python $(PIP_INSTALL) --no-build-isolation --no-deps --verbose $(DEV_BUILD) --editable .
 	@touch $@

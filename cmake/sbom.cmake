@@ -33,13 +33,6 @@ keras_tally_read_number(${DLPACK_INCLUDE_DIR}/dlpack/dlpack.h DLPACK_MINOR_VERSI
 keras_tally_add_component(dlpack ${kt_major}.${kt_minor} "\"id\": \"Apache-2.0\"" "dlpack@${kt_major}.${kt_minor}"
                           "The header dlpack.h, from apache-tvm-ffi")
 
-if(KERAS_TALLY_XLA_HEADERS)
-  keras_tally_read_number(${KERAS_TALLY_XLA_HEADERS}/xla/ffi/api/c_api.h XLA_FFI_API_MAJOR kt_major)
-  keras_tally_read_number(${KERAS_TALLY_XLA_HEADERS}/xla/ffi/api/c_api.h XLA_FFI_API_MINOR kt_minor)
-  keras_tally_add_component(xla-ffi ${kt_major}.${kt_minor} "\"id\": \"Apache-2.0\"" "xla-ffi@${kt_major}.${kt_minor}"
-                            "Headers of XLA's foreign functions, from jaxlib; the version is that of their interface")
-endif()
-
 if(KERAS_TALLY_HAVE_CUDA)
   keras_tally_add_component(
     cuda-runtime ${CMAKE_CUDA_COMPILER_VERSION} "\"name\": \"NVIDIA CUDA Toolkit End User License Agreement\""

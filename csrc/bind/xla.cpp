@@ -1,18 +1,16 @@
-// XLA's foreign functions: what a jitted JAX function calls. The header is jaxlib's, of
-// the oldest version that we support: its handlers run under every later one.
+// XLA's foreign functions: what a jitted JAX function calls.
 #include "xla.h"
 
-#ifdef KT_HAVE_XLA
-
-#include <xla/ffi/api/ffi.h>
+#include <functional>
+#include <numeric>
 
 #include "../cuda/devices.h"
 #include "../exec/program_api.h"
 #include "../tensor/dlpack.h"
 #include "../tensor/error.h"
 #include "../tensor/shapes.h"
+#include "../xla/call.h"
 
-namespace ffi = xla::ffi;
 namespace py = pybind11;
 
 namespace kt {
@@ -21,102 +19,79 @@ std::atomic<long long> xla_updates = 0;
 
 namespace {
 
-DType dtype_of(ffi::DataType dtype) {
+using xla::Buffer;
+using xla::Call;
+using xla::CallFrame;
+using xla::Error;
+
+DType dtype_of(xla::DataType dtype) {
   switch (dtype) {
-    case ffi::DataType::PRED:
-      return DType::Bool;
-    case ffi::DataType::U8:
-      return DType::UInt8;
-    case ffi::DataType::U16:
-      return DType::UInt16;
-    case ffi::DataType::U32:
-      return DType::UInt32;
-    case ffi::DataType::U64:
-      return DType::UInt64;
-    case ffi::DataType::S8:
-      return DType::Int8;
-    case ffi::DataType::S16:
-      return DType::Int16;
-    case ffi::DataType::S32:
-      return DType::Int32;
-    case ffi::DataType::S64:
-      return DType::Int64;
-    case ffi::DataType::F16:
-      return DType::Float16;
-    case ffi::DataType::BF16:
-      return DType::BFloat16;
-    case ffi::DataType::F32:
-      return DType::Float32;
-    case ffi::DataType::F64:
-      return DType::Float64;
-    default:
-      throw TypeMistake("an array of this dtype");
+#define KT_CASE(name)       \
+  case xla::DataType::name: \
+    return DType::name;
+    KT_CASE(Bool)
+    KT_CASE(UInt8)
+    KT_CASE(UInt16)
+    KT_CASE(UInt32)
+    KT_CASE(UInt64)
+    KT_CASE(Int8)
+    KT_CASE(Int16)
+    KT_CASE(Int32)
+    KT_CASE(Int64)
+    KT_CASE(Float16)
+    KT_CASE(BFloat16)
+    KT_CASE(Float32)
+    KT_CASE(Float64)
+#undef KT_CASE
   }
+  throw TypeMistake("an array of this dtype");
 }
 
-ffi::AnyBuffer argument(const ffi::RemainingArgs& all, int i) {
-  const auto found = all.get<ffi::AnyBuffer>(static_cast<std::size_t>(i));
-  if (!found.has_value()) throw std::logic_error("a handler with too few arguments");
-  return *found;
-}
-
-ffi::AnyBuffer target(const ffi::RemainingRets& all, int i) {
-  auto found = all.get<ffi::AnyBuffer>(static_cast<std::size_t>(i));
-  if (!found.has_value()) throw std::logic_error("a handler with too few results");
-  return **found;
-}
-
-View view_of(const ffi::AnyBuffer& buffer, const char* argument, int device) {
+View view_of(const Buffer& buffer, const char* argument, int device) {
   View view;
   view.device = device;
-  view.data = static_cast<const char*>(buffer.untyped_data());
-  view.dtype = dtype_of(buffer.element_type());
-  set_shape(&view, argument, buffer.dimensions().begin(), buffer.dimensions().size());
+  view.data = static_cast<const char*>(buffer.data);
+  view.dtype = dtype_of(buffer.dtype);
+  set_shape(&view, argument, buffer.dims, static_cast<std::size_t>(buffer.rank));
   return view;
 }
 
-StateArray state_array(const ffi::AnyBuffer& from, void* to) {
-  return {from.untyped_data(), to, dtype_of(from.element_type()),
-          static_cast<std::int64_t>(from.element_count())};
+std::int64_t size_of(const Buffer& buffer) {
+  return std::accumulate(buffer.dims, buffer.dims + buffer.rank, std::int64_t{1},
+                         std::multiplies<>());
 }
 
-template <class Body>
-ffi::Error guarded(Body&& body) {
-  try {
-    body();
-    return ffi::Error::Success();
-  } catch (const ValueMistake& error) {
-    return ffi::Error::InvalidArgument(error.what());
-  } catch (const std::exception& error) {
-    return ffi::Error::Internal(error.what());
+StateArray state_array(const Buffer& from, void* to) {
+  return {from.data, to, dtype_of(from.dtype), size_of(from)};
+}
+
+enum class On { Host, Device };
+
+// All of a handler's buffers are on the device of its stream.
+template <On kOn>
+Where where_of(const Call& call) {
+  if constexpr (kOn == On::Host) {
+    return {host_device(), nullptr};
+  } else {
+    return {device_of(call.argument(0).data), call.stream()};
   }
 }
 
-// A handler for the host is called without a stream.
-struct Host {};
-Where where_of(Host, const ffi::RemainingArgs&) { return {host_device(), nullptr}; }
-// All of a handler's buffers are on the device of its stream.
-Where where_of(void* stream, const ffi::RemainingArgs& arguments) {
-  return {device_of(argument(arguments, 0).untyped_data()), stream};
-}
-
 // (states..., inputs...) -> states
-template <class Stream>
-ffi::Error update(Stream stream, std::string_view key, std::int64_t given,
-                  ffi::RemainingArgs arguments, ffi::RemainingRets targets) {
-  return guarded([&] {
-    const Program& program = find_program(key);
-    const Where where = where_of(stream, arguments);
+template <On kOn>
+Error* update(CallFrame* frame) {
+  return xla::handle(frame, [](const Call& call) {
+    const Program& program = find_program(call.text("program"));
+    const Where where = where_of<kOn>(call);
     StateArrays arrays;
     int next = 0;
     for (; next < program.arrays(); ++next) {
-      arrays.push_back(
-          state_array(argument(arguments, next), target(targets, next).untyped_data()));
+      arrays.push_back(state_array(call.argument(next), call.result(next).data));
     }
     const auto input = [&](const char* name) {
-      return view_of(argument(arguments, next++), name, where.device);
+      return view_of(call.argument(next++), name, where.device);
     };
-    const Inputs inputs = read_inputs(static_cast<unsigned>(given), input);
+    const Inputs inputs = read_inputs(static_cast<unsigned>(call.integer("given")), input);
     ++xla_updates;
     if (where.device == kHost) {
       program.update(inputs.batch, inputs.masked, arrays.data(), program.arrays(),
@@ -128,17 +103,17 @@ ffi::Error update(Stream stream, std::string_view key, std::int64_t given,
 }
 
 // (states..., states to add, several in an array ...) -> states
-template <class Stream>
-ffi::Error merge(Stream stream, std::string_view key, std::int64_t others,
-                 ffi::RemainingArgs arguments, ffi::RemainingRets targets) {
-  return guarded([&] {
-    const Program& program = find_program(key);
-    const Where where = where_of(stream, arguments);
+template <On kOn>
+Error* merge(CallFrame* frame) {
+  return xla::handle(frame, [](const Call& call) {
+    const Program& program = find_program(call.text("program"));
+    const std::int64_t others = call.integer("others");
+    const Where where = where_of<kOn>(call);
     const int count = program.arrays();
     StateArrays arrays, added;
     for (int i = 0; i < count; ++i) {
-      arrays.push_back(state_array(argument(arguments, i), target(targets, i).untyped_data()));
-      added.push_back(state_array(argument(arguments, count + i), nullptr));
+      arrays.push_back(state_array(call.argument(i), call.result(i).data));
+      added.push_back(state_array(call.argument(count + i), nullptr));
     }
     if (where.device == kHost) {
       program.merge(arrays.data(), added.data(), count, others);
@@ -149,21 +124,19 @@ ffi::Error merge(Stream stream, std::string_view key, std::int64_t others,
 }
 
 // states -> results
-template <class Stream>
-ffi::Error result(Stream stream, std::string_view key, ffi::RemainingArgs arguments,
-                  ffi::RemainingRets targets) {
-  return guarded([&] {
-    const Program& program = find_program(key);
-    const Where where = where_of(stream, arguments);
+template <On kOn>
+Error* result(CallFrame* frame) {
+  return xla::handle(frame, [](const Call& call) {
+    const Program& program = find_program(call.text("program"));
+    const Where where = where_of<kOn>(call);
     StateArrays arrays;
     for (int i = 0; i < program.arrays(); ++i) {
-      arrays.push_back(state_array(argument(arguments, i), nullptr));
+      arrays.push_back(state_array(call.argument(i), nullptr));
     }
     ResultArrays results;
     for (int i = 0; i < program.members(); ++i) {
-      const ffi::AnyBuffer to = target(targets, i);
-      results.push_back({to.untyped_data(), dtype_of(to.element_type()),
-                         static_cast<std::int64_t>(to.element_count())});
+      const Buffer& to = call.result(i);
+      results.push_back({to.data, dtype_of(to.dtype), size_of(to)});
     }
     if (where.device == kHost) {
       program.results(arrays.data(), program.arrays(), results.data());
@@ -173,69 +146,31 @@ ffi::Error result(Stream stream, std::string_view key, ffi::RemainingArgs argume
   });
 }
 
-ffi::Error update_on_host(std::string_view key, std::int64_t given, ffi::RemainingArgs arguments,
-                          ffi::RemainingRets targets) {
-  return update(Host{}, key, given, arguments, targets);
-}
-ffi::Error merge_on_host(std::string_view key, std::int64_t others, ffi::RemainingArgs arguments,
-                         ffi::RemainingRets targets) {
-  return merge(Host{}, key, others, arguments, targets);
-}
-ffi::Error result_on_host(std::string_view key, ffi::RemainingArgs arguments,
-                          ffi::RemainingRets targets) {
-  return result(Host{}, key, arguments, targets);
-}
-
-auto bind_host() { return ffi::Ffi::Bind().Attr<std::string_view>("program"); }
-auto bind_stream() {
-  return ffi::Ffi::Bind().Ctx<ffi::PlatformStream<void*>>().Attr<std::string_view>("program");
-}
-
-XLA_FFI_DEFINE_HANDLER(update_handler, update_on_host,
-                       bind_host().Attr<std::int64_t>("given").RemainingArgs().RemainingRets());
-XLA_FFI_DEFINE_HANDLER(merge_handler, merge_on_host,
-                       bind_host().Attr<std::int64_t>("others").RemainingArgs().RemainingRets());
-XLA_FFI_DEFINE_HANDLER(result_handler, result_on_host, bind_host().RemainingArgs().RemainingRets());
-
-XLA_FFI_DEFINE_HANDLER(cuda_update_handler, update<void*>,
-                       bind_stream().Attr<std::int64_t>("given").RemainingArgs().RemainingRets());
-XLA_FFI_DEFINE_HANDLER(cuda_merge_handler, merge<void*>,
-                       bind_stream().Attr<std::int64_t>("others").RemainingArgs().RemainingRets());
-XLA_FFI_DEFINE_HANDLER(cuda_result_handler, result<void*>,
-                       bind_stream().RemainingArgs().RemainingRets());
-
-py::dict handlers_of(XLA_FFI_Handler* update, XLA_FFI_Handler* merge, XLA_FFI_Handler* result) {
-  const auto capsule = [](XLA_FFI_Handler* handler) {
+template <On kOn>
+py::dict handlers_on() {
+  const auto capsule = [](xla::Handler* handler) {
     return py::capsule(reinterpret_cast<void*>(handler), "xla._CUSTOM_CALL_TARGET");
   };
   py::dict handlers;
-  handlers["keras_tally_update"] = capsule(update);
-  handlers["keras_tally_merge"] = capsule(merge);
-  handlers["keras_tally_result"] = capsule(result);
+  handlers["keras_tally_update"] = capsule(update<kOn>);
+  handlers["keras_tally_merge"] = capsule(merge<kOn>);
+  handlers["keras_tally_result"] = capsule(result<kOn>);
   return handlers;
 }
 
 }  // namespace
 
-py::object xla_handlers() {
+py::dict xla_handlers() {
   py::dict handlers;
-  handlers["cpu"] = handlers_of(update_handler, merge_handler, result_handler);
-  handlers["CUDA"] = handlers_of(cuda_update_handler, cuda_merge_handler, cuda_result_handler);
+  handlers["cpu"] = handlers_on<On::Host>();
+  handlers["CUDA"] = handlers_on<On::Device>();
   return handlers;
 }
 
 std::string xla_version() {
-  return std::to_string(XLA_FFI_API_MAJOR) + "." + std::to_string(XLA_FFI_API_MINOR);
+  const std::string major = std::to_string(xla::kMajorVersion) + ".";
+  return major + std::to_string(xla::kOldestMinorVersion) + " to " + major +
+         std::to_string(xla::kNewestMinorVersion);
 }
 
 }  // namespace kt
-
-#else
-
-namespace kt {
-std::atomic<long long> xla_updates = 0;
-pybind11::object xla_handlers() { return pybind11::none(); }
-std::string xla_version() { return "none"; }
-}  // namespace kt
-
-#endif

@@ -8,11 +8,10 @@
 
 namespace kt {
 
-// The handlers by platform and name, in capsules as jax.ffi takes them; None where this was
-// built without XLA's header.
-pybind11::object xla_handlers();
+// The handlers by platform and name, in capsules as jax.ffi takes them.
+pybind11::dict xla_handlers();
 
-// The version of XLA's interface for them.
+// The versions of XLA's interface that they speak.
 std::string xla_version();
 
 // Updates by a handler, from any thread of XLA.

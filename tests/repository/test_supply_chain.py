@@ -43,8 +43,6 @@ def test_bill_of_materials():
     assert (own["name"], own["version"]) == ("keras-tally", kt.__version__)
     components = {c["name"]: c for c in bom["components"]}
     expected = {"pybind11", "dlpack"}
-    if _native.xla_handlers() is not None:
-        expected.add("xla-ffi")
     if any("/_cuda." in str(file) for file in built_modules()):
         expected.add("cuda-runtime")
     assert set(components) == expected

@@ -67,12 +67,9 @@ def all_gather(buffer: np.ndarray[Any, Any], group: Any) -> np.ndarray[Any, Any]
     return np.ascontiguousarray(halves).view(buffer.dtype)
 
 
-@cache
-def _why_no_handlers() -> str | None:
+def _register_handlers() -> str | None:
     """Register the handlers with XLA; return what is in the way."""
     handlers = _native.xla_handlers()
-    if handlers is None:
-        return "this build of keras-tally has no XLA handlers (KERAS_TALLY_XLA)"
     platform = jax.default_backend()  # starts the backend, which must come first
     if platform not in ("cpu", "gpu"):
         return f"there are no XLA handlers for the platform {platform!r}"
@@ -87,17 +84,28 @@ def _why_no_handlers() -> str | None:
             for name, handler in handlers[each].items():
                 jax.ffi.register_ffi_target(name, handler, platform=each)
     except Exception as error:
-        versions = (
+        return (
             f"jax {jax.__version__}, jaxlib {jaxlib.__version__} and the XLA FFI "
-            f"{_native.xla_version()} that keras-tally was built with"
+            f"{_native.xla_version()} that keras-tally speaks do not fit together: "
+            f"{error}"
         )
+    return None
+
+
+@cache
+def _why_no_handlers() -> str | None:
+    """Return why XLA cannot call kernels; the first time it is a warning, too.
+
+    That is the first update and not the import, which must not start JAX's backend.
+    """
+    why = _register_handlers()
+    if why is not None:
         warnings.warn(
-            f"keras-tally's kernels cannot be used: {versions} do not fit together "
-            f"({error}). Keras's own operations do the work.",
+            f"keras-tally's kernels cannot be used on JAX: {why.rstrip('.')}. Keras's "
+            "own operations do the work, and slower.",
             stacklevel=2,
         )
-        return f"{versions} do not fit together: {error}"
-    return None
+    return why
 
 
 def why_portable(*tensors: Any) -> str | None:
