@@ -44,7 +44,7 @@ EMULATED_TESTS := $(addprefix tests/,metrics/test_lifecycle.py inputs/test_error
                   metrics/test_functions.py group state/test_merging.py)
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
-NATIVE_SOURCES := $(shell find csrc cmake tests/native tests/fuzz -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
+NATIVE_SOURCES := $(shell find csrc cmake tests/native tests/fuzz -type f ! -name '*.json' ! -name '*.py' ! -name '*.zip' 2>/dev/null) CMakeLists.txt pyproject.toml
 CPP_SOURCES := $(shell find csrc tests/native tests/fuzz -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 # Where nvcc is found, the CUDA kernels are built for the GPU of this machine, or for the oldest one we support, with PTX
 # that newer ones run; wheels, and the test of the kernels, take all architectures. make CUDA=OFF does without.
@@ -95,7 +95,8 @@ test: $(VENV)/.built ## Run the tests and doctests, on every backend
 # Memory safety (docs/trust.md). The sanitized extension is installed into a venv of its own, and what else it needs comes
 # from .venv; programs without Python are built beside it.
 SANITIZE := build/sanitize
-CORPUS := tests/fuzz/corpus
+# The corpora, unpacked from tests/fuzz/corpus/*.zip.
+CORPUS := build/fuzz/kept
 NATIVE_FUZZERS := batch expression
 PYTHON_FUZZERS := byte_form arguments
 SANITIZED_TESTS ?= $(addprefix tests/,inputs/test_errors.py inputs/test_inputs.py metrics/test_exactness.py metrics/test_auc.py \
@@ -124,7 +125,7 @@ $(SANITIZE)/venv:
 	@$(call make_venv,$@)
 
 .PHONY: sanitize-address
-sanitize-address: $(VENV)/.built | $(SANITIZE)/venv
+sanitize-address: $(VENV)/.built $(CORPUS)/.unpacked | $(SANITIZE)/venv
 	@echo "== building the extension with AddressSanitizer and UndefinedBehaviorSanitizer"
 	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	  $(BIN)/python -c "$$site" > "$$($(SANITIZE)/venv/bin/python -c "$$site")/development.pth"
@@ -157,13 +158,17 @@ VALGRIND = valgrind -q --error-exitcode=1 --fair-sched=yes
 LEAKS = --leak-check=full --errors-for-leak-kinds=definite
 
 .PHONY: valgrind
-valgrind: $(VENV)/.built
+valgrind: $(VENV)/.built $(CORPUS)/.unpacked
 	@echo "== the fuzzers' corpora and the pool of threads under valgrind"
 	@command -v valgrind > /dev/null || { echo "valgrind is not installed (apt-get install valgrind)"; exit 1; }
 	@$(BIN)/cmake --build build/dev --target fuzz_replay thread_updates
 	@for name in $(NATIVE_FUZZERS); do $(VALGRIND) $(LEAKS) build/dev/fuzz_replay $$name $(CORPUS)/$$name/*; done
 	@# Its child ends without giving anything back: leaks mean nothing there.
 	@$(VALGRIND) build/dev/thread_updates 1
+
+$(CORPUS)/.unpacked: $(wildcard tests/fuzz/corpus/*.zip) tests/fuzz/archive.py
+	@$(PYTHON) tests/fuzz/archive.py unpack $(CORPUS)
+	@touch $@
 
 # Fuzzing. clang++ (apt-get install clang) for the targets in C++, and atheris from PyPI for those in Python: each for
 # FUZZ_SECONDS, from the kept corpus on; what is new is in build/fuzz/corpus, and `make fuzz-minimize` keeps what it needs.
@@ -172,7 +177,7 @@ CLANGXX ?= clang++
 PYTHON_FUZZER = KERAS_BACKEND=numpy PYTHONPATH=build/fuzz/atheris $(BIN)/python tests/fuzz/python_fuzzer.py
 
 .PHONY: fuzz
-fuzz: build/fuzz/.built ## Each fuzzer for FUZZ_SECONDS (60): intake, kernels, expressions, byte form, arguments
+fuzz: build/fuzz/.built $(CORPUS)/.unpacked ## Each fuzzer for FUZZ_SECONDS (60): intake, kernels, expressions, byte form, arguments
 	@mkdir -p $(addprefix build/fuzz/corpus/,$(NATIVE_FUZZERS) $(PYTHON_FUZZERS)) build/fuzz/found
 	@for name in $(NATIVE_FUZZERS); do echo "== fuzzing $$name"; \
 	  build/fuzz/fuzz_$$name build/fuzz/corpus/$$name $(CORPUS)/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
@@ -184,14 +189,14 @@ fuzz: build/fuzz/.built ## Each fuzzer for FUZZ_SECONDS (60): intake, kernels, e
 	done
 
 .PHONY: fuzz-minimize
-fuzz-minimize: build/fuzz/.built
+fuzz-minimize: build/fuzz/.built $(CORPUS)/.unpacked
 	@for name in $(NATIVE_FUZZERS) $(PYTHON_FUZZERS); do \
 	  fuzzer="build/fuzz/fuzz_$$name"; \
 	  case " $(PYTHON_FUZZERS) " in *" $$name "*) fuzzer="env $(PYTHON_FUZZER) $$name";; esac; \
-	  rm -rf build/fuzz/minimal && mkdir -p build/fuzz/minimal $(CORPUS)/$$name; \
-	  $$fuzzer -merge=1 build/fuzz/minimal $(CORPUS)/$$name build/fuzz/corpus/$$name; \
-	  find $(CORPUS)/$$name -type f ! -name 'found-*' -delete; \
-	  cp build/fuzz/minimal/* $(CORPUS)/$$name/; \
+	  rm -rf build/fuzz/minimal && mkdir -p build/fuzz/minimal build/fuzz/corpus/$$name; \
+	  $$fuzzer -set_cover_merge=1 build/fuzz/minimal $(CORPUS)/$$name build/fuzz/corpus/$$name; \
+	  find $(CORPUS)/$$name -name 'found-*' -exec cp {} build/fuzz/minimal \;; \
+	  $(BIN)/python tests/fuzz/archive.py pack $$name build/fuzz/minimal; \
 	done
 
 build/fuzz/.built: $(VENV)/.built

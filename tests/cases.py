@@ -1,5 +1,6 @@
 """Every metric class with its interesting arguments and data that suits it."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -613,9 +614,53 @@ def _iou_cases():
     )
 
 
-CASES = tuple(_cases())
+# Classes that share a kernel: what an argument does to one of them, it does to all.
+FAMILIES = (
+    COUNTS,
+    RATIOS,
+    tuple(CONSTRAINED),
+    F_NAMES,
+    AXIS_NAMES,
+    IOU_NAMES,
+    ("Hinge", "SquaredHinge"),
+    ("TopKCategoricalAccuracy", "SparseTopKCategoricalAccuracy"),
+)
+
+
+def _options(case):
+    """What a kernel tells apart: flags and words, and kinds of other arguments."""
+    family = next((f for f in FAMILIES if case.name in f), case.name)
+    for argument, value in case.kwargs.items():
+        if isinstance(value, (tuple, list)):
+            value = list
+        elif not isinstance(value, (bool, str, type(None))):
+            value = type(value)
+        # The rate that a class is named after is no option.
+        if argument != CONSTRAINED.get(case.name):
+            yield family, argument, value
+
+
+def _one_for_each_option(cases):
+    """The first case of each class, and the first with each option of a family."""
+    classes, seen, chosen = set(), set(), []
+    for case in cases:
+        options = set(_options(case))
+        if case.name not in classes or options - seen:
+            chosen.append(case)
+        classes.add(case.name)
+        seen |= options
+    return tuple(chosen)
+
+
+ALL_CASES = tuple(_cases())
 # One per class, with the default arguments as far as the class has them.
-DEFAULT_CASES = tuple({case.name: case for case in reversed(CASES)}.values())[::-1]
+DEFAULT_CASES = tuple({case.name: case for case in reversed(ALL_CASES)}.values())[::-1]
+# What the tests walk; see README.md.
+CASES = {
+    "classes": DEFAULT_CASES,
+    "options": _one_for_each_option(ALL_CASES),
+    "all": ALL_CASES,
+}[os.environ.get("KERAS_TALLY_CASES", "options")]
 CLASS_NAMES = tuple(case.name for case in DEFAULT_CASES)
 CONFUSION_NAMES = (*COUNTS, *RATIOS, *CONSTRAINED, "AUC")
 # The classes whose variables are whole numbers as long as there are no weights.

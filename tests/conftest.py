@@ -9,7 +9,7 @@ import pytest
 
 import keras_tally as kt
 from keras_tally import _native
-from support import BACKEND, EMULATED, IS_TORCH, ON_GPU, find_nvcc
+from support import BACKEND, EMULATED, IS_TORCH, ON_GPU, find_nvcc, seed_all
 
 # Needs atheris, and is no test: `--doctest-modules` would import it.
 collect_ignore = ["fuzz/python_fuzzer.py"]
@@ -123,7 +123,7 @@ def fresh_settings():
     """Leave no thread count, SIMD level, seed or name counter to the next test."""
     threads = kt.num_threads()
     level = _native.active_level()
-    keras.utils.set_random_seed(0)
+    seed_all(0)
     yield
     kt.set_num_threads(threads)
     _native.set_level(level)

@@ -45,6 +45,34 @@ def run(scenario, world, folder, *arguments, missing=(), timeout_s=60):
     return [found.get(rank) for rank in range(world)]
 
 
+def run_code(code, folder, timeout_s=300):
+    """Run a program in the folder, as a process that has imported Keras already.
+
+    Return its exit code and what it has written.
+    """
+    output = f"{folder}/output"
+    process = CONTEXT.Process(target=_run_code, args=(code, folder, output))
+    process.start()
+    process.join(timeout_s)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    with open(output) as file:
+        return process.exitcode, file.read()
+
+
+def _run_code(code, folder, output):
+    os.chdir(folder)
+    with open(output, "w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    if FRAMEWORK != "jax":
+        import torch
+
+        torch.set_num_threads(1)
+    exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})
+
+
 def _work(results, meeting, timeout_s, scenario, rank, world, *arguments):
     try:
         if keras.config.backend() != "jax":

@@ -1,7 +1,9 @@
 """What the tests share: the active backend, conversions and comparisons."""
 
 import os
+import random
 import shutil
+import sys
 
 import keras
 import ml_dtypes
@@ -45,6 +47,20 @@ EMULATED = os.environ.get("KERAS_TALLY_TEST_DEVICE") == "emulated"
 ON_GPU = os.environ.get("KERAS_TALLY_TEST_DEVICE", "cuda") == "cuda"
 DEVICE = "cuda" if ON_GPU else "cpu"
 gpu_only = pytest.mark.skipif(not ON_GPU, reason="needs the GPU itself")
+
+
+def seed_all(number):
+    """Seed Python, from which Keras's layers draw theirs, NumPy and the frameworks.
+
+    `keras.utils.set_random_seed` would import TensorFlow first, on every backend.
+    """
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002, it is Keras that draws from it
+    if IS_TORCH:
+        torch.default_generator.manual_seed(number)
+    if "tensorflow" in sys.modules:  # Keras shuffles with it on JAX, too
+        sys.modules["tensorflow"].random.set_seed(number)
+
 
 LABEL_DTYPES = (
     "bool",

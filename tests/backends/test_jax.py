@@ -21,6 +21,7 @@ from support import (
     assert_states_close,
     attach_mask,
     compensation,
+    seed_all,
     state,
     state_bits,
     to_backend,
@@ -860,7 +861,7 @@ def test_data_parallel(devices):
 
 
 def test_fit_takes_the_handlers():
-    keras.utils.set_random_seed(0)
+    seed_all(0)
     x = np.random.default_rng(0).random((512, 4), dtype=np.float32)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     group = kt.MetricGroup([kt.MeanAbsoluteError(), kt.RootMeanSquaredError()])

@@ -30,6 +30,7 @@ from support import (
     assert_states_close,
     attach_mask,
     gpu_only,
+    seed_all,
     state,
     state_bits,
     to_backend,
@@ -407,7 +408,7 @@ def test_a_graph_without_warming_up():
 
 
 def small_model(units, activation, seed=1):
-    keras.utils.set_random_seed(seed)
+    seed_all(seed)
     return keras.Sequential(
         [
             keras.Input((6,)),

@@ -40,11 +40,14 @@ def main():
     instrument()
     warnings.simplefilter("ignore")
     folder = next((a for a in sys.argv[2:] if not a.startswith("-")), None)
-    if folder is not None and not any(Path(folder).iterdir()):
+    merging = any("merge" in argument for argument in sys.argv)
+    if folder is not None and not merging and not any(Path(folder).iterdir()):
         for i, seed in enumerate(target.seeds()):
             Path(folder, f"seed{i}").write_bytes(seed)
     mutator = {"custom_mutator": target.mutate} if hasattr(target, "mutate") else {}
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], target.run, **mutator)
+    # A merge starts more processes, each by this as the program's name.
+    program = f"{sys.executable} {__file__} {sys.argv[1]}"
+    atheris.Setup([program, *sys.argv[2:]], target.run, **mutator)
     atheris.Fuzz()
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_tally as kt
-from support import to_backend
+from support import seed_all, to_backend
 
 has_fit = pytest.mark.skipif(
     keras.config.backend() == "numpy", reason="Keras trains no models on NumPy"
@@ -36,7 +36,7 @@ def data():
 
 
 def two_outputs():
-    keras.utils.set_random_seed(1)
+    seed_all(1)
     inputs = keras.Input((4,))
     outputs = {
         name: keras.layers.Dense(1, activation="sigmoid", name=name)(inputs)

@@ -7,7 +7,7 @@ import pytest
 import keras_tally as kt
 from cases import squared_difference
 from groups import needs_fit, seeded
-from support import BACKEND, IS_PORTABLE, to_numpy
+from support import BACKEND, IS_PORTABLE, seed_all, to_numpy
 
 ROWS, FEATURES, BATCH = 100, 6, 32
 # Compiled steps round in another order than eager ones.
@@ -23,7 +23,7 @@ def data():
 
 
 def make_model():
-    keras.utils.set_random_seed(1)
+    seed_all(1)
     return keras.Sequential(
         [
             keras.Input((FEATURES,)),
@@ -130,7 +130,7 @@ def test_groups_of_several_outputs():
     labels = np.argmax(x[:, :4], axis=1)
 
     def run(metrics):
-        keras.utils.set_random_seed(0)
+        seed_all(0)
         inputs = keras.Input((FEATURES,))
         outputs = {
             "yes": keras.layers.Dense(1, activation="sigmoid", name="yes")(inputs),
@@ -176,7 +176,7 @@ def test_mask_of_an_embedding(weighted):
     y = rng.integers(0, 4, (ROWS, 5))
 
     def run(metrics):
-        keras.utils.set_random_seed(0)
+        seed_all(0)
         model = keras.Sequential(
             [
                 keras.Input((5,), dtype="int32"),

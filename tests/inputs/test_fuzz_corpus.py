@@ -5,13 +5,11 @@
 """
 
 import warnings
-from pathlib import Path
 
 import pytest
 
-from fuzz import arguments, byte_form
+from fuzz import archive, arguments, byte_form
 
-FUZZ = Path(__file__).parents[1] / "fuzz"
 _fuzz_targets = pytest.importorskip("keras_tally._fuzz_targets")
 
 TARGETS = {
@@ -22,15 +20,15 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_the_corpus_passes(name):
-    files = sorted((FUZZ / "corpus" / name).iterdir())
-    assert len(files) > 20
+@pytest.mark.parametrize("fuzzer", TARGETS)
+def test_the_corpus_passes(fuzzer):
+    inputs = archive.inputs(fuzzer)
+    assert len(inputs) > 20
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for file in files:
+        for name, data in inputs.items():
             try:
-                TARGETS[name](file.read_bytes())
+                TARGETS[fuzzer](data)
             except Exception as error:
-                error.add_note(f"of the input {file.relative_to(FUZZ)}")
+                error.add_note(f"of the input {name} of {fuzzer}.zip")
                 raise

@@ -9,7 +9,7 @@ import pytest
 
 import keras_tally as kt
 from cases import CASES, DEFAULT_CASES
-from support import BACKEND, IS_NUMPY, IS_TORCH, assert_close
+from support import BACKEND, IS_NUMPY, IS_TORCH, assert_close, seed_all
 
 pytestmark = pytest.mark.skipif(IS_NUMPY, reason="Keras's NumPy backend has no fit")
 layers = keras.layers
@@ -33,7 +33,7 @@ def class_data(seed=0):
 
 
 def dense_model(units, activation, seed=1):
-    keras.utils.set_random_seed(seed)
+    seed_all(seed)
     return keras.Sequential(
         [
             keras.Input((FEATURES,)),
@@ -180,7 +180,7 @@ def test_mask_of_an_embedding(weighted):
     lengths = rng.integers(1, steps + 1, ROWS)
     x[np.arange(steps)[None] >= lengths[:, None]] = 0
     y = rng.integers(0, CLASSES, (ROWS, steps))
-    keras.utils.set_random_seed(0)
+    seed_all(0)
     model = keras.Sequential(
         [
             keras.Input((steps,), dtype="int32"),
@@ -223,7 +223,7 @@ def test_dtype_policies(policy):
 def test_several_outputs():
     x, y = binary_data()
     _, labels = class_data()
-    keras.utils.set_random_seed(0)
+    seed_all(0)
     inputs = keras.Input((FEATURES,))
     hidden = layers.Dense(8, activation="relu")(inputs)
     outputs = {
@@ -395,7 +395,7 @@ def test_step_compiled_by_torch(monkeypatch):
     x, y = (array[: 2 * BATCH] for array in binary_data())
     histories = []
     for kind, compiled in ((kt, True), (keras.metrics, False)):
-        keras.utils.set_random_seed(1)
+        seed_all(1)
         model = keras.Sequential([keras.Input((FEATURES,)), layers.Dense(1)])
         metrics = [kind.BinaryAccuracy(), kind.MeanAbsoluteError()]
         model.compile("sgd", "mse", metrics=metrics, jit_compile=compiled)

@@ -13,7 +13,7 @@ from keras.src import api_export, losses
 from keras.src import metrics as keras_src_metrics
 
 import keras_tally as kt
-from support import BACKEND
+from support import BACKEND, seed_all
 
 IS_TENSORFLOW = BACKEND == "tensorflow"
 
@@ -323,7 +323,7 @@ def data(units):
 
 
 def small_model(units, activation, **options):
-    keras.utils.set_random_seed(1)
+    seed_all(1)
     model = keras.Sequential(
         [keras.Input((FEATURES,)), keras.layers.Dense(units, activation=activation)]
     )

@@ -11,7 +11,7 @@ import pytest
 from sklearn import metrics as sk
 
 import keras_tally as kt
-from support import torch_only
+from support import seed_all, torch_only
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = torch_only
@@ -24,7 +24,7 @@ def data(count=96):
 
 
 def make_model(metrics):
-    keras.utils.set_random_seed(1)
+    seed_all(1)
     model = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(1, activation="sigmoid")]
     )

@@ -15,6 +15,7 @@ from cases import (
     EXTRA_PARAMETERS,
     NOT_IN_KERAS,
     Batch,
+    default_case,
 )
 from support import (
     IS_TORCH,
@@ -311,7 +312,7 @@ def test_exact_state_is_the_state(case):
 
 @pytest.mark.parametrize("name", CLASS_NAMES)
 def test_update_state_returns_none(name):
-    case = next(c for c in CASES if c.name == name)
+    case = default_case(name)
     metric = case.ours()
     args = case.sample(0, 4).args
     assert metric.update_state(*args) is None

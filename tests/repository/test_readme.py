@@ -1,12 +1,11 @@
 """Every snippet of the documentation runs, and every command in it exists."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -27,15 +26,8 @@ def blocks(*languages):
 @pytest.mark.torch_only
 @pytest.mark.parametrize("code", list(blocks("python")))
 def test_snippet_runs(code, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    status, output = processes.run_code(code, tmp_path)
+    assert status == 0, output
 
 
 def test_every_block_says_its_language():
