@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from keras_tally._versions import check_version
+from keras_tally._versions import check_version, is_supported
 from keras_tally._when_imported import import_before, when_imported
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ def _needs_keras(module: str) -> bool:
 
 
 def _load() -> None:
-    """Import Keras and all names that need it."""
-    check_version(importlib.import_module("keras"))
+    """Take all names that need Keras, which is imported, if it is new enough."""
+    if not is_supported(importlib.import_module("keras")):
+        return  # whoever uses a name is told, not whoever imports Keras
     public = importlib.import_module("keras_tally._public")
     found = {name: getattr(public, name) for name in public.__all__}
     names = sorted([*found, *_WITHOUT_KERAS, "__version__"])
@@ -67,17 +68,38 @@ if not TYPE_CHECKING:
         """Import what a name needs when it is first used."""
         if name in _WITHOUT_KERAS:
             return importlib.import_module(f"keras_tally.{name}")
+        missing = f"module {__name__!r} has no attribute {name!r}"
         # Private names are modules not imported yet, or what Python looks for.
         if "__all__" not in globals() and (name == "__all__" or name[0] != "_"):
-            importlib.import_module("keras")
+            try:
+                keras = importlib.import_module("keras")
+            except ModuleNotFoundError as error:
+                if error.name != "keras":
+                    raise
+                if name == "__all__":
+                    return _names_without_keras()
+                # No ImportError: `hasattr` and completion ask for names, too.
+                raise AttributeError(
+                    f"{missing} without Keras, which is not installed. Try: pip "
+                    "install keras"
+                ) from error
+            check_version(keras)
             if name in globals():
                 return globals()[name]
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(missing)
+
+    def _names_without_keras() -> list[str]:
+        return [*_WITHOUT_KERAS, "__version__"]
 
     def __dir__() -> list[str]:
-        return globals().get("__all__") or __getattr__("__all__")
+        if "__all__" in globals():
+            return list(__all__)
+        try:
+            return list(__getattr__("__all__"))
+        except ImportError:  # Keras is too old, or broken
+            return _names_without_keras()
 
 
 # What lies between them is imported in one order only, whatever is asked for first.
-import_before("keras", _needs_keras)
+import_before("keras", _needs_keras, check_version)
 when_imported("keras", _load)

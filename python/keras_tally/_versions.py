@@ -19,6 +19,11 @@ def version_of(module: ModuleType) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", module.__version__)[:2])
 
 
+def is_supported(module: ModuleType) -> bool:
+    """Tell whether a framework is new enough."""
+    return version_of(module) >= OLDEST[module.__name__]
+
+
 def check_version(module: ModuleType) -> None:
     """Refuse a framework that is too old.
 
@@ -26,7 +31,7 @@ def check_version(module: ModuleType) -> None:
         ImportError: it is.
     """
     name = module.__name__
-    if version_of(module) < OLDEST[name]:
+    if not is_supported(module):
         oldest = ".".join(map(str, OLDEST[name]))
         raise ImportError(
             f"keras-tally needs {name} {oldest} or newer. Received: {name} "

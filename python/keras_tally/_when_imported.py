@@ -17,7 +17,7 @@ def when_imported(name: str, action: Callable[[], object]) -> Callable[[], None]
     Returns:
         What ends waiting for it; None if nobody waits.
     """
-    if name in sys.modules:
+    if sys.modules.get(name) is not None:
         action()
         return None
     finder = _Finder(name, action)
@@ -67,17 +67,26 @@ class _Finder(MetaPathFinder):
         loader.exec_module = execute_and_act
 
 
-def import_before(name: str, needs_it: Callable[[str], bool]) -> None:
-    """Import a module before any other of which `needs_it` is executed.
+def import_before(
+    name: str, needs_it: Callable[[str], bool], check: Callable[[ModuleType], None]
+) -> None:
+    """Import a module, and check it, before any other of which `needs_it` is executed.
 
     What importing it does (see `when_imported`) may import that other one already.
     """
-    sys.meta_path.insert(0, _Before(name, needs_it))
+    sys.meta_path.insert(0, _Before(name, needs_it, check))
 
 
 class _Before(MetaPathFinder):
-    def __init__(self, name: str, needs_it: Callable[[str], bool]) -> None:
-        self._name, self._needs_it = name, needs_it
+    _is_done = False
+
+    def __init__(
+        self,
+        name: str,
+        needs_it: Callable[[str], bool],
+        check: Callable[[ModuleType], None],
+    ) -> None:
+        self._name, self._needs_it, self._check = name, needs_it, check
 
     def find_spec(
         self,
@@ -86,9 +95,10 @@ class _Before(MetaPathFinder):
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         del path, target
-        if self._name in sys.modules or not self._needs_it(fullname):
+        if self._is_done or not self._needs_it(fullname):
             return None
-        importlib.import_module(self._name)
+        self._check(importlib.import_module(self._name))
+        self._is_done = True
         module = sys.modules.get(fullname)
         return None if module is None else ModuleSpec(fullname, _Imported(module))
 

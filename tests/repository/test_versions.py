@@ -82,23 +82,108 @@ def test_floors_are_those_of_pip(name):
     assert found == {f"{package}>={floor}"}
 
 
+WITH_AN_OLD_KERAS = """
+import sys
+import keras_tally.functional
+import keras.src.version
+keras.src.version.__version__ = keras.__version__ = sys.argv[1]
+for name in [name for name in sys.modules if name.startswith("keras_tally")]:
+    del sys.modules[name]
+import keras_tally.functional  # which needs no Keras
+import keras
+import keras_tally as kt
+assert dir(kt) == ["__version__", "engine", "functional"]
+def star():
+    exec("from keras_tally import *", {})
+def name():
+    from keras_tally import AUC
+def module():
+    import keras_tally.metrics.accuracy
+for use in (lambda: kt.AUC, lambda: hasattr(kt, "Mean"), star, name, module):
+    try: use()
+    except ImportError as error: print(error)
+"""
+
+
 @pytest.mark.parametrize("version", ["3.14.1", "2.15.0", "3.9", "3.14.0.dev2025"])
-def test_an_old_keras_is_refused_with_a_sentence(version):
-    code = (
-        "import keras, sys; keras.__version__ = sys.argv[1]\n"
-        "try: import keras_tally\n"
-        "except ImportError as error: print(error)"
-    )
+def test_an_old_keras_is_refused_by_what_needs_it(version):
+    """And by nothing else: the user's own import of Keras goes well."""
     done = subprocess.run(
-        [sys.executable, "-c", code, version],
+        [sys.executable, "-c", WITH_AN_OLD_KERAS, version],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == (
+    said = (
         f"keras-tally needs keras 3.15 or newer. Received: keras {version}. "
         "Try: pip install --upgrade keras"
     )
+    assert done.stdout.splitlines() == [said] * 5
+
+
+WITHOUT_KERAS = """
+import sys
+class Missing:
+    def find_spec(self, name, path, target=None):
+        if name == "keras":
+            raise ModuleNotFoundError("No module named 'keras'", name="keras")
+sys.meta_path.insert(0, Missing())
+import keras_tally as kt
+import keras_tally.functional as F
+from keras_tally import *
+assert dir(kt) == ["__version__", "engine", "functional"]
+assert functional is F and F.mean_squared_error([1.0], [0.5]) == 0.25
+assert not hasattr(kt, "AUC") and hasattr(kt, "engine")
+import rlcompleter
+found = rlcompleter.Completer({"kt": kt})
+assert found.complete("kt.eng", 0) == "kt.engine"
+try: kt.AUC
+except AttributeError as error: assert "pip install keras" in str(error)
+try: from keras_tally import AUC
+except ModuleNotFoundError as error: assert error.name == "keras"
+try: import keras_tally.metrics.accuracy
+except ModuleNotFoundError as error: print(error.name)
+"""
+
+
+def test_without_keras_nothing_is_asked_in_vain():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_KERAS],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "keras\n"
+
+
+AGAIN = """
+import sys, warnings
+warnings.simplefilter("error")
+import numpy as np
+for _ in range(2):
+    import keras_tally as kt
+    metric = kt.BinaryAccuracy()
+    metric.update_state(np.array([1.0, 0.0]), np.array([0.9, 0.8]))
+    assert float(metric.result()) == 0.5
+    import keras
+    if keras.backend.backend() == "torch":
+        import torch
+        def step(y, p):
+            metric.update_state(y, p)
+            return metric.result() + 0
+        step = torch.compile(step, backend="eager", fullgraph=True)
+        assert float(step(torch.ones(2), torch.ones(2))) == 0.75
+    for name in [name for name in sys.modules if name.startswith("keras_tally")]:
+        del sys.modules[name]
+"""
+
+
+def test_imported_a_second_time():
+    """As reloaders of notebooks and of web servers do."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", AGAIN], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

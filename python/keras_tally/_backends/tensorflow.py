@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import warnings
@@ -50,7 +51,9 @@ def _library() -> Any:
         raise RuntimeError(module.fault() or f"{spec.origin} was imported before")
     module.set_programs(_native.program_api())
     for name in ("KerasTallyUpdate", "KerasTallyResult"):
-        tf.no_gradient(name)
+        # It has been told before, where our modules are imported a second time.
+        with contextlib.suppress(KeyError):
+            tf.no_gradient(name)
     return library
 
 

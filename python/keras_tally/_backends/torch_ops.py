@@ -15,7 +15,7 @@ import torch
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _native
-from keras_tally._tensors.torch_ops import define
+from keras_tally._tensors.torch_ops import define, kept
 
 
 class _Metrics:
@@ -26,7 +26,7 @@ class _Metrics:
     """
 
 
-_metrics = _Metrics()
+_metrics = kept.setdefault("metrics", _Metrics())
 
 
 def _key(plan: int) -> str:
@@ -117,6 +117,17 @@ define(
 # What is traced in place of the extension's functions: these names are in the graph.
 
 
+def _substitute(function: Any) -> Any:
+    """Let the tracer take the decorated function in the place of one of the extension.
+
+    An import before has done so already; its functions know the same metrics.
+    """
+    if function in kept.setdefault("substituted", []):
+        return lambda traced: traced
+    kept["substituted"].append(function)
+    return torch.compiler.substitute_in_graph(function, skip_signature_check=True)
+
+
 def _tensor(x: Any) -> Any:
     """Return numbers, lists and NumPy's as tensors, which are all that operators take.
 
@@ -129,7 +140,7 @@ def _tensor(x: Any) -> Any:
     return keras.ops.convert_to_tensor(x)
 
 
-@torch.compiler.substitute_in_graph(_native.update, skip_signature_check=True)  # type: ignore[misc,untyped-decorator,unused-ignore]
+@_substitute(_native.update)  # type: ignore[untyped-decorator,unused-ignore]
 def _traced_update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> bool:
     if in_stateless_scope():
         return False
@@ -142,7 +153,7 @@ def _traced_update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> b
     return True
 
 
-@torch.compiler.substitute_in_graph(_native.result, skip_signature_check=True)  # type: ignore[misc,untyped-decorator,unused-ignore]
+@_substitute(_native.result)  # type: ignore[untyped-decorator,unused-ignore]
 def _traced_result(plan: Any) -> Any:
     if in_stateless_scope():
         return None
@@ -151,7 +162,7 @@ def _traced_result(plan: Any) -> Any:
     return torch.ops.keras_tally.result(states, id(plan))
 
 
-@torch.compiler.substitute_in_graph(_native.update_group, skip_signature_check=True)  # type: ignore[misc,untyped-decorator,unused-ignore]
+@_substitute(_native.update_group)  # type: ignore[untyped-decorator,unused-ignore]
 def _traced_update_group(
     plan: Any, y_true: Any, y_pred: Any, sample_weight: Any
 ) -> bool:
@@ -166,7 +177,7 @@ def _traced_update_group(
     return True
 
 
-@torch.compiler.substitute_in_graph(_native.result_group, skip_signature_check=True)  # type: ignore[misc,untyped-decorator,unused-ignore]
+@_substitute(_native.result_group)  # type: ignore[untyped-decorator,unused-ignore]
 def _traced_result_group(plan: Any) -> Any:
     if in_stateless_scope():
         return None

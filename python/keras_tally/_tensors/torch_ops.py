@@ -13,7 +13,12 @@ from keras_tally._tensors import torch as tensors
 is_compiling = torch.compiler.is_compiling
 _constant_text = torch.compiler.assume_constant_result(text_of)
 
-library = torch.library.Library("keras_tally", "FRAGMENT")
+# What is left of an import before, where our modules are imported a second time: torch
+# keeps what it has been told.
+kept: dict[str, Any] = vars(torch.ops.keras_tally).setdefault("_keras_tally", {})
+if "library" in kept:
+    kept["library"]._destroy()
+kept["library"] = library = torch.library.Library("keras_tally", "FRAGMENT")
 
 
 def define(
