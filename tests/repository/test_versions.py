@@ -46,6 +46,7 @@ interpreters.destroy(new)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("isolated", [False, True])
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name.split(".")[0])
@@ -82,6 +83,7 @@ def test_floors_are_those_of_pip(name):
     assert found == {f"{package}>={floor}"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.14.1", "2.15.0", "3.9", "3.14.0.dev2025"])
 def test_an_old_keras_is_refused_with_a_sentence(version):
     code = (
