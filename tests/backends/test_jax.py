@@ -746,6 +746,7 @@ def run(script, **environment):
     assert done.returncode == 0, done.stderr[-4000:]
 
 
+@pytest.mark.slow
 def test_float64():
     """JAX must be told before it starts."""
     run(
@@ -763,6 +764,7 @@ def test_float64():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
 def test_data_parallel(devices):
     """Devices of the host, in a process of its own: they must be asked for first."""

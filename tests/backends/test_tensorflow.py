@@ -235,6 +235,7 @@ def test_operations_in_a_dataset():
     assert [float(e) for e in data.batch(2).map(error)] == [9.0, 9.0]
 
 
+@pytest.mark.slow
 def test_export_and_saved_model(tmp_path):
     model, _, x, y = model_and_data([kt.MetricGroup([kt.Recall()])])
     model.fit(x, y, verbose=0)
@@ -259,6 +260,7 @@ def run(script):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_mirrored_strategy():
     """Two logical CPUs, in a process of their own: they must be made first."""
     run(

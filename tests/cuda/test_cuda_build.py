@@ -148,6 +148,7 @@ def test_budget_of_other_architectures_is_kept(tmp_path):
     assert report.read_budget(tmp_path / "budget.json") == ("13.0", budget)
 
 
+@pytest.mark.slow
 def test_check_fails_where_the_budget_is_exceeded(source, tmp_path, capsys):
     budget = tmp_path / "budget.json"
     options = ("--source", source, "--architectures", "75", "90", "--budget", budget)
@@ -167,6 +168,7 @@ def test_check_fails_where_the_budget_is_exceeded(source, tmp_path, capsys):
     assert "cuda_report.py --write" in error
 
 
+@pytest.mark.slow
 def test_check_fails_where_the_compiler_warns(source, tmp_path, capsys):
     options = ("--source", source, "--architectures", "75", "--budget", tmp_path / "b")
     source.write_text("__global__ void small() { int unused; }\n")
@@ -178,6 +180,7 @@ def test_check_fails_where_the_compiler_warns(source, tmp_path, capsys):
     assert "failed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_report_is_made_once(source, tmp_path, capsys):
     def compiled():
         assert run("--source", source, "--architectures", "75") == 0
@@ -199,6 +202,7 @@ def test_without_nvcc_it_says_so(monkeypatch, capsys):
     assert "set CUDACXX" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_kernels_are_within_budget_on_every_architecture(nvcc, capfd):
     assert run("--check") == 0, "".join(capfd.readouterr())
 

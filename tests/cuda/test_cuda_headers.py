@@ -8,6 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "native" / "definitions.cu"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_90", "sm_120"])
 def test_definitions_compile_for(architecture, nvcc, tmp_path):
     command = [

@@ -10,6 +10,7 @@ import pytest
 TEST = f"{Path(__file__).parent / 'test_cuda.py'}::test_zero_dimensional_tensors"
 
 
+@pytest.mark.slow
 @pytest.mark.torch_only
 @pytest.mark.parametrize(
     ("variables", "status", "words"),

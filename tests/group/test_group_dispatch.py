@@ -1,6 +1,7 @@
 """A group's members are computed by one native call, equal parts of them once."""
 
 import numpy as np
+import pytest
 
 import keras_tally as kt
 from cases import make_probabilities
@@ -37,6 +38,7 @@ def test_lists_are_converted_once(roads):
     assert_same(group, alone)
 
 
+@pytest.mark.timing
 @native_only
 def test_equal_statistics_are_computed_once(monkeypatch):
     """What is measured: a large group of equal members is no slower than a few."""

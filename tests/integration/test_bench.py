@@ -24,6 +24,7 @@ from keras_tally.bench.subjects import BY_NAME, OTHERS, is_installed
 SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "all_classes.py"
 
 
+@pytest.mark.slow
 @pytest.mark.torch_only
 def test_all_classes():
     for package in ("torchmetrics", "torcheval"):
@@ -54,6 +55,7 @@ def run(*arguments, backend=None):
     )
 
 
+@pytest.mark.slow
 def test_small_run_writes_tables_and_plots(tmp_path):
     # JAX compiles what it has not seen before.
     seconds = 6 if keras.config.backend() in ("torch", "numpy") else 25
@@ -86,6 +88,7 @@ def test_small_run_writes_tables_and_plots(tmp_path):
     assert "| TruePositives |" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_backend_is_chosen_before_keras_is_imported(tmp_path):
     other = {"numpy": "torch"}.get(keras.config.backend(), "numpy")
     done = run("--list", "--backend", other)
@@ -197,6 +200,7 @@ def gpu_script(*arguments):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.torch_only
 def test_the_gpu_benchmark_on_the_host(tmp_path):
     """The script itself, before it meets a GPU; the host's numbers are not stored."""
@@ -208,6 +212,7 @@ def test_the_gpu_benchmark_on_the_host(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.torch_only
 def test_small_updates_of_every_class_on_the_host():
     done = gpu_script("--short")

@@ -17,7 +17,7 @@ from support import skip_or_fail, torch_only
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
-pytestmark = torch_only
+pytestmark = [torch_only, pytest.mark.slow]
 
 
 def run(script, *arguments):

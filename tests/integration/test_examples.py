@@ -12,6 +12,7 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not EXAMPLES.exists(), reason="the tests run without the repository around them"
 )

@@ -67,6 +67,7 @@ def run_python(code, *args):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_import_touches_nothing_of_keras():
     """All names of all its modules, and the tables, are compared."""
     changed = run_python("""
@@ -393,6 +394,7 @@ METRICS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.torch_only
 @pytest.mark.parametrize("extension", ["keras", "h5"])
 def test_old_models_load_with_our_metrics(extension, tmp_path):
@@ -444,6 +446,7 @@ def load_without_us(path, how):
     return json.loads(run_python(LOAD, path, how).splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.torch_only
 def test_files_load_without_the_package(tmp_path):
     x = np.float32(np.linspace(-1, 1, 60).reshape(20, 3))

@@ -120,11 +120,13 @@ except ImportError as error:
 """
 
 
+@pytest.mark.slow
 def test_tensorboard_needs_no_tensorflow(tmp_path):
     run(FIT.format(missing="tensorflow", folder=str(tmp_path)))
     assert list((tmp_path / "train").glob("events.*"))
 
 
+@pytest.mark.slow
 def test_tensorboard_itself_is_asked_for(tmp_path):
     said = run(FIT.format(missing="tensorboard", folder=str(tmp_path)))
     assert "pip install torch tensorboard" in said

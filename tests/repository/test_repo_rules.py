@@ -98,6 +98,7 @@ def modules_after(code):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["keras_tally", "keras_tally.bench.__main__"])
 def test_import_brings_in_no_framework(module):
     modules = modules_after(f"import keras; before = set(sys.modules); import {module}")
@@ -108,6 +109,7 @@ def test_import_brings_in_no_framework(module):
         assert not [name for name in modules if "keras_tally.bench" in name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["engine", "functional"])
 def test_what_needs_no_keras_imports_none(module):
     use = f"import keras_tally.{module}; from keras_tally import {module}"
@@ -119,6 +121,7 @@ def test_what_needs_no_keras_imports_none(module):
     assert not {"keras", *FRAMEWORKS}.intersection(modules)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["keras_tally", "keras"])
 def test_classes_are_registered_once_both_are_imported(first):
     second = {"keras": "keras_tally", "keras_tally": "keras"}[first]
@@ -133,6 +136,7 @@ def test_classes_are_registered_once_both_are_imported(first):
 FIRST = ("group", "callbacks", "_kernel_metric", "metrics.accuracy", "_backends")
 
 
+@pytest.mark.slow
 def test_any_part_may_be_imported_first():
     for name in FIRST:
         code = (

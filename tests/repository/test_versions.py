@@ -46,6 +46,7 @@ interpreters.destroy(new)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("isolated", [False, True])
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name.split(".")[0])
@@ -105,6 +106,7 @@ for use in (lambda: kt.AUC, lambda: hasattr(kt, "Mean"), star, name, module):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.14.1", "2.15.0", "3.9", "3.14.0.dev2025"])
 def test_an_old_keras_is_refused_by_what_needs_it(version):
     """And by nothing else: the user's own import of Keras goes well."""

@@ -14,6 +14,7 @@ ELEMENTS = 100_000
 MOST = 12  # registers of the narrowest level hold a quarter of those of the widest
 
 
+@pytest.mark.timing
 @pytest.mark.torch_only  # the kernels know no backend
 @pytest.mark.parametrize("subject", [*SUBJECTS, *MORE, *LOGITS], ids=lambda s: s.name)
 def test_no_level_is_much_slower_than_another(subject):

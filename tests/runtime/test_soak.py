@@ -95,6 +95,7 @@ KINDS = ("update",) * 20 + ("result",) * 6
 KINDS += ("reset", "pickle", "bytes", "merge", "stateless", "refuse")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(EMULATED, reason="memory and counts are the same code there")
 def test_memory_is_flat_and_counts_are_exact():
     cases = [case for case in DEFAULT_CASES if case.name != "MeanMetricWrapper"]

@@ -154,6 +154,7 @@ def add_batch(metric):
     return metric
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AUC", "BinaryAccuracy"])
 def test_metrics_travel_between_processes(name):
     metric = add_batch(default_case(name).ours())

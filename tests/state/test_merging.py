@@ -398,6 +398,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [b for b in ("torch", "jax") if b != BACKEND])
 def test_bytes_travel_between_backends(other, tmp_path):
     """There and back, exact counts stay exact."""
