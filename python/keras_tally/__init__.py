@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 _WITHOUT_KERAS = ("engine", "functional")
 # Modules that need no Keras, or see to it themselves.
 _FREE = (
+    "__main__",
     "_compiler",
     "_cuda",
     "_cuda_emulated",

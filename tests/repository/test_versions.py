@@ -158,6 +158,21 @@ def test_without_keras_nothing_is_asked_in_vain():
     assert done.stdout == "keras\n"
 
 
+@pytest.mark.slow
+def test_what_a_report_needs():
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_tally"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert f"keras {keras.__version__}" in said
+    assert f"threads {_native.num_threads()}" in said
+    for what in ("keras-tally 0", "Python 3", "numpy ", "SIMD level ", "CUDA: "):
+        assert [line for line in said if line.startswith(what)], what
+    for backend in ("torch", "numpy", "jax", "tensorflow"):
+        assert [line for line in said if line.startswith(f"binary_accuracy: {backend}")]
+
+
 AGAIN = """
 import sys, warnings
 warnings.simplefilter("error")
