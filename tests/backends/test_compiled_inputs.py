@@ -82,7 +82,7 @@ def with_marks(case):
     return pytest.param(case, id=case.name, marks=[pytest.mark.slow] if slow else [])
 
 
-@pytest.mark.parametrize("case", map(with_marks, DEFAULT_CASES))
+@pytest.mark.parametrize("case", [with_marks(c) for c in DEFAULT_CASES])
 def test_the_same_state_as_without_a_compiler(case):
     updates, expected = [], {}
     for way, (batch, weight) in inputs_of(case).items():
