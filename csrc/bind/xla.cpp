@@ -7,6 +7,7 @@
 #include <xla/ffi/api/ffi.h>
 
 #include "../cuda/devices.h"
+#include "../exec/float_mode.h"
 #include "../exec/program_api.h"
 #include "../tensor/dlpack.h"
 #include "../tensor/error.h"
@@ -82,6 +83,7 @@ StateArray state_array(const ffi::AnyBuffer& from, void* to) {
 
 template <class Body>
 ffi::Error guarded(Body&& body) {
+  const FloatMode mode;
   try {
     body();
     return ffi::Error::Success();
