@@ -9,6 +9,7 @@
 #include <new>
 #include <string>
 
+#include "../exec/float_mode.h"
 #include "../tensor/error.h"
 
 namespace kt {
@@ -37,6 +38,7 @@ inline void set_python_error(std::exception_ptr error) {
 
 template <class Body>
 PyObject* translated(Body&& body) {
+  const FloatMode mode;
   try {
     return body();
   } catch (...) {

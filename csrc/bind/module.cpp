@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../cuda/devices.h"
+#include "../exec/float_mode.h"
 #include "../exec/level.h"
 #include "../exec/metric.h"
 #include "../exec/threads.h"
@@ -153,10 +154,11 @@ PYBIND11_MODULE(_native, m) {
   m.def("count_converted", [] { ++kt::road_counts.converted; });
   m.def("set_device_api", &set_device_api, py::arg("capsule"), py::arg("emulated") = false);
   m.def("devices", &kt::device_names);
-  m.def("add_pairs", &add_pairs, py::arg("state").noconvert(), py::arg("added").noconvert());
+  m.def("add_pairs", &add_pairs, py::arg("state").noconvert(), py::arg("added").noconvert(),
+        py::call_guard<kt::FloatMode>());
   m.def("read_bandwidth", &read_bandwidth, py::arg("tensors"));
   m.def("make_plan", &kt::make_plan, py::arg("kernel"), py::arg("result"), py::arg("variables"),
-        py::arg("options"));
+        py::arg("options"), py::call_guard<kt::FloatMode>());
   m.def("make_group", &kt::make_group, py::arg("plans"), py::arg("names"), py::arg("variables"));
   kt::add_program_functions(m);
   m.def("xla_handlers", &kt::xla_handlers);

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "../exec/float_mode.h"
 #include "../exec/program_api.h"
 #include "../tensor/error.h"
 #include "../tensor/shapes.h"
@@ -185,6 +186,7 @@ struct Kernel {
 
 template <class Fail, class Body>
 void guarded(Fail fail, Body&& body) {
+  const FloatMode mode;
   int code = 0;
   std::string message;
   try {

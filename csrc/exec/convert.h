@@ -20,6 +20,26 @@ void convert_as(const char* data, std::int64_t stride, std::int64_t n, Out* out)
   }
 }
 
+#if defined(__F16C__)
+// The compiler would make several instructions of one.
+template <class Out>
+void convert_halves(const Half* in, std::int64_t n, Out* out) {
+  std::int64_t i = 0;
+  for (; i + kLanes<float> <= n; i += kLanes<float>) {
+    const F32 x = load_half(in + i);
+    if constexpr (sizeof(Out) == sizeof(float)) {
+      store(out + i, x);
+    } else {
+      F32Half half[2];
+      std::memcpy(half, &x, sizeof(half));
+      store(out + i, to_double(half[0]));
+      store(out + i + kLanes<double>, to_double(half[1]));
+    }
+  }
+  for (; i < n; ++i) out[i] = static_cast<Out>(widen(in[i]));
+}
+#endif
+
 template <class Out>
 void convert(const char* data, DType dtype, std::int64_t stride, std::int64_t n, Out* out) {
   switch (dtype) {
@@ -44,6 +64,9 @@ void convert(const char* data, DType dtype, std::int64_t stride, std::int64_t n,
     case DType::Int64:
       return convert_as<std::int64_t>(data, stride, n, out);
     case DType::Float16:
+#if defined(__F16C__)
+      if (stride == 1) return convert_halves(reinterpret_cast<const Half*>(data), n, out);
+#endif
       return convert_as<Half>(data, stride, n, out);
     case DType::BFloat16:
       return convert_as<BrainHalf>(data, stride, n, out);

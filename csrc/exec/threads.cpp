@@ -15,6 +15,8 @@
 #include <pthread.h>
 #endif
 
+#include "float_mode.h"
+
 namespace kt {
 namespace {
 
@@ -86,6 +88,7 @@ class Pool {
   }
 
   void work() {
+    const FloatMode mode;  // a new thread has the mode of the one that starts it
     std::uint64_t seen = 0;
     for (;;) {
       for (int spin = 0; spin < 2000 && job_.load(std::memory_order_acquire) == seen; ++spin) {

@@ -12,6 +12,7 @@
 #endif
 
 #include "../defs/common.h"
+#include "../defs/half.h"
 #include "../defs/math.h"
 
 namespace kt::KT_LEVEL {
@@ -111,6 +112,17 @@ KT_HOST_DEVICE F64 load_double(const float* from) {
   return to_double(half);
 #endif
 }
+
+#if defined(__F16C__)
+// A register of floats, by instructions that take subnormals as they are in any mode.
+KT_HOST_DEVICE F32 load_half(const Half* from) {
+#if KT_REGISTER == 64
+  return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#else
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#endif
+}
+#endif
 
 KT_HOST_DEVICE void store_double(double* to, F64 x) { store(to, x); }
 KT_HOST_DEVICE void store_double(float* to, F64 x) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "../exec/float_mode.h"
 #include "../tensor/error.h"
 #include "ffi.h"
 
@@ -97,6 +98,7 @@ Error* handle(const CallFrame* frame, Body&& body) {
   if (frame->struct_size < KT_XLA_SIZE(CallFrame, attributes)) {
     return make_error(frame->api, kInvalidArgument, "XLA's calls are of an older version");
   }
+  const FloatMode mode;
   try {
     body(Call(*frame));
     return nullptr;
