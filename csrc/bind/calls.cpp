@@ -73,6 +73,21 @@ bool has_mask(PyObject* tensor, PyObject* tracker) {
   return found;
 }
 
+void follow_torch_threads() {
+  static PyObject* torch_name = interned("torch");
+  static PyObject* function = nullptr;  // torch.get_num_threads, once it is there
+  if (function == nullptr) {
+    PyObject* torch = PyImport_GetModule(torch_name);
+    if (torch != nullptr) function = PyObject_GetAttrString(torch, "get_num_threads");
+    Py_XDECREF(torch);
+  }
+  PyObject* count = function == nullptr ? nullptr : PyObject_CallNoArgs(function);
+  const long threads = count == nullptr ? -1 : PyLong_AsLong(count);
+  Py_XDECREF(count);
+  PyErr_Clear();  // while another thread imports torch
+  if (threads > 0) limit_threads(static_cast<int>(std::min(threads, 256L)));
+}
+
 Values::Values(const std::vector<py::object>& fields) {
   static PyObject* value_name = interned("_value");
   for (const py::object& variable : fields) {
@@ -260,6 +275,10 @@ PyObject* numpy_scalar(DType dtype, double value) {
   return out;
 }
 
+PyObject* wrapped(const Plan& plan, const py::object& array) {
+  return safe_at_shutdown([&] { return PyObject_CallOneArg(plan.wrap_result.ptr(), array.ptr()); });
+}
+
 py::dtype numpy_dtype(DType dtype) {
   return dtype == DType::Float64 ? py::dtype::of<double>() : py::dtype::of<float>();
 }
@@ -286,7 +305,7 @@ PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject
   const DType dtype = api != nullptr ? plan.result_dtype : DType::Float64;
   finish_on(device, current_stream(tensor, device), plan.metric,
             plan.constants.on(device, plan.metric), state, data, dtype);
-  return api != nullptr ? out.release().ptr() : plan.wrap_result(out).release().ptr();
+  return api != nullptr ? out.release().ptr() : wrapped(plan, out);
 }
 
 Finished::Finished(const Plan& plan, const State& state, DType dtype) : plan_(plan), dtype_(dtype) {
@@ -317,7 +336,7 @@ PyObject* Finished::as_array() const {
   py::array_t<double> array(shape);
   std::copy(results_.data(), results_.data() + size_, array.mutable_data());
   // Python finishes: other dtypes, other frameworks.
-  return plan_.wrap_result(array).release().ptr();
+  return wrapped(plan_, array);
 }
 
 }  // namespace kt

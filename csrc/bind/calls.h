@@ -5,12 +5,14 @@
 #include <Python.h>
 #include <pybind11/pybind11.h>
 
+#include <exception>
 #include <vector>
 
 #include "../exec/metric.h"
 #include "../exec/threads.h"
 #include "intake.h"
 #include "plan.h"
+#include "shutdown.h"
 
 namespace kt {
 
@@ -79,15 +81,26 @@ void lay_out(const Plan& plan, double* high, std::int64_t row, State* state);
 bool borrow_batch(int inputs, PyObject* y_true, PyObject* y_pred, PyObject* sample_weight,
                   Batch* batch, Keep* keep);
 
+// Takes no more threads than torch would, where the program has imported it.
+void follow_torch_threads();
+
 // Runs with the interpreter's lock released where that pays.
 template <class Body>
 void unlocked(const Batch& batch, Body&& body) {
-  if (batch.y_pred.size() >= kParallelThreshold) {
-    pybind11::gil_scoped_release release;
+  if (batch.y_pred.size() < kParallelThreshold) return body();
+  follow_torch_threads();
+  std::exception_ptr error;
+  PyThreadState* state = PyEval_SaveThread();
+  try {
     body();
-  } else {
-    body();
+  } catch (...) {
+    error = std::current_exception();
   }
+  safe_at_shutdown([state] {
+    PyEval_RestoreThread(state);
+    return true;
+  });
+  if (error) std::rethrow_exception(error);
 }
 
 // A new float32 or float64 tensor of the type whose API it is; `data` is where

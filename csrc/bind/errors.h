@@ -3,6 +3,7 @@
 #pragma once
 
 #include <Python.h>
+#include <cxxabi.h>
 #include <pybind11/pybind11.h>
 
 #include <exception>
@@ -41,6 +42,10 @@ PyObject* translated(Body&& body) {
   const FloatMode mode;
   try {
     return body();
+#ifdef __GLIBCXX__
+  } catch (const abi::__forced_unwind&) {
+    throw;  // pthread_exit, see shutdown.h
+#endif
   } catch (...) {
     set_python_error(std::current_exception());
     return nullptr;

@@ -1,6 +1,7 @@
 #include "group.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "../exec/group.h"
@@ -96,20 +97,26 @@ bool add_batch(const Group& group, const Batch& batch, const Batch& masked, PyOb
   return true;
 }
 
-// update_group(group, y_true, y_pred, sample_weight) -> bool, as update().
+// update_group(group, y_true, y_pred, sample_weight[, masked_weight]) -> bool, as update().
 PyObject* update_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return translated([&]() -> PyObject* {
-    if (count != 4) throw TypeMistake("update_group() takes 4 arguments");
+    if (count != 4 && count != 5) throw TypeMistake("update_group() takes 4 or 5 arguments");
     Group* group = group_of(args[0]);
     if (group == nullptr) return nullptr;
     PyObject* tracker = nullptr;
     if (in_stateless_scope(&tracker)) Py_RETURN_FALSE;
-    if (group->any_masked && has_mask(args[2], tracker)) Py_RETURN_FALSE;
+    if (count == 4 && group->any_masked && has_mask(args[2], tracker)) Py_RETURN_FALSE;
     Keep keep;
     Batch batch;
     if (!borrow_batch(2, args[1], args[2], args[3], &batch, &keep)) Py_RETURN_FALSE;
+    std::optional<Batch> masked;
+    if (count == 5 && args[4] != args[3] &&
+        !borrow_batch(2, args[1], args[2], args[4], &masked.emplace(), &keep)) {
+      Py_RETURN_FALSE;
+    }
     const Values values(group->fields);
-    if (!values.complete() || !add_batch(*group, batch, batch, values.tensors()[0], &keep)) {
+    if (!values.complete() ||
+        !add_batch(*group, batch, masked ? *masked : batch, values.tensors()[0], &keep)) {
       Py_RETURN_FALSE;
     }
     ++road_counts.in_place;
@@ -207,7 +214,7 @@ PyObject* reset_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
 
 PyMethodDef methods[] = {
     entry_point("update_group", update_group,
-                "update_group(group, y_true, y_pred, sample_weight) -> bool"),
+                "update_group(group, y_true, y_pred, sample_weight[, masked_weight]) -> bool"),
     entry_point("update_group_into", update_group_into,
                 "update_group_into(group, state, y_true, y_pred, sample_weight, masked_weight)"),
     entry_point("result_group", result_group, "result_group(group) -> dict or None"),

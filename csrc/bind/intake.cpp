@@ -8,6 +8,7 @@
 
 #include "../tensor/dlpack.h"
 #include "../tensor/shapes.h"
+#include "shutdown.h"
 
 namespace py = pybind11;
 
@@ -101,6 +102,13 @@ bool negated(const ExchangeType& type, PyObject* object) {
   return answer != Py_False;
 }
 
+std::string name_of(const py::dtype& dtype) {
+  const auto name = py::reinterpret_steal<py::object>(
+      safe_at_shutdown([&] { return PyObject_GetAttrString(dtype.ptr(), "name"); }));
+  if (!name) throw py::error_already_set();
+  return py::cast<std::string>(name);
+}
+
 bool borrow_numpy(PyObject* object, const char* argument, View* view) {
   const auto array = py::reinterpret_borrow<py::array>(object);
   const py::dtype dtype = array.dtype();
@@ -131,7 +139,7 @@ bool borrow_numpy(PyObject* object, const char* argument, View* view) {
       break;
   }
   if (!known || dtype.num() >= 256) {
-    const auto name = py::cast<std::string>(py::str(static_cast<py::handle>(dtype).attr("name")));
+    const std::string name = name_of(dtype);
     if (name != "bfloat16") refuse_dtype(argument, name);
     view->dtype = DType::BFloat16;
   }
@@ -152,15 +160,10 @@ bool borrow_numpy(PyObject* object, const char* argument, View* view) {
 
 bool borrow_dlpack(PyObject* object, const char* argument, View* view, Keep* keep) {
   static PyObject* name = PyUnicode_InternFromString("__dlpack__");
-  PyObject* method = PyObject_GetAttr(object, name);
-  if (method == nullptr) {
-    PyErr_Clear();
-    return false;
-  }
-  PyObject* capsule = PyObject_CallNoArgs(method);
-  Py_DECREF(method);
+  PyObject* capsule = safe_at_shutdown([&] { return PyObject_CallMethodNoArgs(object, name); });
   if (capsule == nullptr) {
-    // Devices, tracers, tensors that require grad: left to Python.
+    // Devices, tracers, tensors that require grad: left to Python. No Control-C.
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) throw py::error_already_set();
     PyErr_Clear();
     return false;
   }

@@ -14,6 +14,8 @@
 #include "../exec/metric.h"
 #include "../exec/threads.h"
 #include "../tensor/error.h"
+#include "calls.h"
+#include "commit.h"
 #include "errors.h"
 #include "group.h"
 #include "intake.h"
@@ -63,12 +65,9 @@ void set_level(const std::string& name) {
   throw kt::ValueMistake("`name` must be one of levels(). Received: name=" + name);
 }
 
-void set_num_threads(int count) {
-  if (count < 1 || count > 256) {
-    throw kt::ValueMistake("`count` must be between 1 and 256. Received: count=" +
-                           std::to_string(count));
-  }
-  kt::set_num_threads(count);
+int num_threads() {
+  kt::follow_torch_threads();
+  return kt::num_threads();
 }
 
 std::map<std::string, long long> road_counts() {
@@ -147,8 +146,9 @@ PYBIND11_MODULE(_native, m) {
   m.def("levels", &levels);
   m.def("active_level", [] { return std::string(kt::active_level().name); });
   m.def("set_level", &set_level, py::arg("name"));
-  m.def("num_threads", &kt::num_threads);
-  m.def("set_num_threads", &set_num_threads, py::arg("count"));
+  m.def("num_threads", &num_threads);
+  m.def("set_num_threads", &kt::set_num_threads, py::arg("count"));
+  m.def("set_default_threads", &kt::set_default_threads, py::arg("count"));
   m.def("parallel_threshold", [] { return kt::kParallelThreshold; });
   m.def("road_counts", &road_counts);
   m.def("count_converted", [] { ++kt::road_counts.converted; });
@@ -163,7 +163,7 @@ PYBIND11_MODULE(_native, m) {
   kt::add_program_functions(m);
   m.def("xla_handlers", &kt::xla_handlers);
   m.def("xla_version", &kt::xla_version);
-  for (PyMethodDef* methods : {kt::plan_methods(), kt::group_methods()}) {
+  for (PyMethodDef* methods : {kt::plan_methods(), kt::group_methods(), kt::commit_methods()}) {
     if (PyModule_AddFunctions(m.ptr(), methods) != 0) throw py::error_already_set();
   }
 }

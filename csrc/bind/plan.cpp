@@ -117,22 +117,24 @@ bool add_batch(const Plan& plan, const Batch& batch, PyObject* const* tensors, i
   return true;
 }
 
-// update(plan, y_true, y_pred, sample_weight) -> bool
-// True: added in place. False: Python must take the general road.
+// update(plan, y_true, y_pred, sample_weight[, masked_weight]) -> bool
+// True: added in place. False: Python must take the general road. With `masked_weight` it has
+// done so: this is the weight for a metric that sees y_pred's mask, which is part of it.
 PyObject* update(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return translated([&]() -> PyObject* {
-    if (count != 4) throw TypeMistake("update() takes 4 arguments");
+    if (count != 4 && count != 5) throw TypeMistake("update() takes 4 or 5 arguments");
     Plan* plan = plan_of(args[0]);
     if (plan == nullptr) return nullptr;
     PyObject* tracker = nullptr;
     if (in_stateless_scope(&tracker)) Py_RETURN_FALSE;
-    if (plan->sees_mask && (!plan->mask_only_with_weight || args[3] != Py_None) &&
+    if (count == 4 && plan->sees_mask && (!plan->mask_only_with_weight || args[3] != Py_None) &&
         has_mask(args[2], tracker)) {
       Py_RETURN_FALSE;
     }
+    PyObject* weight = count == 5 && plan->sees_mask ? args[4] : args[3];
     Keep keep;
     Batch batch;
-    if (!borrow_batch(plan->inputs, args[1], args[2], args[3], &batch, &keep)) Py_RETURN_FALSE;
+    if (!borrow_batch(plan->inputs, args[1], args[2], weight, &batch, &keep)) Py_RETURN_FALSE;
     const Values values(plan->fields);
     if (!values.complete() || !add_batch(*plan, batch, values.tensors(), values.count(), &keep)) {
       Py_RETURN_FALSE;
@@ -474,7 +476,8 @@ PyObject* evaluate(PyObject*, PyObject* const* args, Py_ssize_t count) {
 }
 
 PyMethodDef methods[] = {
-    entry_point("update", update, "update(plan, y_true, y_pred, sample_weight) -> bool"),
+    entry_point("update", update,
+                "update(plan, y_true, y_pred, sample_weight[, masked_weight]) -> bool"),
     entry_point("update_into", update_into,
                 "update_into(plan, states, y_true, y_pred, sample_weight)"),
     entry_point("accumulate", accumulate,

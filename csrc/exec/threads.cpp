@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <cstdlib>
+#include <limits>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -26,15 +26,6 @@ int available_cores() {
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
 #endif
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
-int initial_threads() {
-  if (const char* text = std::getenv("KERAS_TALLY_NUM_THREADS")) {
-    const int asked = std::atoi(text);
-    if (asked >= 1) return std::min(asked, 256);
-  }
-  // Memory bandwidth is spent long before every core of a large machine works.
-  return std::min(available_cores(), 8);
 }
 
 void pause() {
@@ -122,8 +113,12 @@ class Pool {
 struct Shared {
   std::mutex in_use;
   Pool* pool = nullptr;
-  std::atomic<int> threads{initial_threads()};
 };
+
+// Memory bandwidth is spent long before every core of a large machine works.
+std::atomic<int> default_threads = std::min(available_cores(), 8);
+std::atomic<int> most_threads = std::numeric_limits<int>::max();
+std::atomic<int> asked_threads = 0;
 
 Shared* shared() {
   static Shared* instance = nullptr;
@@ -132,11 +127,7 @@ Shared* shared() {
     instance = new Shared;
 #if defined(__unix__) || defined(__APPLE__)
     // The parent's workers do not exist in a child, and its locks may be held.
-    pthread_atfork(nullptr, nullptr, [] {
-      const int threads = instance->threads.load();
-      instance = new Shared;
-      instance->threads.store(threads);
-    });
+    pthread_atfork(nullptr, nullptr, [] { instance = new Shared; });
 #endif
   });
   return instance;
@@ -144,14 +135,21 @@ Shared* shared() {
 
 }  // namespace
 
-int num_threads() { return shared()->threads.load(); }
+int num_threads() {
+  const int asked = asked_threads.load(std::memory_order_relaxed);
+  return asked > 0 ? asked : std::min(default_threads.load(), most_threads.load());
+}
 
-void set_num_threads(int count) { shared()->threads.store(count); }
+void set_num_threads(int count) { asked_threads = count; }
+
+void set_default_threads(int count) { default_threads = count; }
+
+void limit_threads(int count) { most_threads = std::max(1, count); }
 
 bool run_chunks(int count, bool parallel, void (*task)(void* context, int chunk), void* context) {
-  Shared* state = shared();
-  const int threads = state->threads.load(std::memory_order_relaxed);
+  const int threads = num_threads();
   if (parallel && threads > 1 && count > 1) {
+    Shared* state = shared();
     // Another Python thread may be using the pool: then this one works alone.
     std::unique_lock<std::mutex> lock(state->in_use, std::try_to_lock);
     if (lock.owns_lock()) {

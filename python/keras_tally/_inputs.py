@@ -19,6 +19,13 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
     return prepare_with(_backends.active(), x, argument, like)
 
 
+def prepare_weight(sample_weight: Any, like: Any = None) -> Any:
+    """Return weights in the same way, where there are any."""
+    if sample_weight is None:
+        return None
+    return prepare(sample_weight, "sample_weight", like)
+
+
 def shape_of(x: Any, argument: str) -> tuple[int, ...]:
     """Return the shape of a tensor, a list or a number.
 

@@ -21,10 +21,18 @@ from keras.src.backend.common.stateless_scope import (
     in_stateless_scope,
 )
 
-from keras_tally import _backends, _keras_version, _native, _states
+from keras_tally import (
+    _atomic,
+    _backends,
+    _keras_version,
+    _native,
+    _states,
+    _stored,
+)
+from keras_tally._building import apart, take_over
 from keras_tally._bytes import check_room
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
-from keras_tally._inputs import describe, prepare, shape_of
+from keras_tally._inputs import describe, prepare, prepare_weight, shape_of
 from keras_tally._masks import combine_mask
 from keras_tally._merging import Mergeable
 from keras_tally._metric import Metric, sum_exactly
@@ -244,9 +252,11 @@ class KernelMetric(Mergeable, Metric):
 
     def reset_state(self) -> None:
         """Forget everything seen so far."""
+        left = _states.plain_variables(self)
         if not reset(self._plan):
-            for variable in self.variables:
-                variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
+            left = [*self._state, *left]
+        for variable in left:
+            variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
 
     def _is_grouped(self) -> bool:
         return any(isinstance(variable, View) for variable in self._variables)
@@ -320,10 +330,14 @@ class KernelMetric(Mergeable, Metric):
     def __reduce__(self) -> tuple[Any, ...]:
         # Keras's own way to pickle and copy keeps the config and drops the state.
         shapes = [shape and tuple(shape) for shape in self._keras_build_args]
-        state = [
-            (v.name, np.array(keras.ops.convert_to_numpy(v.value)))
-            for v in self.named_variables()
-        ]
+        variables = self.named_variables()
+        values = _states.read_values(self)
+        if values is None:
+            to_numpy = keras.ops.convert_to_numpy
+            values = _atomic.unchanged(
+                lambda: [np.array(to_numpy(v.value)) for v in variables]
+            )
+        state = [(v.name, x) for v, x in zip(variables, values, strict=True)]
         return _restore, (type(self), self._copied_config(), shapes, state)
 
     def exact_state(self) -> dict[str, Any]:
@@ -343,44 +357,69 @@ class KernelMetric(Mergeable, Metric):
         >>> m.exact_state() == {"total": 6, "count": 2**53 + 3}
         True
         """
-        exact = {}
-        for index, variable in enumerate(self._state):
-            if variable is self.compensation:
-                continue
-            high = keras.ops.convert_to_numpy(variable.value)
-            low = np.zeros_like(high)
-            if self.compensation is not None:
-                lows = keras.ops.convert_to_numpy(self.compensation.value)[index]
-                low = lows.ravel()[: high.size].reshape(high.shape)
-            exact[variable.name] = sum_exactly(high.tolist(), low.tolist())
+        numbers, at, exact = _states.read(self), 0, {}
+        for variable in self._own_state():
+            shape = tuple(variable.shape)
+            part = numbers.pairs[:, at : at + math.prod(shape)]
+            at += part.shape[1]
+            high, low = part.reshape(2, *shape).tolist()
+            exact[variable.name] = sum_exactly(high, low)
         return exact
 
     def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
-        backend = _backends.active()
+        """Add a batch that native code does not take as it comes."""
         if self._sees_mask:
             sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
         if traced(y_true, y_pred, sample_weight):
             return
-        variables = self._plan_variables
-        state = [backend.copy_for_update(variable.value) for variable in variables]
         _native.count_converted()
-        self._update_states(state, y_true, y_pred, sample_weight)
-        for variable, value in zip(variables, state, strict=True):
-            variable.assign(value)
+        # Where the state is; as far as there are kernels.
+        like = _backends.active().on_device(self._plan_variables[0]._value)
+        inputs = self._prepare(like, y_true, y_pred, sample_weight)
+        _atomic.add(
+            self._plan_variables,
+            lambda: update(self._plan, *inputs, inputs[-1]),
+            lambda values: self._updated(values, *inputs),
+        )
+
+    def _updated(self, values: Sequence[Any], *inputs: Any) -> list[Any]:
+        """Return what a batch makes of these values of the plan's variables."""
+        states = [_backends.active().copy_for_update(value) for value in values]
+        self._update_states(states, *inputs)
+        return states
+
+    def _try_update(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Raise what an update by this batch would, and change nothing."""
+        if not IN_PLACE:
+            _stored.updated(self._plan, y_true, y_pred, sample_weight)
+            return
+        if self._sees_mask:
+            sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
+        if not traced(y_true, y_pred, sample_weight):
+            values = [variable.value for variable in self._plan_variables]
+            self._updated(values, y_true, y_pred, sample_weight)
+
+    def _prepare(
+        self, like: Any, y_true: Any, y_pred: Any, sample_weight: Any
+    ) -> tuple[Any, Any, Any]:
+        """Return inputs as tensors that native code can read, where `like` is."""
+        true_name, pred_name = self._input_names
+        return (
+            prepare(y_true, true_name, like),
+            prepare(y_pred, pred_name, like),
+            prepare_weight(sample_weight, like),
+        )
 
     def _update_states(
         self, states: list[Any], y_true: Any, y_pred: Any, sample_weight: Any
     ) -> None:
         """Add a batch to these tensors, which stand for the plan's variables."""
-        y_true = prepare(y_true, self._input_names[0], states[0])
-        y_pred = prepare(y_pred, self._input_names[1], states[0])
-        if sample_weight is not None:
-            sample_weight = prepare(sample_weight, "sample_weight", states[0])
-        _native.update_into(self._plan, states, y_true, y_pred, sample_weight)
+        inputs = self._prepare(states[0], y_true, y_pred, sample_weight)
+        _native.update_into(self._plan, states, *inputs)
 
     def _result_general(self) -> Any:
         backend = _backends.active()
-        state = [variable.value for variable in self._plan_variables]
+        state = _atomic.read_together(self._plan_variables)
         if any(backend.is_symbolic(value) for value in state):
             return backend.symbolic_result(self._result_shape(), self._result_dtype)
         return self._result_of_states(state)
@@ -454,11 +493,21 @@ class LateMetric(PairMetric):
             TypeError: an argument that is no tensor of an accepted dtype.
         """
         if not self._built:
-            if IN_PLACE:
-                traced(y_true, y_pred, sample_weight)
-            shapes = shape_of(y_true, "y_true"), shape_of(y_pred, "y_pred")
-            self._build(*self._build_arguments(*shapes))
+            self._build_for(y_true, y_pred, sample_weight)
         super().update_state(y_true, y_pred, sample_weight)
+
+    def _build_for(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Make the variables for a batch, if it can be added to them."""
+        built = apart(self)
+        built._build_by_shapes(y_true, y_pred, sample_weight)
+        built._try_update(y_true, y_pred, sample_weight)
+        take_over([(self, built)])
+
+    def _build_by_shapes(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        if IN_PLACE:
+            traced(y_true, y_pred, sample_weight)
+        shapes = shape_of(y_true, "y_true"), shape_of(y_pred, "y_pred")
+        self._build(*self._build_arguments(*shapes))
 
     def result(self) -> Any:
         """Return the metric's value over everything seen since the last reset."""

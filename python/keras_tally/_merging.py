@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_tally import _backends, _bytes, _states
+from keras_tally._atomic import unchanged
 from keras_tally._states import Numbers, members_of
 
 # For each member of a group: the arguments of its `_build`, and its numbers.
@@ -153,9 +154,7 @@ class Mergeable:
                 "built": None
                 if _states.is_unbuilt(member)
                 else _states.build_arguments(member),
-                "variables": {
-                    v.name: keras.ops.copy(v.value) for v in _variables_of(member)
-                },
+                "variables": _copied_variables(member),
             }
             for key, member in members_of(self).items()
         }
@@ -244,6 +243,20 @@ def _variables_of(metric: Any) -> list[Any]:
     if _states.is_unbuilt(metric):
         return []
     return _states.named_variables(metric)
+
+
+def _copied_variables(metric: Any) -> dict[str, Any]:
+    variables = _variables_of(metric)
+    values = _states.read_values(metric)
+    if values is None:
+        values = unchanged(lambda: [keras.ops.copy(v.value) for v in variables])
+    else:
+        backend = _backends.active()
+        values = [
+            backend.place_like(keras.ops.convert_to_tensor(x, dtype=v._dtype), v.value)
+            for v, x in zip(variables, values, strict=True)
+        ]
+    return {v.name: value for v, value in zip(variables, values, strict=True)}
 
 
 def _check_arguments(arguments: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _backends, _native
+from keras_tally._atomic import change
 from keras_tally._engine import IN_PLACE
 from keras_tally._portable import add_exactly
 
@@ -33,17 +35,29 @@ class ExactVariable(keras.Variable):  # type: ignore[misc]
         """Add a number, or one to each entry."""
         if not hasattr(value, "shape"):
             value = np.asarray(value, "float64")
-        if not (
-            IN_PLACE
-            and not in_stateless_scope()
-            and tuple(value.shape) in ((), tuple(self.shape))
-            and _native.add_exactly(self._value, self.low._value, value)
-        ):
-            value = keras.ops.cast(value, self.dtype)
-            high, low = add_exactly(self.value, self.low.value, value)
-            super().assign(high)
-            self.low.assign(low)
+        if not (IN_PLACE and not in_stateless_scope() and self._add_in_place(value)):
+            change([self, self.low], lambda halves: self._sum(halves, value))
         return self.value
+
+    def _add_in_place(self, value: Any) -> bool:
+        """Add to the variable's memory; return False where that is impossible."""
+        if tuple(value.shape) in ((), tuple(self.shape)):
+            if _native.add_exactly(self._value, self.low._value, value):
+                return True
+        elif len(value.shape) > len(self.shape):
+            return False
+        # What is on a device, or not laid out like the variable.
+        adapter = _backends.active()
+        value = keras.ops.zeros(self.shape, self.dtype) + keras.ops.cast(
+            value, self.dtype
+        )
+        value = adapter.prepare(value, "value", adapter.on_device(self._value))
+        same = tuple(value.shape) == tuple(self.shape)
+        return same and _native.add_exactly(self._value, self.low._value, value)
+
+    def _sum(self, halves: Sequence[Any], value: Any) -> Sequence[Any]:
+        high, low = halves
+        return add_exactly(high, low, keras.ops.cast(value, self.dtype))
 
     def assign_sub(self, value: Any) -> Any:
         """Subtract a number, or one from each entry."""

@@ -9,8 +9,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _backends
+from keras_tally._atomic import change
 from keras_tally._engine import IN_PLACE
 
 Shape = tuple[int, ...]
@@ -96,22 +98,17 @@ class Part:
         """Whether the pack has a row of low halves."""
         return bool(self.pack.shape[0] == 2)
 
+    def of(self, rows: Any, row: int) -> Any:
+        """Return the entries of a row (0: high halves, 1: low ones) of the pack."""
+        return keras.ops.reshape(rows[row, self.start : self.stop], self.shape)
+
     def read(self, row: int) -> Any:
-        """Return the entries of a row (0: high halves, 1: low ones)."""
-        return keras.ops.reshape(
-            self.pack.value[row, self.start : self.stop], self.shape
-        )
+        """Return the entries of a row that the pack has at present."""
+        return self.of(self.pack.value, row)
 
     def write(self, row: int, value: Any) -> None:
-        rows = self.pack.value
-        ops = keras.ops
-        flat = ops.reshape(ops.cast(value, self.pack._dtype), (-1,))
-        new = ops.concatenate(
-            [rows[row, : self.start], flat, rows[row, self.stop :]], axis=0
-        )
-        both = [rows[i] for i in range(self.pack.shape[0])]
-        both[row] = new
-        self.pack.assign(ops.stack(both))
+        flat = keras.ops.reshape(keras.ops.cast(value, self.pack._dtype), (-1,))
+        write_columns(self.pack, row, self.start, keras.ops.expand_dims(flat, 0))
 
     def read_whole(self) -> Any:
         """Return an integer variable that is packed as two floats."""
@@ -165,13 +162,25 @@ def state_view(like: keras.Variable, parts: Sequence[Part]) -> View:
     def read() -> Any:
         return pack.value[:, start:stop]
 
-    def write(value: Any) -> None:
-        rows = pack.value
-        pack.assign(
-            keras.ops.concatenate([rows[:, :start], value, rows[:, stop:]], axis=1)
-        )
+    return View(like, read, lambda value: write_columns(pack, 0, start, value))
 
-    return View(like, read, write)
+
+def write_columns(pack: Any, row: int, start: int, value: Any) -> None:
+    """Write a matrix into a pack's, from this row and this column on."""
+    height, width = value.shape
+    if IN_PLACE and pack._value is not None and not in_stateless_scope():
+        # The other columns may be written to at the same time.
+        pack._value[row : row + height, start : start + width] = value
+        return
+
+    def make(values: Sequence[Any]) -> list[Any]:
+        (rows,) = values
+        wide = [rows[row : row + height, :start], value]
+        wide.append(rows[row : row + height, start + width :])
+        tall = [rows[:row], keras.ops.concatenate(wide, axis=1), rows[row + height :]]
+        return [keras.ops.concatenate(tall, axis=0)]
+
+    change([pack], make)
 
 
 class PackedState:

@@ -66,29 +66,59 @@ def make_plan(kernel: str, parts: Sequence[Part], options: dict[str, Any]) -> Pl
     )
 
 
-def update(
+def updated(
     plans: Sequence[Plan],
     packs: Sequence[Any],
+    state: Sequence[Any],
     y_true: Any,
     y_pred: Any,
     sample_weight: Any,
-) -> None:
-    """Add a batch to the states of all plans, which lie in these variables."""
+) -> list[Any]:
+    """Return what a batch makes of the states of all plans: values of the packs."""
     found: dict[int, list[tuple[int, int, Any]]] = {id(pack): [] for pack in packs}
+    values = {id(pack): value for pack, value in zip(packs, state, strict=True)}
     for plan in plans:
-        new = _updated_by_keras(plan, y_true, y_pred, sample_weight)
+        new = _updated_by_keras(plan, values, y_true, y_pred, sample_weight)
         for part, value in zip(plan.parts, new, strict=True):
             # Statistics have no gradient.
             flat = keras.ops.reshape(keras.ops.stop_gradient(value), (-1,))
             flat = keras.ops.cast(flat, part.pack._dtype)
             found[id(part.pack)].append((part.start, part.stop, flat))
-    for pack in packs:
-        rows, parts = pack.value, found[id(pack)]
-        if pack.shape[0] == 1:
-            pack.assign(keras.ops.expand_dims(_row(parts, rows[0]), 0))
-        else:
-            added = _row(parts, keras.ops.zeros_like(rows[0]))
-            pack.assign(keras.ops.stack(add_exactly(rows[0], rows[1], added)))
+    return [
+        keras.ops.expand_dims(_row(parts, rows[0]), 0)
+        if rows.shape[0] == 1
+        else added(rows, [_row(parts, keras.ops.zeros_like(rows[0]))])
+        for rows, parts in zip(state, found.values(), strict=True)
+    ]
+
+
+def added(state: Any, others: Any) -> Any:
+    """Return the value of a pack with rows added to it, one after the other."""
+    if state.shape[0] == 1:
+        return state + others
+    high, low = state[0], state[1]
+    for i in range(len(others)):
+        high, low = add_exactly(high, low, others[i])
+    return keras.ops.stack([high, low])
+
+
+def cleared(
+    parts: Sequence[Part], packs: Sequence[Any], state: Sequence[Any]
+) -> list[Any]:
+    """Return the values of the packs with zeros in these places."""
+    new = []
+    for pack, rows in zip(packs, state, strict=True):
+        zeros = keras.ops.zeros_like(rows)
+        places = [
+            (part.start, part.stop, zeros[0, part.start : part.stop])
+            for part in parts
+            if part.pack is pack
+        ]
+        if sum(stop - start for start, stop, _ in places) < rows.shape[1]:
+            some = [_row(places, rows[i]) for i in range(rows.shape[0])]
+            zeros = keras.ops.stack(some)
+        new.append(zeros)
+    return new
 
 
 def _row(parts: list[tuple[int, int, Any]], others: Any) -> Any:
@@ -104,11 +134,15 @@ def _row(parts: list[tuple[int, int, Any]], others: Any) -> Any:
     return keras.ops.concatenate(pieces)
 
 
-def _updated_by_keras(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+def _updated_by_keras(
+    plan: Plan, values: dict[int, Any], y_true: Any, y_pred: Any, sample_weight: Any
+) -> Any:
     """Return integers with a batch added to them, and of pairs what a batch adds."""
     twin = plan.twin
     state = [
-        keras.ops.zeros(v.shape, dtype=v.dtype) if part.has_low else part.read(0)
+        keras.ops.zeros(v.shape, dtype=v.dtype)
+        if part.has_low
+        else part.of(values[id(part.pack)], 0)
         for part, v in zip(plan.parts, twin.variables, strict=True)
     ]
     inputs = [with_shape(x) for x in (y_true, y_pred)]
@@ -117,15 +151,17 @@ def _updated_by_keras(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) 
     return twin.stateless_update_state(state, *inputs, sample_weight=sample_weight)
 
 
-def result(plan: Plan) -> Any:
-    """Return Keras's result for the state."""
-    state = [
-        part.read(0) + part.read(1) if part.has_low else part.read(0)
-        for part in plan.parts
+def result(plan: Plan, packs: Sequence[Any], state: Sequence[Any]) -> Any:
+    """Return Keras's result for the state, the values of the packs."""
+    values = {id(pack): value for pack, value in zip(packs, state, strict=True)}
+    rows = [(values[id(part.pack)], part) for part in plan.parts]
+    sums = [
+        part.of(value, 0) + part.of(value, 1) if part.has_low else part.of(value, 0)
+        for value, part in rows
     ]
     # Not `stateless_result`: some of Keras's metrics return the variable itself,
     # which has this value inside the scope only.
-    with keras.StatelessScope(zip(plan.twin.variables, state, strict=True)):
+    with keras.StatelessScope(zip(plan.twin.variables, sums, strict=True)):
         return keras.ops.cast(plan.twin.result(), plan.result_dtype)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _backends, _native
+from keras_tally._atomic import unchanged
 from keras_tally._engine import IN_PLACE
 
 Array = np.ndarray[Any, Any]
@@ -113,12 +114,32 @@ def read(metric: Any) -> Numbers:
     return Numbers(layout, pairs)
 
 
+def read_values(metric: Any) -> list[Array] | None:
+    """Return copies of the values of `named_variables`, all of one moment.
+
+    None: native code cannot read them, and nobody writes to them in place.
+    """
+    if is_unbuilt(metric) or not IN_PLACE:
+        return None
+    own = own_variables(metric)
+    pairs = np.empty((2, count([(v.name, tuple(v.shape)) for v in own])))
+    if _native.read_pairs(metric._plan, pairs, 0) < 0:
+        return None
+    read = _backends.active().read_variable
+    plain = [np.array(read(v)) for v in plain_variables(metric)]
+    return [*(value for _, value in _own_values(metric, pairs)), *plain]
+
+
 def read_into(pairs: Array, metric: Any, column: int) -> int:
     """Write a metric's numbers to the columns from this one on.
 
     Returns:
         How many there are; if there is no room for all, some may not be written.
     """
+    return unchanged(lambda: _read_into(pairs, metric, column))
+
+
+def _read_into(pairs: Array, metric: Any, column: int) -> int:
     if is_unbuilt(metric):
         return 0
     at = column
@@ -252,18 +273,37 @@ def write(metric: Any, numbers: Numbers) -> None:
     if not numbers.layout:
         metric.reset_state()
         return
-    at = 0
-    lows = []
+    values = _own_values(metric, numbers.pairs)
+    at = sum(math.prod(variable.shape) for variable in own_variables(metric))
+    values += _values(plain_variables(metric), numbers.pairs[:, at:])
+    for variable, value in values:
+        variable.assign(value)
+
+
+def _own_values(metric: Any, pairs: Array) -> list[tuple[Any, Array]]:
+    """Return the variables of the kernel's state, with their low halves, and values."""
     own = own_variables(metric)
-    for variable in (*own, *plain_variables(metric)):
-        size = math.prod(variable.shape)
-        part = numbers.pairs[:, at : at + size]
+    lows: list[tuple[Array, Any]] = []
+    values = _values(own, pairs, lows)
+    compensation = getattr(metric, "compensation", None)
+    if compensation is not None:
+        values.append((compensation, _rows(compensation, lows)))
+    return values
+
+
+def _values(
+    variables: Sequence[Any], pairs: Array, lows: list[tuple[Array, Any]] | None = None
+) -> list[tuple[Any, Array]]:
+    """Return each variable and its value; append what it cannot hold to `lows`."""
+    at, values = 0, []
+    for variable in variables:
+        size, shape = math.prod(variable.shape), tuple(variable.shape)
+        high, low = halves_in(pairs[:, at : at + size], dtype_of(variable))
         at += size
-        high, low = halves_in(part, dtype_of(variable))
-        variable.assign(high.reshape(variable.shape))
-        lows.append((low, tuple(variable.shape)))
-    if getattr(metric, "compensation", None) is not None:
-        metric.compensation.assign(_rows(metric.compensation, lows[: len(own)]))
+        values.append((variable, high.reshape(shape)))
+        if lows is not None:
+            lows.append((low, shape))
+    return values
 
 
 def _rows(like: Any, lows: Sequence[tuple[Array, Any]]) -> Array:

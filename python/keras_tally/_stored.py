@@ -18,7 +18,6 @@ import hashlib
 import json
 import math
 import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +27,7 @@ import keras
 from keras.src.backend.common.masking import get_keras_mask
 
 from keras_tally import _backends, _native, _portable
+from keras_tally._atomic import change, read_together
 from keras_tally._inputs import prepare
 from keras_tally._masks import combine_mask
 
@@ -200,23 +200,61 @@ def _inputs(
     return inputs
 
 
-# A new state is made of the old one: no other thread may add to it in between.
-_updating = threading.RLock()
-
-
-def update(plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, /) -> bool:
+def update(
+    plan: Any,
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any,
+    masked_weight: Any = None,
+    /,
+) -> bool:
     """Add a batch to the states of all metrics."""
-    with _updating:
-        _update(plan, y_true, y_pred, sample_weight)
+    del masked_weight  # nothing is left to Python
+    change(plan.packs, _Sum(plan, y_true, y_pred, sample_weight))
     return True
 
 
-def _update(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+class _Sum:
+    """What a batch makes of a state, however often the state changes meanwhile."""
+
+    def __init__(self, plan: Plan, *batch: Any) -> None:
+        self._plan, self._batch = plan, batch
+        self._tried = False
+
+    def __call__(self, state: Sequence[Any]) -> list[Any]:
+        if not self._tried:
+            self._tried = True
+            return self._updated(state)
+        # A signal handler that comes more often than a batch takes would have it begin
+        # for ever: its sums, computed once, are added in no time.
+        return [
+            _portable.added(x, sums) for x, sums in zip(state, self._sums, strict=True)
+        ]
+
+    def _updated(self, state: Sequence[Any]) -> list[Any]:
+        y_true, y_pred, sample_weight = self._batch
+        return list(updated(self._plan, y_true, y_pred, sample_weight, state))
+
+    @cached_property
+    def _sums(self) -> list[Any]:
+        zeros = [keras.ops.zeros_like(pack.value) for pack in self._plan.packs]
+        return self._updated(zeros)
+
+
+def updated(
+    plan: Plan,
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any,
+    state: Sequence[Any] | None = None,
+) -> Sequence[Any]:
+    """Return what a batch makes of a state, by default the present one."""
     sees_mask = plan.sees_mask if sample_weight is None else plan.sees_mask_of_weighted
     mask = get_keras_mask(y_pred) if sees_mask else None
     inputs = _inputs(y_true, y_pred, sample_weight, mask, plan.takes_values)
     backend = _backends.active()
-    state = backend.read(plan.packs)
+    if state is None:
+        state = backend.read(plan.packs)
     why = why_portable(*state, *(x for _, _, x in inputs))
     if why is None:
         given = sum(bit for bit, _, _ in inputs)
@@ -227,18 +265,20 @@ def _update(plan: Plan, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
                 backend.check(plan.program.key, given, tensors)
     plan.taken["update"] = why or "native"
     if why is not None:
-        _portable.update(plan.portable, plan.packs, y_true, y_pred, sample_weight)
-        return
-    backend.assign(plan.packs, backend.update(plan.program, state, given, tensors))
+        return _portable.updated(
+            plan.portable, plan.packs, state, y_true, y_pred, sample_weight
+        )
+    new: Sequence[Any] = backend.update(plan.program, state, given, tensors)
+    return new
 
 
 def _results(plan: Any) -> Sequence[Any]:
     backend = _backends.active()
-    state = backend.read(plan.packs)
+    state = read_together(plan.packs)
     why = why_portable(*state)
     plan.taken["result"] = why or "native"
     if why is not None:
-        return [_portable.result(portable) for portable in plan.portable]
+        return [_portable.result(p, plan.packs, state) for p in plan.portable]
     values: Sequence[Any] = backend.results(plan.program, state)
     return values
 
@@ -255,16 +295,11 @@ def result_group(plan: Any, /) -> Any:
 
 
 def reset(plan: Any, /) -> bool:
-    """Leave it to the metric, which assigns zeros to its variables."""
-    del plan
-    return False
-
-
-def reset_group(plan: Any, /) -> bool:
-    """Zero the states."""
-    for pack in plan.packs:
-        pack.assign(keras.ops.zeros(pack.shape, dtype=pack.dtype))
+    """Zero the states of all metrics."""
+    parts = [part for portable in plan.portable for part in portable.parts]
+    change(plan.packs, lambda state: _portable.cleared(parts, plan.packs, state))
     return True
 
 
+reset_group = reset
 update_group = update

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from keras_tally._plans import (
     with_columns,
 )
 from keras_tally._specs import MAKERS
-from keras_tally._tensors import adapter_of, as_column
+from keras_tally._tensors import adapter_of, as_column, in_memory
 from keras_tally._threads import num_threads, set_num_threads
 
 __all__ = [
@@ -57,6 +57,16 @@ def metrics() -> list[str]:
     True
     """
     return sorted(MAKERS)
+
+
+class _Built(NamedTuple):
+    """What an accumulator knows as soon as it knows its columns."""
+
+    plan: Plan
+    columns: int | None
+    native: Any
+    # A list, as the extension takes it.
+    state: list[Any]
 
 
 class Accumulator:
@@ -89,6 +99,9 @@ class Accumulator:
     0.75
     """
 
+    # None before the first batch tells the columns.
+    _built: _Built | None = None
+
     def __init__(
         self,
         metric: str,
@@ -102,30 +115,31 @@ class Accumulator:
         self._device = device
         self._dtype = dtype
         self._late = MAKERS[metric].needs_columns(arguments)
-        self._columns: int | None = None
-        self._plan: Plan | None = None
         if not self._late:
-            self._build(plan_of(self._key))
+            self._built = self._build(plan_of(self._key), None)
         else:  # refuses now what no number of columns makes right
             weights = dict(self._key[1]).get("label_weights")
             plan_of(with_columns(self._key, len(weights) if weights else 1))
 
-    def _build(self, plan: Plan) -> None:
-        self._plan = plan
-        self._native = plan.native(self._dtype)
-        # A list, as the extension takes it.
-        self._state = [self._zeros(sum(plan.sizes))]
-
-    def _zeros(self, size: int) -> Any:
+    def _build(self, plan: Plan, columns: int | None) -> _Built:
+        size = sum(plan.sizes)
         if self._device is None:
-            return np.zeros((2, size))
-        return _tensors_of_torch().state_on(self._device, size)
+            state = np.zeros((2, size))
+        else:
+            state = _tensors_of_torch().state_on(self._device, size)
+        return _Built(plan, columns, plan.native(self._dtype), [state])
 
-    def _build_for(self, y_pred: Any) -> None:
+    def _build_for(self, y_pred: Any) -> _Built:
         shape = getattr(y_pred, "shape", None)
         shape = np.shape(y_pred) if shape is None else tuple(shape)
-        self._columns = int(shape[-1]) if len(shape) > 1 else None
-        self._build(plan_of(with_columns(self._key, self._columns)))
+        columns = int(shape[-1]) if len(shape) > 1 else None
+        return self._build(plan_of(with_columns(self._key, columns)), columns)
+
+    def _take(self, built: _Built) -> _Built:
+        """Make this the state, unless another thread has been faster; return it."""
+        # One call that runs no Python code.
+        winner: _Built = vars(self).setdefault("_built", built)
+        return winner
 
     @property
     def name(self) -> str:
@@ -149,15 +163,19 @@ class Accumulator:
                 was.
             TypeError: an argument that is no tensor of an accepted dtype.
         """
-        plan = self._plan
-        if plan is None:
-            self._build_for(y_pred)
-            try:
-                self.update(y_true, y_pred, sample_weight)
-            except BaseException:
-                self._plan = None
-                raise
+        built = self._built
+        if built is not None:
+            self._add(built, y_true, y_pred, sample_weight)
             return
+        # A batch that is refused leaves nothing behind.
+        built = self._build_for(y_pred)
+        self._add(built, y_true, y_pred, sample_weight)
+        winner = self._take(built)
+        if winner is not built:
+            self._add(winner, y_true, y_pred, sample_weight)
+
+    def _add(self, built: _Built, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        plan, _, native, state = built
         if plan.takes_values:
             if y_pred is not None:
                 raise TypeError(
@@ -167,17 +185,11 @@ class Accumulator:
             y_pred = y_true
         if plan.spec.takes_matrices:
             y_true, y_pred = as_column(y_true), as_column(y_pred)
-        if not _native.accumulate(
-            self._native, self._state, y_true, y_pred, sample_weight
-        ):
-            self._update_general(y_true, y_pred, sample_weight)
-
-    def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
-        (state,) = self._state
-        given = given_inputs(y_true, y_pred, sample_weight)
-        adapter = adapter_of(state, *given.values())
-        like = state if self._device is not None else None
-        update_general(self._native, state, adapter, like, given)
+        if not _native.accumulate(native, state, y_true, y_pred, sample_weight):
+            given = given_inputs(y_true, y_pred, sample_weight)
+            adapter = adapter_of(*state, *given.values())
+            like = state[0] if self._device is not None else None
+            update_general(native, state[0], adapter, like, given)
 
     def result(self) -> Any:
         """Return the value over everything seen since the last reset.
@@ -189,22 +201,20 @@ class Accumulator:
         Raises:
             ValueError: the metric waits for its first batch to know the columns.
         """
-        matrix = self._built("result").spec.matrix
-        value = _native.result_from(self._native, self._state)
-        return value if matrix is None else value.reshape(matrix)
-
-    def _built(self, what: str) -> Plan:
-        if self._plan is None:
+        built = self._built
+        if built is None:
             raise ValueError(
-                f"{self.name!r} has no {what} before its first update(), which tells "
+                f"{self.name!r} has no result before its first update(), which tells "
                 "the number of columns."
             )
-        return self._plan
+        matrix = built.plan.spec.matrix
+        value = _native.result_from(built.native, built.state)
+        return value if matrix is None else value.reshape(matrix)
 
     def reset(self) -> None:
         """Forget everything seen so far."""
-        if self._plan is not None:
-            self._state[0][...] = 0.0
+        if self._built is not None:
+            in_memory(self._built.state[0])[...] = 0.0
 
     def merge(self, *others: Accumulator) -> None:
         """Add the states of others, which stay as they are.
@@ -219,14 +229,19 @@ class Accumulator:
         for other in others:
             self._check_same(other)
         for other in others:
-            if other._plan is None:
+            if other._built is None:
                 continue
-            if self._plan is None:
-                self._columns = other._columns
-                self._build(other._plan)
-            sum_of_both = _as_array(self._state[0])
-            _native.add_pairs(sum_of_both, _as_array(other._state[0])[None])
-            self._set_state(sum_of_both)
+            added = _as_array(other._built.state[0])
+            built = self._built
+            if built is None:
+                built = self._take(self._build(*other._built[:2]))
+            (state,) = built.state
+            if isinstance(in_memory(state), np.ndarray):
+                _native.add_pairs(in_memory(state), added[None])
+                continue
+            sum_of_both = _as_array(state)
+            _native.add_pairs(sum_of_both, added[None])
+            state[...] = state.new_tensor(sum_of_both)
 
     def _check_same(self, other: Any) -> None:
         if not isinstance(other, Accumulator):
@@ -238,11 +253,11 @@ class Accumulator:
                 "`merge` takes accumulators of one metric with the same arguments. "
                 f"Received: {_shown(other._key)}, and this is {_shown(self._key)}"
             )
-        both = self._plan is not None and other._plan is not None
-        if both and self._columns != other._columns:
+        own, theirs = self._built, other._built
+        if own is not None and theirs is not None and own.columns != theirs.columns:
             raise ValueError(
                 f"`merge` takes accumulators of one number of columns. Received: "
-                f"{other._columns}, and this one has {self._columns}"
+                f"{theirs.columns}, and this one has {own.columns}"
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -254,19 +269,21 @@ class Accumulator:
             also their number under `"columns"` (0 for vectors). Before it, an empty
             dictionary.
         """
-        if self._plan is None:
+        if self._built is None:
             return {}
-        (state,) = self._state
+        plan, columns, _, (own,) = self._built
+        # Of one moment, where other threads add to it.
+        state = _as_array(own)
         found: dict[str, Any] = {}
         start = 0
         for (name, shape), size in zip(
-            self._plan.spec.state.items(), self._plan.sizes, strict=True
+            plan.spec.state.items(), plan.sizes, strict=True
         ):
             part = state[:, start : start + size].reshape((2, *shape))
-            found[name] = part.copy() if self._device is None else part.clone()
+            found[name] = part.copy() if self._device is None else own.new_tensor(part)
             start += size
         if self._late:
-            found[_COLUMNS] = self._columns or 0
+            found[_COLUMNS] = columns or 0
         return found
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -284,9 +301,9 @@ class Accumulator:
         if not given:
             if not self._late:
                 raise ValueError("`state_dict` must not be empty. Received: {}")
-            self._plan, self._columns = None, None
+            vars(self).pop("_built", None)
             return
-        plan, columns = self._plan, None
+        plan, columns = None if self._built is None else self._built.plan, None
         if self._late:
             columns = int(given.pop(_COLUMNS, -1))
             if columns < 0:
@@ -301,13 +318,10 @@ class Accumulator:
                 f"`state_dict` must have the shapes {expected}. Received: {received}"
             )
         flat = [arrays[name].reshape(2, -1) for name in plan.spec.state]
-        self._columns = columns or None
-        self._build(plan)
-        self._set_state(np.concatenate(flat, axis=1))
-
-    def _set_state(self, array: np.ndarray[Any, Any]) -> None:
-        state = self._state[0]
+        built = self._build(plan, columns or None)
+        array, (state,) = np.concatenate(flat, axis=1), built.state
         state[...] = array if self._device is None else state.new_tensor(array)
+        self._built = built
 
     def __reduce__(self) -> tuple[Any, ...]:
         name, arguments = self._key

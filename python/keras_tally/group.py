@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ import keras
 from keras.src.backend.common.masking import get_keras_mask
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
-from keras_tally import _backends, _native
+from keras_tally import _atomic, _backends, _native, _stored
+from keras_tally._building import apart, take_over
 from keras_tally._engine import (
     IN_PLACE,
     make_group,
@@ -19,7 +21,7 @@ from keras_tally._engine import (
     update_group,
 )
 from keras_tally._identifiers import get
-from keras_tally._inputs import prepare, shape_of
+from keras_tally._inputs import prepare, prepare_weight
 from keras_tally._kernel_metric import (
     KernelMetric,
     LateMetric,
@@ -108,6 +110,8 @@ class MetricGroup(Mergeable, Metric):
         # Set by `callbacks.ResultEvery`: whether the next result may be the last one.
         self._hold: bool | None = None
         self._last: dict[str, Any] | None = None
+        # Held by updates of members that are not computed together.
+        object.__setattr__(self, "_lock", threading.RLock())
         # Results that were computed together and are asked for one by one.
         object.__setattr__(self, "_pending", {})
         for metric in members.values():
@@ -119,9 +123,7 @@ class MetricGroup(Mergeable, Metric):
         """Move the members' states, of which `new` ones are empty, into the group's."""
         packed = [m for m in self._members.values() if _is_packable(m)]
         fused = {key: m for key, m in self._members.items() if is_fusable(m)}
-        object.__setattr__(
-            self, "_loose", [m for m in self._members.values() if m not in packed]
-        )
+        self._loose_keys = tuple(k for k, m in self._members.items() if m not in packed)
         self._separate = tuple(key for key in self._members if key not in fused)
         self._sees_mask = any(m._sees_mask for m in fused.values())
         self._warning_of_weights = tuple(
@@ -146,6 +148,11 @@ class MetricGroup(Mergeable, Metric):
 
     def _add_packed(self, **arguments: Any) -> Any:
         return self._add_plain_variable(aggregation="sum", **arguments)
+
+    @property
+    def _loose(self) -> list[Any]:
+        """The members that keep their own variables."""
+        return [self._members[key] for key in self._loose_keys]
 
     @property
     def metrics(self) -> list[Any]:
@@ -201,11 +208,11 @@ class MetricGroup(Mergeable, Metric):
                 states are as they were.
             TypeError: an argument that is no tensor of an accepted dtype.
         """
-        self._pending.clear()
         if self._separate or self._plan is None:
-            return self._update_with_separate(y_true, y_pred, sample_weight)
-        if not update_group(self._plan, y_true, y_pred, sample_weight):
+            self._update_with_separate(y_true, y_pred, sample_weight)
+        elif not update_group(self._plan, y_true, y_pred, sample_weight):
             self._update_general(y_true, y_pred, sample_weight)
+        self._pending.clear()
         if sample_weight is not None and self._warning_of_weights:
             for key in self._warning_of_weights:
                 self._members[key]._warn_of_weights(sample_weight)
@@ -214,17 +221,24 @@ class MetricGroup(Mergeable, Metric):
         if not self._packed:
             self._build(y_true, y_pred, weight)
             return self.update_state(y_true, y_pred, weight)
-        before = [] if in_stateless_scope() else _copies(self.variables)
-        try:
-            for key in self._separate:
-                self._members[key].update_state(y_true, y_pred, weight)
-            if self._plan is not None and not update_group(
-                self._plan, y_true, y_pred, weight
-            ):
-                self._update_general(y_true, y_pred, weight)
-        except BaseException:
-            self._put_back(before)
-            raise
+        if in_stateless_scope():
+            return self._update_one_by_one(y_true, y_pred, weight)
+        # What another thread adds meanwhile would be gone if this batch is refused.
+        with self._lock:
+            before = _copies(self.variables)
+            try:
+                self._update_one_by_one(y_true, y_pred, weight)
+            except BaseException:
+                self._put_back(before)
+                raise
+
+    def _update_one_by_one(self, y_true: Any, y_pred: Any, weight: Any) -> None:
+        for key in self._separate:
+            self._members[key].update_state(y_true, y_pred, weight)
+        if self._plan is not None and not update_group(
+            self._plan, y_true, y_pred, weight
+        ):
+            self._update_general(y_true, y_pred, weight)
 
     def _put_back(self, before: Sequence[tuple[Any, Any]]) -> None:
         for variable, value in before:
@@ -235,17 +249,24 @@ class MetricGroup(Mergeable, Metric):
                 metric.reset_state()  # the refused batch has built it
 
     def _build(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
-        if IN_PLACE:
-            traced(y_true, y_pred, sample_weight)
-        shapes = shape_of(y_true, "y_true"), shape_of(y_pred, "y_pred")
+        """Make the variables for a batch, if it can be added to them."""
+        built = apart(self)
+        members = {
+            key: apart(metric) if isinstance(metric, KernelMetric) else metric
+            for key, metric in self._members.items()
+        }
+        object.__setattr__(built, "_members", members)
         late = [
-            m
-            for m in self._members.values()
-            if isinstance(m, LateMetric) and not m._built
+            m for m in members.values() if isinstance(m, LateMetric) and not m._built
         ]
         for metric in late:
-            metric._build(*metric._build_arguments(*shapes))
-        self._pack(late)
+            metric._build_by_shapes(y_true, y_pred, sample_weight)
+        built._pack(late)
+        if built._plan is not None:
+            built._try_update(y_true, y_pred, sample_weight)
+        object.__setattr__(built, "_members", self._members)
+        copies = [(m, members[key]) for key, m in self._members.items()]
+        take_over([*copies, (self, built)])
 
     def _states_written(self) -> None:
         self._last = None
@@ -255,17 +276,42 @@ class MetricGroup(Mergeable, Metric):
             self._pack()
 
     def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
-        backend = _backends.active()
-        masked_weight = sample_weight
-        if self._sees_mask:
-            masked_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
+        """Add a batch that native code does not take as it comes."""
+        masked_weight = self._masked_weight(y_pred, sample_weight)
         if traced(y_true, y_pred, sample_weight):
             return
-        (variable,) = self._state.variables
-        state = backend.copy_for_update(variable.value)
         _native.count_converted()
-        self._update_packed(state, y_true, y_pred, sample_weight, masked_weight)
-        variable.assign(state)
+        variables = self._state.variables
+        like = _backends.active().on_device(variables[0]._value)
+        inputs = _prepare(like, y_true, y_pred, sample_weight, masked_weight)
+        _atomic.add(
+            variables,
+            lambda: update_group(self._plan, *inputs),
+            lambda values: self._updated(values, *inputs),
+        )
+
+    def _masked_weight(self, y_pred: Any, sample_weight: Any) -> Any:
+        """Return the weights for members that honour the mask of `y_pred`."""
+        if not self._sees_mask:
+            return sample_weight
+        return combine_mask(get_keras_mask(y_pred), sample_weight)
+
+    def _updated(self, values: Sequence[Any], *inputs: Any) -> list[Any]:
+        """Return what a batch makes of the value of the packed state."""
+        (value,) = values
+        state = _backends.active().copy_for_update(value)
+        self._update_packed(state, *inputs)
+        return [state]
+
+    def _try_update(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Raise what an update of those that are computed together would."""
+        if not IN_PLACE:
+            _stored.updated(self._plan, y_true, y_pred, sample_weight)
+            return
+        masked_weight = self._masked_weight(y_pred, sample_weight)
+        if not traced(y_true, y_pred, sample_weight):
+            values = [variable.value for variable in self._state.variables]
+            self._updated(values, y_true, y_pred, sample_weight, masked_weight)
 
     def _update_packed(
         self,
@@ -276,13 +322,8 @@ class MetricGroup(Mergeable, Metric):
         masked_weight: Any,
     ) -> None:
         """Add a batch to this tensor, which stands for the packed state."""
-        y_true = prepare(y_true, "y_true", state)
-        y_pred = prepare(y_pred, "y_pred", state)
-        weights = [
-            None if weight is None else prepare(weight, "sample_weight", state)
-            for weight in (sample_weight, masked_weight)
-        ]
-        _native.update_group_into(self._plan, state, y_true, y_pred, *weights)
+        inputs = _prepare(state, y_true, y_pred, sample_weight, masked_weight)
+        _native.update_group_into(self._plan, state, *inputs)
 
     def _results_of_packed(self, state: Any) -> list[Any]:
         """Return the results of the members that are computed together."""
@@ -321,9 +362,13 @@ class MetricGroup(Mergeable, Metric):
         if in_stateless_scope():
             return self._members[key].result()
         name = self.prefix + key
-        if name not in self._pending:
-            self._pending.update(self.result())
-        return self._pending.pop(name)
+        try:
+            return self._pending.pop(name)
+        except KeyError:
+            results = dict(self.result())
+            own = results.pop(name)
+            self._pending.update(results)
+            return own
 
     def _results_one_by_one(self, known: dict[str, Any]) -> dict[str, Any]:
         results = {}
@@ -482,6 +527,21 @@ def is_fusable(metric: Any) -> bool:
     )
     unbuilt = isinstance(metric, LateMetric) and not metric._built
     return ours and (unbuilt or _is_packable(metric))
+
+
+def _prepare(
+    like: Any, y_true: Any, y_pred: Any, sample_weight: Any, masked_weight: Any
+) -> tuple[Any, Any, Any, Any]:
+    """Return inputs as tensors that native code can read, where `like` is."""
+    weight = prepare_weight(sample_weight, like)
+    return (
+        prepare(y_true, "y_true", like),
+        prepare(y_pred, "y_pred", like),
+        weight,
+        weight
+        if masked_weight is sample_weight
+        else prepare_weight(masked_weight, like),
+    )
 
 
 def _overrides(metric: Any, name: str) -> bool:

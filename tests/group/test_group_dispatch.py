@@ -32,7 +32,7 @@ def test_lists_are_converted_once(roads):
     batch = binary_batch(0)
     lists = [a.tolist() for a in batch.args]
     group.update_state(*lists)
-    assert taken(roads) == {"converted": 1, "pure": 1}
+    assert taken(roads) == {"converted": 1, "in_place": 1}
     for metric in alone.values():
         metric.update_state(*lists)
     assert_same(group, alone)

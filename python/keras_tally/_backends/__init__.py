@@ -21,6 +21,11 @@ IN_PLACE = ("torch", "numpy")
 SUPPORTED = (*IN_PLACE, "jax", "tensorflow")
 
 
+# A function and its arguments. Where the framework has one, it is a function of C: then
+# no Python code runs between several of them, and no signal handler.
+Assignment = tuple[Any, ...]
+
+
 class Road(NamedTuple):
     """How an update or a result is computed, and why so."""
 

@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _native
-from keras_tally._backends import Road
+from keras_tally._backends import Assignment, Road
 from keras_tally._backends.stored import *  # noqa: F403
 from keras_tally._backends.stored import written_dtype
 from keras_tally._device import cuda_status
@@ -253,23 +253,20 @@ def read(variables: Sequence[Any]) -> list[Any]:
     return [v._value if _is_plain(v) else v.value for v in variables]
 
 
-def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
-    """Put the values of a new state into the variables."""
-    in_scope = in_stateless_scope()
-    for variable, value in zip(variables, values, strict=True):
-        if in_scope or not _is_plain(variable):
-            variable.assign(value)
-        else:
-            variable._value = value
+def assignments(variables: Sequence[Any], values: Sequence[Any]) -> list[Assignment]:
+    """Return the calls that put values into the variables."""
+    return [
+        (vars(variable).__setitem__, "_value", value)
+        if _is_plain(variable)
+        else (variable.assign, value)
+        for variable, value in zip(variables, values, strict=True)
+    ]
 
 
 def _is_plain(variable: Any) -> bool:
     """Tell whether the variable's value is all that an assignment concerns."""
-    return (
-        type(variable) is keras.Variable
-        and variable._value is not None
-        and variable._layout is None
-    )
+    # Views of other variables, and variables of Flax, have none of their own.
+    return vars(variable).get("_value") is not None and variable._layout is None
 
 
 def is_compiling(tensors: Sequence[Any]) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_tally._backends import Road
+from keras_tally._backends import Assignment, Road
 
 K_WITHIN_CLASSES = False
 THRESHOLD_IN_SCORES_DTYPE = False
@@ -53,6 +54,19 @@ def settle(variable: Any) -> None:
     """Give a new 64-bit variable a 64-bit value: Keras makes it 32 bits wide."""
     if variable._value is not None:
         variable._value = variable._value.astype(variable.dtype)
+
+
+def read(variables: Sequence[Any]) -> list[Any]:
+    """Return the arrays that are the variables' values."""
+    return [variable.value for variable in variables]
+
+
+def assignments(variables: Sequence[Any], values: Sequence[Any]) -> list[Assignment]:
+    """Return the calls that put values into the variables."""
+    return [
+        (vars(variable).__setitem__, "_value", value)
+        for variable, value in zip(variables, values, strict=True)
+    ]
 
 
 def copy_for_update(x: Any) -> Any:

@@ -14,11 +14,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.backend.common.stateless_scope import in_stateless_scope
+from tensorflow.python import pywrap_tfe
+from tensorflow.python.eager import context
 from tensorflow.python.ops import gen_resource_variable_ops as resource_ops
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from keras_tally import _native
-from keras_tally._backends import Road
+from keras_tally._backends import Assignment, Road
 from keras_tally._backends.stored import *  # noqa: F403
 from keras_tally._backends.stored import written_dtype
 
@@ -123,8 +125,10 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
 
 def _is_plain(variable: Any) -> bool:
     """Tell whether the variable is all that an assignment concerns."""
-    return type(variable) is keras.Variable and not isinstance(
-        variable._value, tf.distribute.DistributedValues
+    # Views of other variables have none of their own.
+    own = vars(variable).get("_value")
+    return isinstance(own, tf.Variable) and not isinstance(
+        own, tf.distribute.DistributedValues
     )
 
 
@@ -140,19 +144,20 @@ def read(variables: Sequence[Any]) -> list[Any]:
     ]
 
 
-def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
-    """Put the values of a new state into the variables."""
-    if in_stateless_scope() or not tf.executing_eagerly():
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        return
-    for variable, value in zip(variables, values, strict=True):
-        if _is_plain(variable):
-            # The rest of an assignment looks at shapes and dtypes, at ten times
-            # the cost.
-            resource_ops.assign_variable_op(variable._value.handle, value)
-        else:
-            variable.assign(value)
+def assignments(variables: Sequence[Any], values: Sequence[Any]) -> list[Assignment]:
+    """Return the calls that put values into the variables."""
+    if not tf.executing_eagerly():
+        return [(v.assign, value) for v, value in zip(variables, values, strict=True)]
+    # The rest of an assignment is Python code that looks at shapes and dtypes, at ten
+    # times the cost.
+    execute = pywrap_tfe.TFE_Py_FastPathExecute
+    operation = context.context(), "AssignVariableOp", None
+    return [
+        (execute, *operation, v._value.handle, value, "validate_shape", False)
+        if _is_plain(v)
+        else (v.assign, value)
+        for v, value in zip(variables, values, strict=True)
+    ]
 
 
 def check(program: str, given: int, inputs: Sequence[Any]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import torch
 
-from keras_tally._backends import Road, torch_ops
+from keras_tally._backends import Assignment, Road, torch_ops
 from keras_tally._device import cuda_status
 from keras_tally._tensors.torch import is_symbolic as is_symbolic
 from keras_tally._tensors.torch import on_device as on_device
@@ -59,6 +60,19 @@ def settle(variable: Any) -> None:
     value = variable._value
     if value is not None and value.device.type == "cuda":
         cuda_status()
+
+
+def read(variables: Sequence[Any]) -> list[torch.Tensor]:
+    """Return the tensors that are the variables' values."""
+    return [variable.value for variable in variables]
+
+
+def assignments(variables: Sequence[Any], values: Sequence[Any]) -> list[Assignment]:
+    """Return the calls that put values into the variables."""
+    return [
+        (variable.assign if variable._value is None else variable._value.copy_, value)
+        for variable, value in zip(variables, values, strict=True)
+    ]
 
 
 def copy_for_update(x: torch.Tensor) -> torch.Tensor:

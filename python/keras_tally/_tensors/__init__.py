@@ -67,6 +67,17 @@ def prepare_with(adapter: ModuleType, x: Any, argument: str, like: Any = None) -
         raise no_tensor(x, argument, error) from error
 
 
+def in_memory(state: Any) -> Any:
+    """Return a state in host memory as an array that shares it, and others as they are.
+
+    What NumPy does with arrays, it does in one step: other threads wait, where torch
+    would let them go on.
+    """
+    if isinstance(state, np.ndarray) or state.device.type != "cpu":
+        return state
+    return state.numpy()
+
+
 def as_column(x: Any) -> Any:
     """Return a vector as a matrix of one column, and others as they are."""
     x = x if hasattr(x, "reshape") else np.asarray(x)

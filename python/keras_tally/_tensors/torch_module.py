@@ -9,7 +9,7 @@ import torch
 
 from keras_tally import _native, _plans
 from keras_tally._plans import Plan, text_of
-from keras_tally._tensors import as_column
+from keras_tally._tensors import as_column, in_memory
 from keras_tally._tensors import torch as tensors
 from keras_tally._tensors.torch_ops import accumulate, is_compiling
 
@@ -72,7 +72,10 @@ class MetricModule(torch.nn.Module):  # type: ignore[misc]
 
     def reset(self) -> None:
         """Forget everything seen so far."""
-        self.state.zero_()
+        if is_compiling():
+            self.state.zero_()
+        else:
+            in_memory(self.state)[...] = 0.0
 
     def extra_repr(self) -> str:
         """Return the metric and its arguments."""
