@@ -17,7 +17,6 @@ from cases import (
     Batch,
     default_case,
 )
-from keras_tally._kernel_metric import LateMetric
 from support import (
     IS_TORCH,
     LABEL_DTYPES,
@@ -399,7 +398,7 @@ def test_the_usual_road(case, roads):
     assert taken[road] >= len(batch.args)
     assert "converted" not in taken
     # A batch that tells the shape is tried first, apart from the state.
-    assert taken.get("pure", 0) == isinstance(metric, LateMetric)
+    assert taken.get("pure", 0) == case.built_late
 
 
 @pytest.mark.torch_only
@@ -414,8 +413,7 @@ def test_every_dtype_takes_the_fast_road(case, roads):
     taken = roads()
     updates = len(SCORE_DTYPES) * len(LABEL_DTYPES)
     assert taken["in_place"] == updates
-    late = isinstance(case.ours(), LateMetric)
-    assert taken.get("pure", 0) == (updates if late else 0)
+    assert taken.get("pure", 0) == (updates if case.built_late else 0)
     assert not {"converted", "dlpack", "numpy"} & set(taken)
 
 
