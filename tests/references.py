@@ -356,11 +356,10 @@ def max_probability(y_true, y_pred, from_logits=False, axis=-1):
     return scores.max(axis=axis)
 
 
-def clip_probability(p):
-    """Clip to [eps, 1 - eps], the bounds rounded to the dtype of the scores."""
-    p = np.asarray(p)
-    low, high = p.dtype.type(EPSILON), p.dtype.type(1 - EPSILON)
-    return exact(np.clip(p, low, high))
+def clip_probability(p, scores):
+    """Clip to [eps, 1 - eps] in the precision that goes with the scores."""
+    kind = np.float64 if np.asarray(scores).dtype == np.float64 else np.float32
+    return np.clip(p, exact(kind(EPSILON)), exact(kind(1 - EPSILON)))
 
 
 def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0):
@@ -371,7 +370,7 @@ def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0):
         # -[y log s(x) + (1-y) log(1-s(x))], s the sigmoid, without overflow
         loss = np.maximum(x, 0) - x * y_true + np.log1p(np.exp(-np.abs(x)))
     else:
-        p = clip_probability(y_pred)
+        p = clip_probability(exact(y_pred), y_pred)
         loss = -(y_true * np.log(p) + (1 - y_true) * np.log(1 - p))
     return np.mean(loss, axis=-1)
 
@@ -381,10 +380,9 @@ def log_probabilities(y_pred, from_logits, axis):
         x = exact(y_pred)
         x = x - np.max(x, axis=axis, keepdims=True)
         return x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
-    dtype = np.asarray(y_pred).dtype
     p = exact(y_pred)
     p = p / np.sum(p, axis=axis, keepdims=True)
-    return np.log(np.clip(p, dtype.type(EPSILON), dtype.type(1 - EPSILON)))
+    return np.log(clip_probability(p, y_pred))
 
 
 def categorical_crossentropy(

@@ -1,6 +1,10 @@
 """What the tests share: the active backend, conversions and comparisons."""
 
+import contextlib
+import ctypes
+import ctypes.util
 import os
+import platform
 import random
 import shutil
 import sys
@@ -164,9 +168,13 @@ def state_bits(metric):
 
 
 def updated(metric, batches, **options):
-    """The metric after all batches, each a `cases.Batch` of NumPy arrays."""
-    for batch in batches:
-        batch.feed(metric, **options)
+    """The metric after all batches, each a `cases.Batch` of NumPy arrays.
+
+    Meanwhile subnormal numbers are zero for this thread, on which nothing may depend.
+    """
+    with flushing():
+        for batch in batches:
+            batch.feed(metric, **options)
     return metric
 
 
@@ -201,3 +209,50 @@ def result_dtype(metric):
 def as_float(metric):
     """A scalar result as a Python float."""
     return float(to_numpy(metric.result()))
+
+
+class _FloatModes:
+    """The floating-point modes of the calling thread, read and written through libm."""
+
+    def __init__(self):
+        arm = platform.machine() in ("aarch64", "arm64")
+        # Where in `fenv_t` the register stands, which of its bits are modes, and those
+        # that flush subnormal results and operands to zero.
+        self.at, self.modes, self.flushing = (
+            (0, 0x07C89F00, 1 << 24) if arm else (28, 0xFFC0, 0x8040)
+        )
+        self.libm = ctypes.CDLL(ctypes.util.find_library("m"))
+
+    def read(self):
+        environment = (ctypes.c_uint32 * 16)()
+        assert self.libm.fegetenv(environment) == 0
+        return environment[self.at // 4] & self.modes
+
+    def write(self, modes):
+        environment = (ctypes.c_uint32 * 16)()
+        assert self.libm.fegetenv(environment) == 0
+        environment[self.at // 4] &= ~self.modes
+        environment[self.at // 4] |= modes
+        assert self.libm.fesetenv(environment) == 0
+
+
+_float_modes = _FloatModes()
+float_mode = _float_modes.read
+
+
+@contextlib.contextmanager
+def float_mode_of(modes):
+    """Put the calling thread into these modes, and back."""
+    before = float_mode()
+    _float_modes.write(modes)
+    try:
+        yield
+        after = float_mode()
+    finally:
+        _float_modes.write(before)
+    assert after == modes, "a call has changed the floating-point modes"
+
+
+def flushing():
+    """Subnormal numbers are zero here, as on TensorFlow's and XLA's threads."""
+    return float_mode_of(float_mode() | _float_modes.flushing)

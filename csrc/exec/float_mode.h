@@ -12,8 +12,8 @@ namespace kt {
 
 // Puts the calling thread into that mode, and back. TensorFlow's and XLA's threads take
 // subnormal numbers for zero, and so do all that torch.set_flush_denormal(True) is called
-// on; results must not depend on whose thread it is. Where nothing has to be changed, it
-// costs about 2 ns.
+// on; results must not depend on whose thread it is. A thread in the usual mode pays for a
+// look at it only.
 class FloatMode {
  public:
   FloatMode() : found_(read()) {

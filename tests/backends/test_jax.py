@@ -219,6 +219,23 @@ def test_what_is_not_donated_stays_as_it_was():
     assert [float(np.sum(x)) for x in before] == [0]
 
 
+@pytest.mark.parametrize("value", [2**32 + 1, -(2**31) - 1, 2**63 - 1])
+@pytest.mark.parametrize("argument", ["y_true", "y_pred", "sample_weight"])
+def test_integers_that_jax_does_not_have_are_refused(argument, value):
+    """JAX takes them modulo 2^32: 2^32 + 1 would be class 1."""
+    batch = dict.fromkeys(("y_true", "y_pred", "sample_weight"), np.int64([1, 1]))
+    metric = kt.Accuracy()
+    metric.update_state(**batch)
+    before = state_bits(metric)
+    with pytest.raises(TypeError, match=rf"`{argument}`.*{value}.*jax_enable_x64"):
+        metric.update_state(**{**batch, argument: np.int64([1, value])})
+    assert state_bits(metric) == before
+    # As far as 32 bits go, all is well.
+    for most in (np.int64([2**31 - 1, -(2**31)]), np.uint64([2**32 - 1, 0])):
+        metric.update_state(most, most[::-1])
+    assert float(metric.result()) == pytest.approx(2 / 6)
+
+
 @pytest.mark.parametrize("jitted", [False, True])
 @pytest.mark.parametrize(
     "name",

@@ -243,7 +243,22 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
     del argument, like
     if type(x) is _Concrete or isinstance(x, jax.Array):
         return x
+    if isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.dtype.itemsize == 8:
+        _require_32_bits(x)
     return keras.ops.convert_to_tensor(x)
+
+
+def _require_32_bits(x: np.ndarray[Any, Any]) -> None:
+    """Refuse integers that JAX would take modulo 2^32, without a word."""
+    if jax.config.jax_enable_x64 or not x.size:
+        return
+    held = np.iinfo(f"{x.dtype.name[:-2]}32")
+    for value in (x.min(), x.max()):
+        if not held.min <= value <= held.max:
+            raise OverflowError(
+                f"JAX has no integer {value} unless jax_enable_x64 is on: use that, "
+                "smaller numbers, or floats"
+            )
 
 
 def read(variables: Sequence[Any]) -> list[Any]:
