@@ -18,6 +18,9 @@ WHEEL_CWD := build/wheel-tests
 
 # Keras writes its settings file here instead of into the home directory.
 export KERAS_HOME := $(CURDIR)/build/keras
+# What JAX has compiled for the tests is there the next time.
+export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/build/jax-cache
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 
 # Extra arguments: make test PYTEST_ARGS="-k auc -x", make bench BENCH_ARGS="latency fit".
 PYTEST_ARGS ?=
@@ -28,7 +31,7 @@ SOAK_SECONDS ?= 900
 # make keras-tests KERAS_TESTS_BACKENDS=jax KERAS_TESTS_ARGS="trainers -- -k dict"
 KERAS_TESTS_BACKENDS ?= torch jax tensorflow numpy
 KERAS_TESTS_ARGS ?=
-PYTEST = $(BIN)/pytest -n $(TEST_JOBS)
+PYTEST = $(BIN)/pytest -n $(TEST_JOBS) --dist worksteal
 
 # What runs on JAX and TensorFlow.
 STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_xla.py backends/test_tensorflow.py \
@@ -42,6 +45,13 @@ STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.p
 EMULATED_TESTS := $(addprefix tests/,metrics/test_lifecycle.py inputs/test_errors.py metrics/test_exactness.py metrics/test_auc.py \
                   metrics/test_segmentation.py state/test_stateless.py state/test_copying.py \
                   metrics/test_functions.py group state/test_merging.py)
+
+# Of these, what is quick. Sizes and levels are test_cuda_kernels.py's business there, which runs with the host's tests.
+QUICK_EMULATED_TESTS := $(filter-out tests/metrics/test_exactness.py,$(EMULATED_TESTS))
+EMULATED_JAX_TESTS := tests/backends/test_jax.py -k "one_kernel or merging or label"
+# What takes other code on NumPy than on torch: arguments, pure functions, Keras's own functions, the fallback.
+NUMPY_TESTS := $(addprefix tests/,inputs state/test_stateless.py metrics/test_functions.py metrics/test_table.py \
+                  backends/test_portable.py backends/test_explain.py runtime/test_threads.py repository/test_docs.py)
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
 NATIVE_SOURCES := $(shell find csrc cmake tests/native tests/fuzz -type f ! -name '*.json' ! -name '*.py' ! -name '*.zip' 2>/dev/null) CMakeLists.txt pyproject.toml
@@ -77,28 +87,61 @@ venv: $(VENV)/.built ## Make .venv and build the extension in it (every target b
 demo: $(VENV)/.built ## Train two small models, our metrics beside Keras's own
 	@KERAS_BACKEND=torch $(BIN)/python examples/demo.py
 
+# The fuzzers' corpora, unpacked from tests/fuzz/corpus/*.zip.
+CORPUS := build/fuzz/kept
+NATIVE_FUZZERS := batch expression
+PYTHON_FUZZERS := byte_form arguments
+
+# $(call run_tests,what they are,environment,files and options)
+define run_tests
+@echo "== tests, $(1)"
+@$(2) $(PYTEST) $(3) $(PYTEST_ARGS)
+endef
+ALL_OF_IT := --doctest-modules --pyargs ./tests keras_tally
+EMULATED := KERAS_TALLY_TEST_DEVICE=emulated
+# What a time is compared with may not run beside it.
+QUICK := -m "not slow and not timing"
+NOT_TIMED := -m "not timing"
+CLASSES := KERAS_TALLY_CASES=classes
+ALL_CASES := KERAS_TALLY_CASES=all
+
 .PHONY: test
-test: $(VENV)/.built ## Run the tests and doctests, on every backend
-	@echo "== tests, torch backend"
-	@KERAS_BACKEND=torch $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
-	@echo "== tests of the CUDA kernels, run on the CPU, torch backend"
-	@KERAS_BACKEND=torch KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) $(EMULATED_TESTS) $(PYTEST_ARGS)
-	@echo "== tests of the CUDA kernels, run on the CPU, JAX backend"
-	@KERAS_BACKEND=jax KERAS_TALLY_TEST_DEVICE=emulated $(PYTEST) tests/backends/test_jax.py -k "one_kernel or merging or label" $(PYTEST_ARGS)
-	@echo "== tests, NumPy backend"
-	@KERAS_BACKEND=numpy $(PYTEST) --doctest-modules --pyargs ./tests keras_tally $(PYTEST_ARGS)
-	@echo "== tests, JAX backend"
-	@KERAS_BACKEND=jax $(PYTEST) $(STORED_TESTS) $(PYTEST_ARGS)
-	@echo "== tests, TensorFlow backend"
-	@KERAS_BACKEND=tensorflow $(PYTEST) $(STORED_TESTS) $(PYTEST_ARGS)
+test: $(VENV)/.built ## Run the quick tests and doctests, on every backend
+	$(call run_tests,torch backend,KERAS_BACKEND=torch,$(QUICK) $(ALL_OF_IT))
+	$(call run_tests,torch backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=torch $(EMULATED) $(CLASSES),$(QUICK) $(QUICK_EMULATED_TESTS))
+	$(call run_tests,JAX backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=jax $(EMULATED) $(CLASSES),$(QUICK) $(EMULATED_JAX_TESTS))
+	$(call run_tests,NumPy backend,KERAS_BACKEND=numpy $(CLASSES),$(QUICK) $(NUMPY_TESTS))
+	$(call run_tests,JAX backend,KERAS_BACKEND=jax $(CLASSES),$(QUICK) $(STORED_TESTS))
+	$(call run_tests,TensorFlow backend,KERAS_BACKEND=tensorflow $(CLASSES),$(QUICK) $(STORED_TESTS))
+
+.PHONY: test-all
+test-all: $(VENV)/.built test-clang ## Run every test: all cases on every backend, slow ones, a short soak, every GPU, Clang
+	$(call run_tests,torch backend,KERAS_BACKEND=torch $(ALL_CASES),$(NOT_TIMED) $(ALL_OF_IT))
+	$(call run_tests,torch backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=torch $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_TESTS))
+	$(call run_tests,JAX backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=jax $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_JAX_TESTS))
+	$(call run_tests,NumPy backend,KERAS_BACKEND=numpy $(ALL_CASES),$(NOT_TIMED) $(ALL_OF_IT))
+	$(call run_tests,JAX backend,KERAS_BACKEND=jax $(ALL_CASES),$(NOT_TIMED) $(STORED_TESTS))
+	$(call run_tests,TensorFlow backend,KERAS_BACKEND=tensorflow $(ALL_CASES),$(NOT_TIMED) $(STORED_TESTS))
+	@echo "== tests that compare times, one after the other"
+	@KERAS_BACKEND=torch $(BIN)/pytest -m timing tests
+
+# Where clang is missing a developer is told; CI fails.
+.PHONY: test-clang
+test-clang: $(VENV)/.deps $(CORPUS)/.unpacked
+	@if command -v $(CLANGXX) > /dev/null; then \
+	  echo "== the core, compiled by Clang: the fuzzers' corpora and the pool of threads"; \
+	  $(call configure,build/clang,-DCMAKE_CXX_COMPILER=$(CLANGXX) -DKERAS_TALLY_WERROR=ON); \
+	  $(BIN)/cmake --build build/clang --target fuzz_replay thread_updates; \
+	  for name in $(NATIVE_FUZZERS); do build/clang/fuzz_replay $$name $(CORPUS)/$$name/*; done; \
+	  build/clang/thread_updates 1; \
+	else \
+	  echo "== $${CI:+not }skipped: the core compiled by Clang; $(CLANGXX) is not installed (apt-get install clang)"; \
+	  test -z "$${CI:-}"; \
+	fi
 
 # Memory safety (docs/trust.md). The sanitized extension is installed into a venv of its own, and what else it needs comes
 # from .venv; programs without Python are built beside it.
 SANITIZE := build/sanitize
-# The corpora, unpacked from tests/fuzz/corpus/*.zip.
-CORPUS := build/fuzz/kept
-NATIVE_FUZZERS := batch expression
-PYTHON_FUZZERS := byte_form arguments
 SANITIZED_TESTS ?= $(addprefix tests/,inputs/test_errors.py inputs/test_inputs.py metrics/test_exactness.py metrics/test_auc.py \
                   metrics/test_segmentation.py group state/test_merging.py metrics/test_elementwise.py \
                   metrics/test_own_metric.py metrics/test_functions.py runtime/test_threads.py \

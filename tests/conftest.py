@@ -49,6 +49,10 @@ if EMULATED:
 
     _native.set_device_api(_cuda_emulated.api(), emulated=True)
 
+# One SIMD level for all tests that do not choose their own.
+if level := os.environ.get("KERAS_TALLY_TEST_LEVEL"):
+    _native.set_level(level)
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "torch_only: needs KERAS_BACKEND=torch")

@@ -262,6 +262,7 @@ def test_compiled(case, compiler):
         assert_close(value, state(expected)[name], 1e-6, what=name)
 
 
+@pytest.mark.slow  # each class is compiled; so does test_compiled
 @portable_only
 @pytest.mark.parametrize("compiler", COMPILED)
 def test_update_in_place_in_a_compiled_function(compiler):
