@@ -74,16 +74,15 @@ class Environment:
         found = metadata.distributions(path=[self.packages])
         return {normal(package.metadata["Name"]): package for package in found}
 
-    def lacks(self, name: str) -> bool:
-        """Tell whether a package is not there in the lock's version, whatever build."""
-        package = self.installed().get(name)
-        version = version_of(self.locked[name])
-        return package is None or package.version.partition("+")[0] != version
-
     def install(self, names: Iterable[str]) -> None:
         """Install packages, and nothing that they need."""
-        entries = {name: self.locked[name] for name in names if self.lacks(name)}
-        options = ("--progress-bar", "on", "--no-deps", "--no-build-isolation")
+        # In whatever build: the lock has no local versions.
+        there = {n: p.version.partition("+")[0] for n, p in self.installed().items()}
+        entries = {name: self.locked[name] for name in names}
+        entries = {n: e for n, e in entries.items() if there.get(n) != version_of(e)}
+        # Python compiles what is imported; most modules never are.
+        options = ("--progress-bar", "on", "--no-compile", "--no-deps")
+        options += ("--no-build-isolation",)
         if "torch" in entries:
             version = self.torch_offered(f"torch=={version_of(entries['torch'])}")
             if "+" in version:
@@ -146,7 +145,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     environment = Environment(arguments.into)
-    groups = [name for name in arguments.wanted if name in known_groups()]
+    groups = [name for name in arguments.wanted if name in ("all", *known_groups())]
     packages = [name for name in arguments.wanted if name not in groups]
     for name in packages:
         if normal(name) not in environment.locked:
