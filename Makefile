@@ -1,5 +1,8 @@
 # keras-tally: everything a developer runs. Needs python3 (3.11 or newer), pip, g++ and make; the rest (cmake and ninja
 # included) is installed from PyPI into .venv, in the versions of constraints.txt. Start with `make help`.
+#
+# .venv and build/dev grow: what `make demo` installs and compiles is what a user gets, `make test` adds what tests need, and
+# `make test-all` the rest. Nothing is installed or compiled twice.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -11,7 +14,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --disable-pip-version-check --progress-bar on -c $(CURDIR)/constraints.txt
-# Build tools that pyproject.toml leaves to the system; setuptools and wheel build pyspark.
+# What each step installs: groups of pyproject.toml, and the tools that it leaves to the system (setuptools and wheel
+# build pyspark).
+DEMO_PACKAGES := build run demo cmake ninja
+TEST_PACKAGES := $(DEMO_PACKAGES) test bench trainers lint
 TOOLS := build cmake ninja setuptools wheel
 WHEEL_VENV := build/wheel-venv
 WHEEL_CWD := build/wheel-tests
@@ -21,6 +27,8 @@ export KERAS_HOME := $(CURDIR)/build/keras
 # What JAX has compiled for the tests is there the next time.
 export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/build/jax-cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+# pip leaves modules uncompiled, of which most are never imported: Python keeps the bytecode of those that are.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Extra arguments: make test PYTEST_ARGS="-k auc -x", make bench BENCH_ARGS="latency fit".
 PYTEST_ARGS ?=
@@ -54,15 +62,24 @@ NUMPY_TESTS := $(addprefix tests/,inputs state/test_stateless.py metrics/test_fu
                   backends/test_portable.py backends/test_explain.py runtime/test_threads.py repository/test_docs.py)
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
-NATIVE_SOURCES := $(shell find csrc cmake tests/native tests/fuzz -type f ! -name '*.json' ! -name '*.py' ! -name '*.zip' 2>/dev/null) CMakeLists.txt pyproject.toml
+NATIVE_SOURCES := $(shell find csrc cmake -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml
+TEST_SOURCES := $(shell find tests/native tests/fuzz -name '*.h' -o -name '*.cpp' 2>/dev/null)
 CPP_SOURCES := $(shell find csrc tests/native tests/fuzz -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
-# Where nvcc is found, the CUDA kernels are built for the GPU of this machine, or for the oldest one we support, with PTX
-# that newer ones run; wheels, and the test of the kernels, take all architectures. make CUDA=OFF does without.
+# On a machine with a GPU and nvcc, the CUDA kernels are built for that GPU; make CUDA=OFF does without, and CUDA=ON builds
+# them without a GPU, for the oldest one we support, with PTX that newer ones run. Wheels, and the test of the kernels,
+# take all architectures.
 CUDA ?= AUTO
+# Treat the compiler's warnings as errors: a new compiler may have new ones, so it is for those who change the code.
+WERROR ?= OFF
 CUDA_ARCHITECTURES ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo native || echo 75)
 
+# Before anything is installed: one sentence for what is missing.
 define check_python
+command -v $(PYTHON) > /dev/null || { echo "keras-tally needs Python 3.11 or newer, and there is no $(PYTHON): install it (apt-get install python3 python3-venv), or name another one: make PYTHON=python3.12 ..."; exit 1; }
 $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"keras-tally needs Python 3.11 or newer, and $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.12 ...")'
+endef
+define check_compiler
+command -v $(firstword $(CXX)) c++ clang++ > /dev/null || { echo "keras-tally is compiled here, and there is no C++ compiler: install one (apt-get install g++), or name it: make CXX=/path/to/g++ ..."; exit 1; }
 endef
 
 # $(call make_venv,folder): the standard library's venv, or virtualenv (kept in .bootstrap) where the system has none.
@@ -70,6 +87,7 @@ define make_venv
 rm -rf $(1)
 if ! $(PYTHON) -m venv $(1) 2>/dev/null; then \
   echo "== python3 -m venv is not usable here: using virtualenv"; \
+  $(PYTHON) -m pip --version > /dev/null 2>&1 || { echo "$(PYTHON) has neither venv nor pip: install them (apt-get install python3-venv python3-pip)."; exit 1; }; \
   rm -rf $(1) .bootstrap; \
   $(PYTHON) -m pip install --disable-pip-version-check --progress-bar on --target .bootstrap virtualenv; \
   PYTHONPATH=.bootstrap $(PYTHON) -m virtualenv $(1); \
@@ -78,13 +96,20 @@ endef
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Needed: python3 (3.11 or newer) with pip, a C++20 compiler, make. Targets install the rest into .venv by themselves."
+	@echo
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "In brackets: minutes on two cores once everything is installed and built, and what else is needed. Before that come, once:"
+	@echo "  [demo] 2 minutes, 1.5 GB: the build tools, Keras, torch, scikit-learn, matplotlib; the extension as users get it"
+	@echo "  [test] 8 minutes, 3 GB more: JAX, TensorFlow, other libraries of metrics, linters; what the tests compile"
+	@echo "  [all]  2 minutes, 1.5 GB more: Spark, Dask, nox"
 
 .PHONY: venv
-venv: $(VENV)/.built ## Make .venv and build the extension in it (every target below does this first)
+venv: $(VENV)/.built ## Make .venv with everything that tests need, and build the extension in it [0; test]
 
 .PHONY: demo
-demo: $(VENV)/.built ## Train two small models, our metrics beside Keras's own
+demo: $(VENV)/.demo ## Train two small models, our metrics beside Keras's own [0.3; demo]
 	@KERAS_BACKEND=torch $(BIN)/python examples/demo.py
 
 # The fuzzers' corpora, unpacked from tests/fuzz/corpus/*.zip.
@@ -115,7 +140,7 @@ test: $(VENV)/.built ## Run the quick tests and doctests, on every backend
 	$(call run_tests,TensorFlow backend,KERAS_BACKEND=tensorflow $(CLASSES),$(QUICK) $(STORED_TESTS))
 
 .PHONY: test-all
-test-all: $(VENV)/.built test-clang ## Run every test: all cases on every backend, slow ones, a short soak, every GPU, Clang
+test-all: $(VENV)/.built $(VENV)/.all test-clang ## Run every test: all cases on every backend, slow ones, a short soak, every GPU, Clang
 	$(call run_tests,torch backend,KERAS_BACKEND=torch $(ALL_CASES),$(NOT_TIMED) $(ALL_OF_IT))
 	$(call run_tests,torch backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=torch $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_TESTS))
 	$(call run_tests,JAX backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=jax $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_JAX_TESTS))
@@ -127,7 +152,7 @@ test-all: $(VENV)/.built test-clang ## Run every test: all cases on every backen
 
 # Where clang is missing a developer is told; CI fails.
 .PHONY: test-clang
-test-clang: $(VENV)/.deps $(CORPUS)/.unpacked
+test-clang: $(VENV)/.built $(CORPUS)/.unpacked
 	@if command -v $(CLANGXX) > /dev/null; then \
 	  echo "== the core, compiled by Clang: the fuzzers' corpora and the pool of threads"; \
 	  $(call configure,build/clang,-DCMAKE_CXX_COMPILER=$(CLANGXX) -DKERAS_TALLY_WERROR=ON); \
@@ -281,12 +306,13 @@ docs: $(VENV)/.built ## Write docs/metrics.md, the table of classes, kernels and
 	@KERAS_BACKEND=numpy $(BIN)/python tools/metrics_page.py
 
 .PHONY: wheel
-wheel: $(VENV)/.deps ## Build the wheel, install it into a clean venv, run the tests against it
+wheel: $(VENV)/.all ## Build the wheel, install it into a clean venv, run the tests against it
 	@echo "== building the source archive, and the wheel from it"
 	@mkdir -p dist && rm -f dist/keras_tally-*
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m build --no-isolation --outdir dist .
 	@echo "== installing it into $(WHEEL_VENV)"
 	@$(call make_venv,$(WHEEL_VENV))
+	@$(BIN)/python tools/install_locked.py --into $(WHEEL_VENV) setuptools wheel
 	@$(BIN)/python tools/install_locked.py --into $(WHEEL_VENV) run demo bench engines test trainers
 	@$(WHEEL_VENV)/bin/python $(PIP_INSTALL) --no-deps dist/keras_tally-*.whl
 	@rm -rf $(WHEEL_CWD) && mkdir -p $(WHEEL_CWD)
@@ -313,7 +339,7 @@ format: $(VENV)/.deps ## Apply ruff's and clang-format's layout
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
 .PHONY: versions
-versions: $(VENV)/.deps ## Run tests with the oldest and the newest supported versions (noxfile.py; several GB)
+versions: $(VENV)/.all ## Run tests with the oldest and the newest supported versions (noxfile.py; several GB)
 	@$(BIN)/nox
 
 .PHONY: lock
@@ -326,7 +352,7 @@ lock: ## Write requirements.lock: the files of the versions in constraints.txt, 
 
 .PHONY: clean
 clean: ## Remove what was built (not .venv)
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.built
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.demo $(VENV)/.built
 
 .PHONY: distclean
 distclean: clean ## Remove .venv as well
@@ -334,21 +360,38 @@ distclean: clean ## Remove .venv as well
 
 $(VENV)/.created:
 	@$(check_python)
+	@$(check_compiler)
 	@echo "== making $(VENV)"
 	@$(call make_venv,$(VENV))
 	@touch $@
 
-$(VENV)/.deps: requirements.lock tools/install_locked.py $(VENV)/.created
-	@echo "== installing what pyproject.toml asks for, in the versions of constraints.txt (torch is the large one)"
-	@$(BIN)/python tools/install_locked.py
+$(VENV)/.demo-deps: requirements.lock tools/install_locked.py $(VENV)/.created
+	@echo "== installing what the demo needs, in the versions of constraints.txt (torch is the large one)"
+	@$(BIN)/python tools/install_locked.py $(DEMO_PACKAGES)
 	@touch $@
 
-# Development builds treat the compiler's warnings as errors; users' builds do not.
-DEV_BUILD = --config-settings=build-dir=build/dev \
-  $(addprefix --config-settings=cmake.define., KERAS_TALLY_WERROR=ON KERAS_TALLY_EMULATED_CUDA=ON KERAS_TALLY_TESTS=ON \
-    KERAS_TALLY_CUDA=$(CUDA) CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES))
+$(VENV)/.deps: $(VENV)/.demo-deps
+	@echo "== installing what the tests need (TensorFlow is the large one)"
+	@$(BIN)/python tools/install_locked.py $(TEST_PACKAGES)
+	@touch $@
 
-$(VENV)/.built: $(VENV)/.deps $(NATIVE_SOURCES)
+$(VENV)/.all: $(VENV)/.deps
+	@echo "== installing everything else (Spark is the large one)"
+	@$(BIN)/python tools/install_locked.py $(TOOLS)
+	@$(BIN)/python tools/install_locked.py all
+	@touch $@
+
+# $(call build,options of CMake): in the same folder, whatever was built there before. Both stamps are older than a change.
+build = $(BIN)/python $(PIP_INSTALL) --no-build-isolation --no-deps --verbose --config-settings=build-dir=build/dev \
+  $(addprefix --config-settings=cmake.define.,KERAS_TALLY_WERROR=$(WERROR) KERAS_TALLY_CUDA=$(CUDA) \
+    CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES) $(1)) --editable .
+
+$(VENV)/.demo: $(VENV)/.demo-deps $(NATIVE_SOURCES)
 	@echo "== building the extension"
-	@$(BIN)/python $(PIP_INSTALL) --no-build-isolation --no-deps --verbose $(DEV_BUILD) --editable .
+	@$(call build)
 	@touch $@
+
+$(VENV)/.built: $(VENV)/.deps $(NATIVE_SOURCES) $(TEST_SOURCES)
+	@echo "== building the extension, and what its tests need"
+	@$(call build,KERAS_TALLY_EMULATED_CUDA=ON KERAS_TALLY_TESTS=ON)
+	@touch $(VENV)/.demo $@

@@ -1,7 +1,7 @@
 # Finds a CUDA compiler and enables the language, before any target is made (pybind11's targets could not be made later).
 # Sets KERAS_TALLY_HAVE_CUDA; then keras_tally_set_cuda() prepares targets.
 
-set(KERAS_TALLY_CUDA AUTO CACHE STRING "Build CUDA kernels: AUTO (where nvcc is found), ON or OFF")
+set(KERAS_TALLY_CUDA AUTO CACHE STRING "Build CUDA kernels: AUTO (where there is a GPU, and nvcc), ON or OFF")
 set_property(CACHE KERAS_TALLY_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(KERAS_TALLY_CUDA_OLDEST 12.0)
 set(KERAS_TALLY_HAVE_CUDA FALSE)
@@ -9,7 +9,7 @@ set(KERAS_TALLY_HAVE_CUDA FALSE)
 # Ends the configuration if CUDA was demanded.
 function(keras_tally_no_cuda reason)
   if(KERAS_TALLY_CUDA STREQUAL "AUTO")
-    message(STATUS "The CUDA kernels are left out: ${reason}")
+    message(STATUS "The CUDA kernels are skipped: ${reason}")
   else()
     message(FATAL_ERROR "KERAS_TALLY_CUDA=${KERAS_TALLY_CUDA}, but ${reason}.\nInstall CUDA ${KERAS_TALLY_CUDA_OLDEST} or newer "
                         "and put its nvcc into PATH, or name it in the environment: CUDACXX=<folder>/bin/nvcc. "
@@ -91,10 +91,30 @@ macro(keras_tally_default_architectures)
   set(CMAKE_CUDA_ARCHITECTURES ${kt_chosen} ${kt_newest}-virtual)
 endmacro()
 
-if(KERAS_TALLY_CUDA STREQUAL "AUTO" OR KERAS_TALLY_CUDA)
+# Compiling them takes minutes: who has no GPU is not asked to wait.
+function(keras_tally_find_gpu result)
+  find_program(nvidia_smi nvidia-smi NO_CACHE)
+  if(nvidia_smi)
+    execute_process(COMMAND ${nvidia_smi} -L RESULT_VARIABLE status OUTPUT_QUIET ERROR_QUIET)
+    if(status EQUAL 0)
+      set(${result} TRUE PARENT_SCOPE)
+      return()
+    endif()
+  endif()
+  set(${result} FALSE PARENT_SCOPE)
+endfunction()
+
+if(KERAS_TALLY_CUDA STREQUAL "AUTO")
+  keras_tally_find_gpu(kt_has_gpu)
+  if(kt_has_gpu)
+    keras_tally_find_cuda()
+  else()
+    message(STATUS "The CUDA kernels are skipped: nvidia-smi lists no GPU. KERAS_TALLY_CUDA=ON builds them all the same.")
+  endif()
+elseif(KERAS_TALLY_CUDA)
   keras_tally_find_cuda()
 else()
-  message(STATUS "The CUDA kernels are left out: KERAS_TALLY_CUDA=${KERAS_TALLY_CUDA}")
+  message(STATUS "The CUDA kernels are skipped: KERAS_TALLY_CUDA=${KERAS_TALLY_CUDA}")
 endif()
 
 # Of a target with CUDA sources. It has the CUDA runtime in it and needs no driver to be loaded.

@@ -8,7 +8,7 @@ target_link_libraries(keras_tally_fuzz PRIVATE keras_tally_options)
 set(KERAS_TALLY_CORE_OBJECTS $<TARGET_OBJECTS:keras_tally_core> ${level_objects})
 
 # For Python.
-pybind11_add_module(_fuzz_targets MODULE tests/fuzz/module.cpp $<TARGET_OBJECTS:keras_tally_fuzz>
+pybind11_add_module(_fuzz_targets MODULE NO_EXTRAS tests/fuzz/module.cpp $<TARGET_OBJECTS:keras_tally_fuzz>
                     ${KERAS_TALLY_CORE_OBJECTS})
 target_link_libraries(_fuzz_targets PRIVATE keras_tally_options)
 install(TARGETS _fuzz_targets LIBRARY DESTINATION keras_tally)

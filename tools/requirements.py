@@ -17,16 +17,21 @@ from pathlib import Path
 OWN = re.compile(r"keras[-_.]tally\[(?P<extras>[^]]*)\]", re.IGNORECASE)
 
 
-def requirements(groups: list[str]) -> list[str]:
-    """What ``groups`` ask for; extras that name other extras are expanded."""
+def known_groups() -> dict[str, list[str]]:
+    """The requirements by group: to build, to run, and the extras."""
     with open(Path(__file__).resolve().parent.parent / "pyproject.toml", "rb") as f:
         declared = tomllib.load(f)
     project = declared["project"]
-    known: dict[str, list[str]] = {
+    return {
         "build": declared["build-system"]["requires"],
         "run": project.get("dependencies", []),
         **project.get("optional-dependencies", {}),
     }
+
+
+def requirements(groups: list[str]) -> list[str]:
+    """What ``groups`` ask for; extras that name other extras are expanded."""
+    known = known_groups()
     found: list[str] = []
     pending = list(known) if "all" in groups else list(groups)
     while pending:

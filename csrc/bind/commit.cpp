@@ -44,13 +44,13 @@ PyObject* commit(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
-PyMethodDef methods[] = {
+PyMethodDef kCommitMethods[] = {
     entry_point("commit", commit, "commit(version, seen, calls) -> bool"),
     {nullptr, nullptr, 0, nullptr},
 };
 
 }  // namespace
 
-PyMethodDef* commit_methods() { return methods; }
+PyMethodDef* commit_methods() { return kCommitMethods; }
 
 }  // namespace kt

@@ -212,7 +212,7 @@ PyObject* reset_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
-PyMethodDef methods[] = {
+PyMethodDef kGroupMethods[] = {
     entry_point("update_group", update_group,
                 "update_group(group, y_true, y_pred, sample_weight[, masked_weight]) -> bool"),
     entry_point("update_group_into", update_group_into,
@@ -226,7 +226,7 @@ PyMethodDef methods[] = {
 
 }  // namespace
 
-PyMethodDef* group_methods() { return methods; }
+PyMethodDef* group_methods() { return kGroupMethods; }
 
 py::capsule make_group(const py::sequence& plans, const py::sequence& names,
                        const py::sequence& variables) {

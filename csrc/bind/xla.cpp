@@ -19,11 +19,6 @@ std::atomic<long long> xla_updates = 0;
 
 namespace {
 
-using xla::Buffer;
-using xla::Call;
-using xla::CallFrame;
-using xla::Error;
-
 DType dtype_of(xla::DataType dtype) {
   switch (dtype) {
 #define KT_CASE(name)       \
@@ -47,7 +42,7 @@ DType dtype_of(xla::DataType dtype) {
   throw TypeMistake("an array of this dtype");
 }
 
-View view_of(const Buffer& buffer, const char* argument, int device) {
+View view_of(const xla::Buffer& buffer, const char* argument, int device) {
   View view;
   view.device = device;
   view.data = static_cast<const char*>(buffer.data);
@@ -56,12 +51,12 @@ View view_of(const Buffer& buffer, const char* argument, int device) {
   return view;
 }
 
-std::int64_t size_of(const Buffer& buffer) {
+std::int64_t size_of(const xla::Buffer& buffer) {
   return std::accumulate(buffer.dims, buffer.dims + buffer.rank, std::int64_t{1},
                          std::multiplies<>());
 }
 
-StateArray state_array(const Buffer& from, void* to) {
+StateArray state_array(const xla::Buffer& from, void* to) {
   return {from.data, to, dtype_of(from.dtype), size_of(from)};
 }
 
@@ -69,7 +64,7 @@ enum class On { Host, Device };
 
 // All of a handler's buffers are on the device of its stream.
 template <On kOn>
-Where where_of(const Call& call) {
+Where where_of(const xla::Call& call) {
   if constexpr (kOn == On::Host) {
     return {host_device(), nullptr};
   } else {
@@ -79,8 +74,8 @@ Where where_of(const Call& call) {
 
 // (states..., inputs...) -> states
 template <On kOn>
-Error* update(CallFrame* frame) {
-  return xla::handle(frame, [](const Call& call) {
+xla::Error* update(xla::CallFrame* frame) {
+  return xla::handle(frame, [](const xla::Call& call) {
     const Program& program = find_program(call.text("program"));
     const Where where = where_of<kOn>(call);
     StateArrays arrays;
@@ -104,8 +99,8 @@ Error* update(CallFrame* frame) {
 
 // (states..., states to add, several in an array ...) -> states
 template <On kOn>
-Error* merge(CallFrame* frame) {
-  return xla::handle(frame, [](const Call& call) {
+xla::Error* merge(xla::CallFrame* frame) {
+  return xla::handle(frame, [](const xla::Call& call) {
     const Program& program = find_program(call.text("program"));
     const std::int64_t others = call.integer("others");
     const Where where = where_of<kOn>(call);
@@ -125,8 +120,8 @@ Error* merge(CallFrame* frame) {
 
 // states -> results
 template <On kOn>
-Error* result(CallFrame* frame) {
-  return xla::handle(frame, [](const Call& call) {
+xla::Error* result(xla::CallFrame* frame) {
+  return xla::handle(frame, [](const xla::Call& call) {
     const Program& program = find_program(call.text("program"));
     const Where where = where_of<kOn>(call);
     StateArrays arrays;
@@ -135,7 +130,7 @@ Error* result(CallFrame* frame) {
     }
     ResultArrays results;
     for (int i = 0; i < program.members(); ++i) {
-      const Buffer& to = call.result(i);
+      const xla::Buffer& to = call.result(i);
       results.push_back({to.data, dtype_of(to.dtype), size_of(to)});
     }
     if (where.device == kHost) {

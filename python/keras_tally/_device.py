@@ -46,8 +46,8 @@ def cuda_status() -> CudaStatus:
     except ModuleNotFoundError:
         return CudaStatus(
             False,
-            "this build of keras-tally has no CUDA kernels (they are built where "
-            "nvcc is found; see docs/cuda.md).",
+            "this build of keras-tally has no CUDA kernels (they are built on machines "
+            "with a GPU and nvcc, or with KERAS_TALLY_CUDA=ON; see docs/cuda.md).",
             (),
         )
     except ImportError as error:
