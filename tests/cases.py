@@ -655,10 +655,11 @@ def _one_for_each_option(cases):
 ALL_CASES = tuple(_cases())
 # One per class, with the default arguments as far as the class has them.
 DEFAULT_CASES = tuple({case.name: case for case in reversed(ALL_CASES)}.values())[::-1]
+OPTION_CASES = _one_for_each_option(ALL_CASES)
 # What the tests walk; see README.md.
 CASES = {
     "classes": DEFAULT_CASES,
-    "options": _one_for_each_option(ALL_CASES),
+    "options": OPTION_CASES,
     "all": ALL_CASES,
 }[os.environ.get("KERAS_TALLY_CASES", "options")]
 CLASS_NAMES = tuple(case.name for case in DEFAULT_CASES)

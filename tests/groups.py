@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import keras_tally as kt
 from cases import (
     CASES,
+    OPTION_CASES,
     Batch,
     make_binary,
     make_columns,
@@ -50,6 +51,9 @@ LEVELS = _native.levels()
 DTYPES = (None, "float16", "bfloat16", "float64")
 # What goes together: metrics that take the same labels and predictions.
 
+# Some kinds have no class of their own.
+POOL = max(CASES, OPTION_CASES, key=len)
+
 ELEMENTWISE = (
     make_binary,
     make_counts,
@@ -64,7 +68,7 @@ ELEMENTWISE = (
 
 def cases_of(*makers, ranks=()):
     """The cases of these makers that take data of every rank, and of all `ranks`."""
-    return [c for c in CASES if c.make in makers and set(ranks) <= set(c.ranks)]
+    return [c for c in POOL if c.make in makers and set(ranks) <= set(c.ranks)]
 
 
 ANY_SHAPE = cases_of(*ELEMENTWISE, ranks=(1, 2, 3))
@@ -75,7 +79,7 @@ KINDS = {
     "deep": (
         ELEMENTWISE,
         (4, 3),
-        [c for c in CASES if c.make in ELEMENTWISE and 3 in c.ranks],
+        [c for c in POOL if c.make in ELEMENTWISE and 3 in c.ranks],
     ),
     "columns": (
         (make_multi_label, make_columns),

@@ -143,7 +143,7 @@ void hits(const T* scores, std::int64_t rows, std::int64_t columns, const Params
     if (has_nan) largest = static_cast<T>(__builtin_inf()) - static_cast<T>(__builtin_inf());
     T* to = out + r * columns;
     for (std::int64_t c = 0; c < columns; ++c) {
-      to[c] = (row[c] >= largest) & (absolute(row[c]) > kNoScore) ? T{1} : T{0};
+      to[c] = ((row[c] >= largest) & (absolute(row[c]) > kNoScore)) ? T{1} : T{0};
     }
   }
 }

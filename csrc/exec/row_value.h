@@ -243,7 +243,8 @@ template <class T>
     // The last vector overlaps the one before, whose classes are counted.
     const auto lane = lane_numbers(V{});
     const auto counted = (lane - lane) + static_cast<Index<V>>(kL - (n - i));
-    count += (load<V>(x + n - kL) <= score) | (lane < counted) ? V{} : constant<V>(1);
+    const auto left_out = (load<V>(x + n - kL) <= score) | (lane < counted);
+    count += left_out ? V{} : constant<V>(1);
   }
   return total + sum_lanes(count);
 }
