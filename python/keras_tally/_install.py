@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import cache, partial
 from typing import Any
 
-import keras
 from keras.src import api_export
 from keras.src import metrics as keras_src_metrics
 

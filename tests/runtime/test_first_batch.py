@@ -129,6 +129,7 @@ def test_a_handler_adds_the_first_batch_while_another_is_added(make, stop):
     assert names(metric) == names(expected)
 
 
+@pytest.mark.skipif(IS_PORTABLE, reason="the frameworks themselves do not survive it")
 @every_maker
 def test_an_interrupt_of_the_first_batch(make):
     """It counts as a whole or not at all, and the next one finds all in order."""
@@ -138,7 +139,7 @@ def test_an_interrupt_of_the_first_batch(make):
         raise KeyboardInterrupt
 
     with alarm(interrupt) as start:
-        for delay in np.geomspace(1e-4, 0.3 if IS_PORTABLE else 2e-2, 20):
+        for delay in np.geomspace(1e-4, 2e-2, 20):
             metric = MAKERS[make]()
             with contextlib.suppress(KeyboardInterrupt):
                 start(delay)
