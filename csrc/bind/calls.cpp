@@ -8,6 +8,7 @@
 #include <string>
 
 #include "../tensor/error.h"
+#include "errors.h"
 
 namespace py = pybind11;
 
@@ -31,7 +32,7 @@ bool in_stateless_scope(PyObject** tracker_out) {
   if (scope == nullptr) {
     // An unset attribute costs an exception at every look; Keras reads None the
     // same as unset.
-    PyErr_Clear();
+    forget_exception();
     PyObject_SetAttr(tracker, scope_name, Py_None);
     return false;
   }
@@ -47,9 +48,9 @@ bool has_mask(PyObject* tensor, PyObject* tracker) {
   // A look-up that makes no exception where the attribute is missing.
   PyObject* mask = nullptr;
 #if PY_VERSION_HEX >= 0x030D0000
-  if (PyObject_GetOptionalAttr(tensor, mask_name, &mask) < 0) PyErr_Clear();
+  if (PyObject_GetOptionalAttr(tensor, mask_name, &mask) < 0) forget_exception();
 #else
-  if (_PyObject_LookupAttr(tensor, mask_name, &mask) < 0) PyErr_Clear();
+  if (_PyObject_LookupAttr(tensor, mask_name, &mask) < 0) forget_exception();
 #endif
   const bool own = mask != nullptr && mask != Py_None;
   Py_XDECREF(mask);
@@ -59,7 +60,7 @@ bool has_mask(PyObject* tensor, PyObject* tracker) {
   }
   PyObject* table = PyObject_GetAttr(tracker, table_name);
   if (table == nullptr) {
-    PyErr_Clear();
+    forget_exception();
     PyObject_SetAttr(tracker, table_name, Py_None);
     return false;
   }
@@ -84,7 +85,7 @@ void follow_torch_threads() {
   PyObject* count = function == nullptr ? nullptr : PyObject_CallNoArgs(function);
   const long threads = count == nullptr ? -1 : PyLong_AsLong(count);
   Py_XDECREF(count);
-  PyErr_Clear();  // while another thread imports torch
+  if (PyErr_Occurred() != nullptr) forget_exception();  // while another thread imports torch
   if (threads > 0) limit_threads(static_cast<int>(std::min(threads, 256L)));
 }
 

@@ -37,6 +37,13 @@ inline void set_python_error(std::exception_ptr error) {
   }
 }
 
+// Forgets an exception that means no more than "not so". What is no `Exception` goes on: users
+// press Control-C wherever Python code runs.
+inline void forget_exception() {
+  if (!PyErr_ExceptionMatches(PyExc_Exception)) throw pybind11::error_already_set();
+  PyErr_Clear();
+}
+
 template <class Body>
 PyObject* translated(Body&& body) {
   const FloatMode mode;

@@ -8,6 +8,7 @@
 
 #include "../tensor/dlpack.h"
 #include "../tensor/shapes.h"
+#include "errors.h"
 #include "shutdown.h"
 
 namespace py = pybind11;
@@ -38,14 +39,14 @@ ExchangeType look_up(PyTypeObject* type) {
   PyObject* object = reinterpret_cast<PyObject*>(type);
   PyObject* capsule = PyObject_GetAttrString(object, "__dlpack_c_exchange_api__");
   if (capsule == nullptr) {
-    PyErr_Clear();
+    forget_exception();
     return found;
   }
   auto* api =
       static_cast<const DLPackExchangeAPI*>(PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
   Py_DECREF(capsule);
   if (api == nullptr) {
-    PyErr_Clear();
+    forget_exception();
     return found;
   }
   while (api != nullptr && api->header.version.major != DLPACK_MAJOR_VERSION) {
@@ -54,7 +55,7 @@ ExchangeType look_up(PyTypeObject* type) {
   if (api == nullptr || api->dltensor_from_py_object_no_sync == nullptr) return found;
   found.api = api;
   PyObject* is_neg = PyObject_GetAttrString(object, "is_neg");
-  if (is_neg == nullptr) PyErr_Clear();
+  if (is_neg == nullptr) forget_exception();
   if (is_neg != nullptr && Py_IS_TYPE(is_neg, &PyMethodDescr_Type)) {
     // The C function behind the method: this question is asked of every input.
     const PyMethodDef* method = reinterpret_cast<PyMethodDescrObject*>(is_neg)->d_method;
@@ -86,7 +87,7 @@ bool borrow_exchange(const ExchangeType& type, PyObject* object, const char* arg
   DLTensor tensor;
   if (type.api->dltensor_from_py_object_no_sync(object, &tensor) != 0) {
     // Meta, sparse and functorch-wrapped tensors: Python will say what they are.
-    PyErr_Clear();
+    forget_exception();
     return false;
   }
   if (!read_dlpack(tensor, argument, view)) return false;
@@ -97,7 +98,7 @@ bool borrow_exchange(const ExchangeType& type, PyObject* object, const char* arg
 // torch negates some views lazily, and DLPack would export the wrong sign.
 bool negated(const ExchangeType& type, PyObject* object) {
   PyObject* answer = type.is_neg(object, nullptr);
-  if (answer == nullptr) PyErr_Clear();
+  if (answer == nullptr) forget_exception();
   Py_XDECREF(answer);
   return answer != Py_False;
 }
@@ -162,9 +163,8 @@ bool borrow_dlpack(PyObject* object, const char* argument, View* view, Keep* kee
   static PyObject* name = PyUnicode_InternFromString("__dlpack__");
   PyObject* capsule = safe_at_shutdown([&] { return PyObject_CallMethodNoArgs(object, name); });
   if (capsule == nullptr) {
-    // Devices, tracers, tensors that require grad: left to Python. No Control-C.
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) throw py::error_already_set();
-    PyErr_Clear();
+    // Devices, tracers, tensors that require grad: left to Python.
+    forget_exception();
     return false;
   }
   keep->add(capsule);  // unused capsules delete their tensor themselves

@@ -5,13 +5,11 @@ Decided once, at import, so that an update in place stays one call of the extens
 
 from __future__ import annotations
 
-import keras
-
 from keras_tally import _backends
 
 # Whether kernels add straight into Keras's variables (torch, NumPy). Elsewhere, where
 # tensors cannot be written to, an update makes a new state, see `_stored`.
-IN_PLACE = keras.config.backend() in _backends.IN_PLACE
+IN_PLACE = _backends.writes_in_place
 
 if IN_PLACE:
     from keras_tally._native import (

@@ -16,7 +16,33 @@ from keras_tally._engine import IN_PLACE
 from keras_tally._portable import add_exactly
 
 
-class ExactVariable(keras.Variable):  # type: ignore[misc]
+class SharedVariable(keras.Variable):  # type: ignore[misc]
+    """A variable to which several threads may add: none of it is lost."""
+
+    def assign_add(self, value: Any) -> Any:
+        """Add a number, or one to each entry."""
+        change([self], lambda values: self._with(value, *values))
+        return self.value
+
+    def assign_sub(self, value: Any) -> Any:
+        """Subtract a number, or one from each entry."""
+        return self.assign_add(-keras.ops.convert_to_tensor(value))
+
+    def _with(self, value: Any, *state: Any) -> Sequence[Any]:
+        (own,) = state
+        return [self._fitting(keras.ops.cast(keras.ops.add(own, value), self._dtype))]
+
+    def _fitting(self, value: Any) -> Any:
+        shape = tuple(value.shape)
+        if None not in shape and shape != tuple(self.shape):
+            raise ValueError(
+                f"what is added to {self.path} must fit its shape {tuple(self.shape)}. "
+                f"Received: numbers that make a sum of shape {shape}"
+            )
+        return value
+
+
+class ExactVariable(SharedVariable):
     """A variable to which numbers are added without rounding errors.
 
     What its dtype cannot hold is in a second variable, `low`: the sum of both is exact.
@@ -36,32 +62,27 @@ class ExactVariable(keras.Variable):  # type: ignore[misc]
         if not hasattr(value, "shape"):
             value = np.asarray(value, "float64")
         if not (IN_PLACE and not in_stateless_scope() and self._add_in_place(value)):
-            change([self, self.low], lambda halves: self._sum(halves, value))
+            change([self, self.low], lambda halves: self._with(value, *halves))
         return self.value
 
     def _add_in_place(self, value: Any) -> bool:
         """Add to the variable's memory; return False where that is impossible."""
-        if tuple(value.shape) in ((), tuple(self.shape)):
-            if _native.add_exactly(self._value, self.low._value, value):
-                return True
-        elif len(value.shape) > len(self.shape):
-            return False
+        halves = self._value, self.low._value
+        if tuple(value.shape) in ((), tuple(self.shape)) and _native.add_exactly(
+            *halves, value
+        ):
+            return True
         # What is on a device, or not laid out like the variable.
-        adapter = _backends.active()
-        value = keras.ops.zeros(self.shape, self.dtype) + keras.ops.cast(
-            value, self.dtype
-        )
-        value = adapter.prepare(value, "value", adapter.on_device(self._value))
-        same = tuple(value.shape) == tuple(self.shape)
-        return same and _native.add_exactly(self._value, self.low._value, value)
+        value = keras.ops.cast(value, self._dtype)
+        value = self._fitting(keras.ops.zeros(self.shape, self._dtype) + value)
+        backend = _backends.active()
+        value = backend.prepare(value, "value", backend.on_device(self._value))
+        return _native.add_exactly(*halves, value)
 
-    def _sum(self, halves: Sequence[Any], value: Any) -> Sequence[Any]:
-        high, low = halves
-        return add_exactly(high, low, keras.ops.cast(value, self.dtype))
-
-    def assign_sub(self, value: Any) -> Any:
-        """Subtract a number, or one from each entry."""
-        return self.assign_add(-keras.ops.convert_to_tensor(value))
+    def _with(self, value: Any, *state: Any) -> Sequence[Any]:
+        high, low = state
+        high, low = add_exactly(high, low, keras.ops.cast(value, self._dtype))
+        return self._fitting(high), low
 
 
 class Metric(keras.metrics.Metric):  # type: ignore[misc]
@@ -107,33 +128,33 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
     ) -> Any:
         """Add a variable; of floats, one that adds up exactly."""
         dtype = keras.backend.standardize_dtype(dtype)
-        if not keras.backend.is_float_dtype(dtype):
-            return self._add_plain_variable(
-                shape, initializer, dtype, aggregation, name
-            )
         self._check_super_called()
         backend = _backends.active()
+        is_float = keras.backend.is_float_dtype(dtype)
         options: dict[str, Any] = {
             "shape": shape,
-            "dtype": backend.state_dtype(dtype),
+            "dtype": backend.state_dtype(dtype) if is_float else dtype,
             "trainable": False,
             "aggregation": aggregation,
             "synchronization": "on_read",
         }
+        kind = ExactVariable if is_float else SharedVariable
         with keras.name_scope(self.name.replace("/", ">"), caller=self):
-            variable = ExactVariable(
+            variable = kind(
                 initializer=keras.initializers.get(initializer), name=name, **options
             )
-            low = keras.Variable(
-                initializer=keras.initializers.Zeros(),
-                name=f"{variable.name}_low",
-                **options,
-            )
+            made = [variable]
+            if is_float:
+                variable.low = keras.Variable(
+                    initializer=keras.initializers.Zeros(),
+                    name=f"{variable.name}_low",
+                    **options,
+                )
+                made.append(variable.low)
         # Not an attribute of the metric: the order of its variables matters.
-        for made in (variable, low):
-            self._tracker.add_to_store("variables", made)
-            backend.settle(made)
-        variable.low = low
+        for each in made:
+            self._tracker.add_to_store("variables", each)
+            backend.settle(each)
         return variable
 
     def _add_plain_variable(self, *args: Any, **kwargs: Any) -> Any:

@@ -87,19 +87,11 @@ def updated(
     return [
         keras.ops.expand_dims(_row(parts, rows[0]), 0)
         if rows.shape[0] == 1
-        else added(rows, [_row(parts, keras.ops.zeros_like(rows[0]))])
+        else keras.ops.stack(
+            add_exactly(rows[0], rows[1], _row(parts, keras.ops.zeros_like(rows[0])))
+        )
         for rows, parts in zip(state, found.values(), strict=True)
     ]
-
-
-def added(state: Any, others: Any) -> Any:
-    """Return the value of a pack with rows added to it, one after the other."""
-    if state.shape[0] == 1:
-        return state + others
-    high, low = state[0], state[1]
-    for i in range(len(others)):
-        high, low = add_exactly(high, low, others[i])
-    return keras.ops.stack([high, low])
 
 
 def cleared(

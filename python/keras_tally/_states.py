@@ -18,8 +18,8 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _backends, _native
 from keras_tally._atomic import unchanged
-from keras_tally._engine import IN_PLACE
 
+IN_PLACE = _backends.writes_in_place
 Array = np.ndarray[Any, Any]
 # A variable's name and shape.
 Layout = list[tuple[str, tuple[int, ...]]]

@@ -24,9 +24,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 from keras.src.backend.common.masking import get_keras_mask
 
-from keras_tally import _backends, _native, _portable
+from keras_tally import _backends, _native, _portable, _states
 from keras_tally._atomic import change, read_together
 from keras_tally._inputs import prepare
 from keras_tally._masks import combine_mask
@@ -227,9 +228,7 @@ class _Sum:
             return self._updated(state)
         # A signal handler that comes more often than a batch takes would have it begin
         # for ever: its sums, computed once, are added in no time.
-        return [
-            _portable.added(x, sums) for x, sums in zip(state, self._sums, strict=True)
-        ]
+        return [_added(x, sums) for x, sums in zip(state, self._sums, strict=True)]
 
     def _updated(self, state: Sequence[Any]) -> list[Any]:
         y_true, y_pred, sample_weight = self._batch
@@ -239,6 +238,21 @@ class _Sum:
     def _sums(self) -> list[Any]:
         zeros = [keras.ops.zeros_like(pack.value) for pack in self._plan.packs]
         return self._updated(zeros)
+
+
+def _added(state: Any, sums: Any) -> Any:
+    """Return a state to which sums are added, by code that is compiled already.
+
+    What a handler does while JAX traces something would be a part of it.
+    """
+    high, *low = keras.ops.convert_to_numpy(state)
+    more_high, *more_low = keras.ops.convert_to_numpy(sums)
+    if not low:
+        return keras.ops.convert_to_tensor((high + more_high)[None])
+    pairs = _states.exact_pairs(high, *low)
+    _native.add_pairs(pairs, _states.exact_pairs(more_high, *more_low)[None])
+    halves = np.stack(_states.halves_in(pairs, high.dtype))
+    return keras.ops.convert_to_tensor(halves)
 
 
 def updated(

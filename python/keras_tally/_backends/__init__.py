@@ -19,6 +19,8 @@ from keras_tally._versions import OLDEST, check_version
 # Where kernels write into the variables, and where they make a state from a state.
 IN_PLACE = ("torch", "numpy")
 SUPPORTED = (*IN_PLACE, "jax", "tensorflow")
+# Which it is here.
+writes_in_place = keras.config.backend() in IN_PLACE
 
 
 # A function and its arguments. Where the framework has one, it is a function of C: then
