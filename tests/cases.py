@@ -311,6 +311,8 @@ def rank_of(labels, scores):
 
 
 def keras_sparse_rank(y_true, y_pred):
+    if len(y_true.shape) == len(y_pred.shape):
+        y_true = keras.ops.squeeze(y_true, -1)
     return rank_of(keras.ops.cast(y_true, "int32"), y_pred)
 
 

@@ -332,7 +332,8 @@ def test_same_bits_with_one_and_two_threads(case, weighted, roads):
     kt.set_num_threads(2)
     assert kt.num_threads() == 2
     two = state_bits(updated(case.ours(), [batch]))
-    assert roads()["parallel"] == 1
+    # The batch that tells the shape is tried first.
+    assert roads()["parallel"] == 1 + case.built_late
     assert one == two
 
 
