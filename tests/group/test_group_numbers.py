@@ -288,6 +288,9 @@ def test_binary_group_on_every_backend(weighted):
     assert group.separate == ()
 
 
+# On a GPU, members of other launches may take another kernel, whose sums of logarithms
+# differ in the last place.
+@pytest.mark.host_only
 @native_only
 def test_a_hundred_members():
     members = (everything("elements") * 3)[:130]
