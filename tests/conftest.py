@@ -125,11 +125,10 @@ def pytest_runtest_setup(item):
 @pytest.fixture(autouse=True)
 def fresh_settings():
     """Leave no thread count, SIMD level, seed or name counter to the next test."""
-    threads = kt.num_threads()
     level = _native.active_level()
     seed_all(0)
     yield
-    kt.set_num_threads(threads)
+    kt.set_num_threads(None)
     _native.set_level(level)
     keras.utils.clear_session(free_memory=False)
 

@@ -56,14 +56,15 @@ def set_num_threads(count: int | None) -> None:
     if count is None:
         _native.set_num_threads(_asked_for or 0)
         return
-    if not isinstance(count, int):
+    if not hasattr(count, "__index__"):
         raise TypeError(
             "`count` must be an integer or None. "
             f"Received: count={count!r} ({type(count).__name__})"
         )
     if not 1 <= count <= LARGEST:
         raise ValueError(
-            f"`count` must be between 1 and {LARGEST}. Received: count={count}"
+            f"`count` must be between 1 and {LARGEST}, or None for the default. "
+            f"Received: count={count}"
         )
     _native.set_num_threads(count)
 
@@ -75,7 +76,7 @@ def _from_environment() -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= LARGEST:
         raise ValueError(
             f"the environment variable {_VARIABLE} must be a number from 1 to "
-            f"{LARGEST}. Received: {text!r}"
+            f"{LARGEST}, or not be set. Received: {text!r}"
         )
     return int(text)
 
@@ -111,9 +112,8 @@ def _quotas(own: str, root: Path) -> Iterator[float]:
         is_v2 = controllers == ""
         if not is_v2 and "cpu" not in controllers.split(","):
             continue
-        for base in (
-            (root, root / "unified") if is_v2 else (root / "cpu", root / controllers)
-        ):
+        bases = ("", "unified") if is_v2 else dict.fromkeys(("cpu", controllers))
+        for base in (root / name for name in bases):
             # A limit of a group holds for those in it. In a container the path may be
             # that of the host: then only the base is there.
             folder = base if ".." in path else base / path.strip("/")

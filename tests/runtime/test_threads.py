@@ -27,14 +27,6 @@ def large_batch(seed=0):
     return y_true, y_pred
 
 
-@pytest.fixture
-def two_threads():
-    before = kt.num_threads()
-    kt.set_num_threads(2)
-    yield
-    kt.set_num_threads(before)
-
-
 @pytest.mark.parametrize("shared", [True, False], ids=["one metric", "one each"])
 @pytest.mark.parametrize("make", [kt.Precision, kt.AUC, kt.MeanSquaredError])
 def test_python_threads_lose_nothing(make, shared, two_threads):
@@ -217,12 +209,6 @@ def test_forked_child_updates_on_a_pool_of_its_own(two_threads):
     _, status = os.waitpid(child, 0)
     assert status == 0
     assert metric.exact_state() == once
-
-
-def test_number_of_threads_is_checked():
-    for bad in (0, -1, 257):
-        with pytest.raises(ValueError, match="count"):
-            kt.set_num_threads(bad)
 
 
 @pytest.mark.torch_only
