@@ -217,12 +217,13 @@ class _FloatModes:
     """The floating-point modes of the calling thread, read and written through libm."""
 
     def __init__(self):
-        arm = platform.machine() in ("aarch64", "arm64")
         # Where in `fenv_t` the register stands, which of its bits are modes, and those
         # that flush subnormal results and operands to zero.
-        self.at, self.modes, self.flushing = (
-            (0, 0x07C89F00, 1 << 24) if arm else (28, 0xFFC0, 0x8040)
-        )
+        self.at, self.modes, self.flushing = {
+            "x86_64": (28, 0xFFC0, 0x8040),
+            "aarch64": (0, 0x07C89F00, 1 << 24),
+            "arm64": (8, 0x07C89F00, 1 << 24),  # macOS
+        }[platform.machine()]
         self.libm = ctypes.CDLL(ctypes.util.find_library("m"))
 
     def read(self):

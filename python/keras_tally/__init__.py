@@ -75,6 +75,13 @@ if not TYPE_CHECKING:
             try:
                 keras = importlib.import_module("keras")
             except ModuleNotFoundError as error:
+                if error.name in ("torch", "jax", "tensorflow"):
+                    raise ModuleNotFoundError(
+                        f"Keras's backend here is {error.name}, which is not "
+                        f"installed. Try: pip install {error.name}, or set "
+                        "KERAS_BACKEND to another backend",
+                        name=error.name,
+                    ) from error
                 if error.name != "keras":
                     raise
                 if name == "__all__":

@@ -1,6 +1,7 @@
 """What runs where, and that the rest is refused with a sentence."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -123,13 +124,38 @@ def test_an_old_keras_is_refused_by_what_needs_it(version):
     assert done.stdout.splitlines() == [said] * 5
 
 
-WITHOUT_KERAS = """
+WITHOUT = """
 import sys
 class Missing:
     def find_spec(self, name, path, target=None):
-        if name == "keras":
-            raise ModuleNotFoundError("No module named 'keras'", name="keras")
+        if name == sys.argv[1]:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 sys.meta_path.insert(0, Missing())
+"""
+WITHOUT_A_BACKEND = """
+import keras_tally as kt
+try: kt.AUC
+except ModuleNotFoundError as error: print(error.name, error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
+def test_a_missing_backend_is_one_sentence(backend):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT + WITHOUT_A_BACKEND, backend],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        f"{backend} Keras's backend here is {backend}, which is not installed. Try: pip "
+        f"install {backend}, or set KERAS_BACKEND to another backend"
+    ]
+
+
+WITHOUT_KERAS = """
 import keras_tally as kt
 import keras_tally.functional as F
 from keras_tally import *
@@ -150,7 +176,7 @@ except ModuleNotFoundError as error: print(error.name)
 
 def test_without_keras_nothing_is_asked_in_vain():
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_KERAS],
+        [sys.executable, "-c", WITHOUT + WITHOUT_KERAS, "keras"],
         capture_output=True,
         text=True,
         check=True,
