@@ -3,8 +3,8 @@
 // stays the same from version to version; its functions are looked up in the TensorFlow
 // that is running, so nothing of it is needed to build or to import this.
 //
-// tf.load_op_library() loads the file as a library, whose constructor registers the
-// operations; Python imports the same file as a module, which gets the kernels from
+// tf.load_op_library() loads the file as a library, which registers the operations as it is
+// initialised; Python imports the same file as a module, which gets the kernels from
 // `_native`.
 #include <dlfcn.h>
 #include <pybind11/pybind11.h>
@@ -312,13 +312,16 @@ void register_operations() {
   fault.clear();
 }
 
-[[gnu::constructor]] void on_load() {
+// What happens when the file is loaded. Variables of one file are initialised from top to
+// bottom; a [[gnu::constructor]] could run before `fault` is there.
+[[maybe_unused]] const bool loaded = [] {
   try {
     register_operations();
   } catch (const std::exception& error) {
     fault = error.what();
   }
-}
+  return fault.empty();
+}();
 
 }  // namespace
 }  // namespace kt
