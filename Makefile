@@ -54,8 +54,13 @@ EMULATED_TESTS := $(addprefix tests/,metrics/test_lifecycle.py inputs/test_error
                   metrics/test_segmentation.py state/test_stateless.py state/test_copying.py \
                   metrics/test_functions.py group state/test_merging.py)
 
-# Of these, what is quick. Sizes and levels are test_cuda_kernels.py's business there, which runs with the host's tests.
+# Of these, what is quick. Sizes and levels are test_cuda_kernels.py's business there, which runs with the host's tests; on JAX
+# and TensorFlow every shape is compiled and every fit is traced, and what does not depend on them is left to test-all.
 QUICK_EMULATED_TESTS := $(filter-out tests/metrics/test_exactness.py,$(EMULATED_TESTS))
+QUICK_STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_xla.py \
+                        backends/test_tensorflow.py backends/test_explain.py integration/test_fit.py \
+                        metrics/test_table.py inputs/test_errors.py state/test_copying.py runtime/test_threads.py \
+                        $(addprefix group/test_group_,numbers.py members.py stateless.py errors.py as_metric.py))
 EMULATED_JAX_TESTS := tests/backends/test_jax.py -k "one_kernel or merging or label"
 # What takes other code on NumPy than on torch: arguments, pure functions, Keras's own functions, the fallback.
 NUMPY_TESTS := $(addprefix tests/,inputs state/test_stateless.py metrics/test_functions.py metrics/test_table.py \
@@ -130,14 +135,16 @@ NOT_TIMED := -m "not timing"
 CLASSES := KERAS_TALLY_CASES=classes
 ALL_CASES := KERAS_TALLY_CASES=all
 
+# Random inputs are few; test-all takes more of them.
 .PHONY: test
+test: export HYPOTHESIS_PROFILE ?= few
 test: $(VENV)/.built ## Run the quick tests and doctests, on every backend
 	$(call run_tests,torch backend,KERAS_BACKEND=torch,$(QUICK) $(ALL_OF_IT))
 	$(call run_tests,torch backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=torch $(EMULATED) $(CLASSES),$(QUICK) $(QUICK_EMULATED_TESTS))
 	$(call run_tests,JAX backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=jax $(EMULATED) $(CLASSES),$(QUICK) $(EMULATED_JAX_TESTS))
 	$(call run_tests,NumPy backend,KERAS_BACKEND=numpy $(CLASSES),$(QUICK) $(NUMPY_TESTS))
-	$(call run_tests,JAX backend,KERAS_BACKEND=jax $(CLASSES),$(QUICK) $(STORED_TESTS))
-	$(call run_tests,TensorFlow backend,KERAS_BACKEND=tensorflow $(CLASSES),$(QUICK) $(STORED_TESTS))
+	$(call run_tests,JAX backend,KERAS_BACKEND=jax $(CLASSES),$(QUICK) $(QUICK_STORED_TESTS))
+	$(call run_tests,TensorFlow backend,KERAS_BACKEND=tensorflow $(CLASSES),$(QUICK) $(QUICK_STORED_TESTS))
 
 .PHONY: test-all
 test-all: $(VENV)/.built $(VENV)/.all test-clang ## Run every test: all cases on every backend, slow ones, a short soak, every GPU, Clang

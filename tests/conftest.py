@@ -32,6 +32,10 @@ COMMON = {
 hypothesis.settings.register_profile(
     "ci", max_examples=25, derandomize=True, database=None, **COMMON
 )
+# `make test`.
+hypothesis.settings.register_profile(
+    "few", hypothesis.settings.get_profile("ci"), max_examples=6
+)
 hypothesis.settings.register_profile("dev", max_examples=250, **COMMON)
 hypothesis.settings.register_profile(
     "fuzz", max_examples=200, print_blob=True, **COMMON

@@ -67,7 +67,9 @@ def test_update_and_result_in_one_graph(case, weighted):
     np.testing.assert_array_equal(result.numpy(), expected.result().numpy())
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize(
+    "backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
+)
 def test_other_compilers(backend):
     case = next(case for case in DEFAULT_CASES if case.name == "AUC")
     batches = [case.sample(seed, 12, True) for seed in range(3)]

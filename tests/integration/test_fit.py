@@ -385,6 +385,7 @@ def test_single_batches():
 
 
 @pytest.mark.torch_only
+@pytest.mark.slow
 def test_step_compiled_by_torch(monkeypatch):
     """jit_compile=True; without inductor, which would compile C++ for a minute."""
     import torch

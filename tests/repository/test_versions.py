@@ -221,6 +221,7 @@ for _ in range(2):
 """
 
 
+@pytest.mark.slow
 def test_imported_a_second_time():
     """As reloaders of notebooks and of web servers do."""
     done = subprocess.run(

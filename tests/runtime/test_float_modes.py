@@ -108,7 +108,9 @@ def test_crossentropy_of_float16_subnormals(level, mode):
     assert expected == pytest.approx(10.316, abs=1e-3)
 
 
-@pytest.mark.parametrize("step", [1, 2])  # neighbours, which registers take, or not
+@pytest.mark.parametrize(
+    "step", [1, pytest.param(2, marks=pytest.mark.slow)]
+)  # neighbours, which registers take, or not
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_every_16_bit_number_is_read(dtype, step, level, mode):
     """In sums that have nothing to round."""
@@ -292,7 +294,9 @@ assert modes_of_two_threads() == before
 """
 
 
-@pytest.mark.parametrize("how", ["use()", "with flushing(): use()"])
+@pytest.mark.parametrize(
+    "how", ["with flushing(): use()", pytest.param("use()", marks=pytest.mark.slow)]
+)
 def test_import_changes_no_mode(how):
     tests = os.path.dirname(os.path.dirname(__file__))
     code = IMPORT.format(tests=tests, framework=BACKEND, how=how)

@@ -41,6 +41,7 @@ def no_copies():
 # Sizes.
 
 
+@pytest.mark.slow
 def test_sum_of_more_than_31_bits(no_copies):
     metric = kt.Sum()
     metric.update_state(repeated(1, "uint8", BEYOND))

@@ -260,6 +260,7 @@ def test_a_handler_more_frequent_than_updates(make, monkeypatch):
 
 
 @in_place_only
+@pytest.mark.slow
 def test_a_list_costs_no_copy_of_the_state():
     """A table of 4,000 classes has 128 MB."""
     script = """

@@ -70,7 +70,14 @@ if BACKEND == "tensorflow":  # JAX's own programs do not end in peace
 """
 
 
-@pytest.mark.parametrize("what", CALLS)
+# Of every other one the way out is the same.
+SLOW = set(CALLS) - {"arrays", "__dlpack__"}
+
+
+@pytest.mark.parametrize(
+    "what",
+    [pytest.param(c, marks=[pytest.mark.slow] if c in SLOW else []) for c in CALLS],
+)
 def test_a_program_ends_in_peace(what):
     program = textwrap.dedent(PROGRAM).format(setup=textwrap.dedent(CALLS[what]))
     for _ in range(2):

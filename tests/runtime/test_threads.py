@@ -164,7 +164,7 @@ class Counting:
 
 
 @pytest.mark.torch_only
-@pytest.mark.parametrize("how", ["fork", "spawn"])
+@pytest.mark.parametrize("how", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_of_a_data_loader(how, two_threads):
     """They take a metric that is in use along, and count for themselves."""
     import torch

@@ -6,8 +6,9 @@ import pytest
 
 import keras_tally as kt
 import processes
-from support import BACKEND, IS_TORCH, torch_only
+from support import BACKEND, torch_only
 
+torch_and_slow = [pytest.mark.torch_only, pytest.mark.slow]
 distributed = pytest.mark.skipif(BACKEND == "tensorflow", reason="no sync() there")
 
 
@@ -41,7 +42,12 @@ def assert_same_numbers(got, expected):
 @distributed
 @pytest.mark.parametrize(
     ("world", "uneven"),
-    [(2, False), (2, True), (4, False), (4, True)] if IS_TORCH else [(2, True)],
+    [
+        (2, True),
+        pytest.param(2, False, marks=torch_and_slow),
+        pytest.param(4, False, marks=torch_and_slow),
+        pytest.param(4, True, marks=torch_and_slow),
+    ],
 )
 def test_sync_is_one_process_over_everything(world, uneven, tmp_path):
     by_rank = processes.run(processes.sync_rounds, world, tmp_path, uneven)
@@ -82,6 +88,7 @@ def test_what_differs_is_named_on_all_ranks(tmp_path):
 
 
 @torch_only
+@pytest.mark.slow
 def test_groups_of_processes(tmp_path):
     found = processes.run(processes.sync_in_groups, 4, tmp_path)
     assert [f[:2] for f in found] == [(3, 15), (3, 15), (12, 15), (12, 15)]
@@ -90,7 +97,9 @@ def test_groups_of_processes(tmp_path):
 
 
 @torch_only
-@pytest.mark.parametrize("how", ["killed", "late"])
+@pytest.mark.parametrize(
+    "how", ["killed", pytest.param("late", marks=pytest.mark.slow)]
+)
 def test_a_missing_process_is_an_error_and_no_hang(how, tmp_path):
     missing = [1] if how == "killed" else []
     found = processes.run(
@@ -102,6 +111,7 @@ def test_a_missing_process_is_an_error_and_no_hang(how, tmp_path):
 
 
 @torch_only
+@pytest.mark.slow
 def test_fit_leaves_the_numbers_of_each_process(tmp_path):
     found = processes.run(processes.keras_fit, 2, tmp_path)
     assert found == [(20.0, [[50, 50]] * 2), (30.0, [[50, 50]] * 2)]
