@@ -150,8 +150,8 @@ def test_a_missing_backend_is_one_sentence(backend):
         check=True,
     )
     assert done.stdout.splitlines() == [
-        f"{backend} Keras's backend here is {backend}, which is not installed. Try: pip "
-        f"install {backend}, or set KERAS_BACKEND to another backend"
+        f"{backend} Keras's backend here is {backend}, which is not installed. Try: "
+        f"pip install {backend}, or set KERAS_BACKEND to another backend"
     ]
 
 
