@@ -664,6 +664,8 @@ CASES = {
     "options": OPTION_CASES,
     "all": ALL_CASES,
 }[os.environ.get("KERAS_TALLY_CASES", "options")]
+# The same for tests that take long for each case.
+FEW_CASES = ALL_CASES if CASES is ALL_CASES else DEFAULT_CASES
 CLASS_NAMES = tuple(case.name for case in DEFAULT_CASES)
 CONFUSION_NAMES = (*COUNTS, *RATIOS, *CONSTRAINED, "AUC")
 # The classes whose variables are whole numbers as long as there are no weights.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import keras_tally as kt
-from cases import CASES, DEFAULT_CASES, IOU_NAMES
+from cases import DEFAULT_CASES, FEW_CASES, IOU_NAMES
 from keras_tally import engine, functional
 from keras_tally._plans import key_of, text_of
 from support import IS_TORCH, attach_mask, state_bits, to_backend, torch_only, updated
@@ -49,7 +49,7 @@ def tensors(batch):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+@pytest.mark.parametrize("case", FEW_CASES, ids=lambda c: c.id)
 def test_update_and_result_in_one_graph(case, weighted):
     if case.name == "MeanMetricWrapper":
         pytest.skip("the user's function is traced by its own rules")

@@ -158,7 +158,7 @@ def test_rows_of_targets(make, classes):
         assert_same(make, [Batch((axes, scores))])
 
 
-@pytest.mark.parametrize("classes", [3, 5, 33, 2500])
+@pytest.mark.parametrize("classes", [3, 33, 2500])
 @pytest.mark.parametrize(
     ("make", "targets"),
     [
@@ -182,7 +182,7 @@ def test_rows_with_nan_and_infinities(make, targets, classes):
         if targets == "rows":
             labels = np.eye(classes, dtype="float32")[labels]
         rows = [Batch((labels[i : i + 1], scores[i : i + 1])) for i in range(40)]
-        for batch in (*rows[: 40 if classes < 100 else 4], Batch((labels, scores))):
+        for batch in (*rows[: 12 if classes < 100 else 2], Batch((labels, scores))):
             assert_same(lambda: make(classes), [batch])
 
 

@@ -95,7 +95,9 @@ def test_neither_order_nor_company_changes_a_member(drawn, random, level):
 
 
 @native_only
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "weighted", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_all_of_a_kind_at_every_simd_level(kind, weighted):
@@ -122,7 +124,7 @@ def test_all_of_a_kind_at_every_simd_level(kind, weighted):
 
 @pytest.mark.host_only
 @native_only
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", ["elements", "onehot", "sparse", "columns"])
 @pytest.mark.filterwarnings("ignore::UserWarning")
