@@ -153,7 +153,7 @@ def test_large_batches(kind, weighted, threads, roads):
 
 
 @native_only
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("sparse", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_thousand_classes(sparse, dtype, threads):
