@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import pytest
 from keras.src.losses.loss import squeeze_or_expand_to_same_rank
 
 import keras_tally as kt
-from support import attach_mask, dtype_of, to_backend
+from support import IS_PORTABLE, attach_mask, dtype_of, to_backend
 
 
 class Batch(NamedTuple):
@@ -680,6 +681,29 @@ COUNTING_NAMES = (
     "TopKCategoricalAccuracy",
     "SparseTopKCategoricalAccuracy",
 )
+
+
+# One of each kind of loop and of update.
+KINDS_OF_UPDATE = (
+    "Mean",
+    "BinaryAccuracy",
+    "CategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+    "F1Score",
+    "R2Score",
+    "AUC",
+    "Precision",
+    "MeanIoU",
+    "ElementwiseMetric",
+)
+
+
+def few_if_compiled(cases):
+    """The cases as parameters; on JAX and TensorFlow most of them are slow."""
+    for case in cases:
+        slow = IS_PORTABLE and case.name not in KINDS_OF_UPDATE
+        marks = [pytest.mark.slow] if slow else []
+        yield pytest.param(case, id=case.id, marks=marks)
 
 
 def default_case(name):

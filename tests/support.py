@@ -28,6 +28,14 @@ if IS_TORCH:
 torch_only = pytest.mark.torch_only
 
 
+def slow_if_compiled(test):
+    """Leave the test to `make test-all` on JAX and TensorFlow.
+
+    Every shape is compiled there and every `fit` traced.
+    """
+    return pytest.mark.slow(test) if IS_PORTABLE else test
+
+
 def skip_or_fail(reason, variable):
     """Skip the test; fail where the environment says that nothing is missing here."""
     if os.environ.get(variable) == "1":

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import keras_tally as kt
-from cases import CASES, COUNTING_NAMES, DEFAULT_CASES
+from cases import CASES, COUNTING_NAMES, DEFAULT_CASES, few_if_compiled
 from keras_tally import _native, _stored
 from keras_tally._device import CudaStatus
 from support import (
@@ -83,7 +83,9 @@ def fresh(case, batch):
     return metric
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "weighted", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 @pytest.mark.parametrize("case", OWN_CASES, ids=lambda c: c.id)
 def test_eager_jit_and_scan_are_one_kernel(case, weighted, monkeypatch):
     """The bits are the same; a silent way round the kernel would not count."""
@@ -136,7 +138,7 @@ def test_on_a_gpu_kernels_give_the_answers_of_the_cpu(case, weighted, roads):
     assert_close(metric.result(), twin.result(), 1e-6, 1e-6)
 
 
-@pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", few_if_compiled(DEFAULT_CASES))
 def test_vmap_is_one_update_after_the_other(case, monkeypatch):
     monkeypatch.setattr(_stored, "even_small", True)
     batches = [case.sample(seed, 6, True) for seed in range(3)]
@@ -487,6 +489,7 @@ NARROW = {
 
 
 @cpu_only
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", NARROW, ids=lambda cls: cls.__name__)
 def test_many_narrow_rows_are_loops_of_xla(cls):
     widest = NARROW[cls]
@@ -619,7 +622,7 @@ def test_masks_and_lists():
     assert float(metric.result()) == 5.0
 
 
-@pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", few_if_compiled(DEFAULT_CASES))
 def test_portable_and_native_continue_each_other(case, monkeypatch):
     batches = [case.sample(seed, 12) for seed in range(3)]
     native = updated(case.ours(), batches)

@@ -207,7 +207,7 @@ def assert_logs_agree(logs):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("steps", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_fit_on_a_dataset(jit_compile, steps):
     group = kt.MetricGroup([kt.Recall(), kt.AUC(name="group_auc")])
     model, ours, x, y = model_and_data(

@@ -36,7 +36,13 @@ from groups import (
 )
 from keras_tally import _native
 from keras_tally._states import is_unbuilt
-from support import IS_PORTABLE, SCORE_DTYPES, state_bits, to_backend
+from support import (
+    IS_PORTABLE,
+    SCORE_DTYPES,
+    slow_if_compiled,
+    state_bits,
+    to_backend,
+)
 
 
 def test_kinds_reach_every_case():
@@ -262,6 +268,7 @@ def test_arguments_that_equal_nothing_not_even_themselves():
     assert_same(group, alone)
 
 
+@slow_if_compiled
 def test_one_tensor_as_labels_predictions_and_weights():
     members = [m for m in everything("elements") if m[0].name != "MeanMetricWrapper"]
     one = to_backend(np.float32(seeded(0).integers(0, 2, (30, 4))))

@@ -108,7 +108,14 @@ def test_in_jit(make):
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.function")
 @pytest.mark.parametrize("xla", [False, True])
-@pytest.mark.parametrize("make", [binary_metrics, mixed_metrics, late_metrics])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(binary_metrics, marks=pytest.mark.slow),
+        mixed_metrics,
+        late_metrics,
+    ],
+)
 def test_in_a_function(make, xla):
     group, alone = kt.MetricGroup(make()), make()
     draw = late_batch if make is late_metrics else binary_batch

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 import keras_tally as kt
-from cases import CASES, DEFAULT_CASES
-from support import BACKEND, IS_NUMPY, IS_TORCH, assert_close, seed_all
+from cases import CASES, DEFAULT_CASES, few_if_compiled
+from support import (
+    BACKEND,
+    IS_NUMPY,
+    IS_TORCH,
+    assert_close,
+    seed_all,
+    slow_if_compiled,
+)
 
 pytestmark = pytest.mark.skipif(IS_NUMPY, reason="Keras's NumPy backend has no fit")
 layers = keras.layers
@@ -79,7 +86,8 @@ BINARY = (
 SPARSE = ("SparseCategoricalAccuracy", "SparseCategoricalCrossentropy")
 ONEHOT = ("CategoricalAccuracy", "CategoricalCrossentropy", "Precision", "AUC")
 
-COMPILE_OPTIONS = [{}, {"run_eagerly": True}, {"jit_compile": False}]
+COMPILE_OPTIONS = [{}, {"run_eagerly": True}]
+COMPILE_OPTIONS += [pytest.param({"jit_compile": False}, marks=pytest.mark.slow)]
 if BACKEND == "tensorflow":  # where it is XLA, and no default; on JAX it is
     COMPILE_OPTIONS.append({"jit_compile": True})
 
@@ -127,6 +135,7 @@ def test_sparse_classes():
     assert_pairs_agree(history, len(SPARSE) + 1)
 
 
+@slow_if_compiled
 def test_onehot_classes():
     x, y = class_data()
     y = np.eye(CLASSES, dtype=np.float32)[y]
@@ -171,6 +180,7 @@ def test_weighted_and_unweighted_metrics_side_by_side():
     assert logs["weighted"] == pytest.approx(expected, rel=1e-6)
 
 
+@slow_if_compiled
 @pytest.mark.parametrize("weighted", [False, True])
 def test_mask_of_an_embedding(weighted):
     """Per-timestep predictions; padded steps carry no weight."""
@@ -199,6 +209,7 @@ def test_mask_of_an_embedding(weighted):
     assert_pairs_agree(history, len(names))
 
 
+@slow_if_compiled
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
 def test_dtype_policies(policy):
     if policy == "float64" and BACKEND == "jax":
@@ -220,6 +231,7 @@ def test_dtype_policies(policy):
         keras.config.set_dtype_policy(before)
 
 
+@slow_if_compiled
 def test_several_outputs():
     x, y = binary_data()
     _, labels = class_data()
@@ -316,6 +328,7 @@ def test_custom_training_loop():
     assert float(ours.result()) == pytest.approx(float(theirs.result()))
 
 
+@slow_if_compiled
 def test_metrics_are_reset_between_epochs():
     x, y = binary_data()
     model = dense_model(1, "sigmoid")
@@ -331,15 +344,14 @@ def no_loss(y_true, y_pred):
     return keras.ops.zeros(keras.ops.shape(y_pred)[:1])
 
 
-# Elsewhere Keras computes, and every case would be compiled.
+# Elsewhere every case is compiled.
 @pytest.mark.parametrize(
     "case",
-    [
+    few_if_compiled(
         c
         for c in (CASES if IS_TORCH else DEFAULT_CASES)
         if len(c.sample(0, 1).args) == 2
-    ],
-    ids=lambda case: case.id,
+    ),
 )
 @pytest.mark.parametrize(
     "role", ["metrics", "weighted_metrics"] if IS_TORCH else ["weighted_metrics"]
@@ -364,6 +376,7 @@ def test_every_class_in_evaluate(case, role):
     assert_close(logs["tally"], logs["keras"], 2e-5, 1e-6)
 
 
+@slow_if_compiled
 def test_single_batches():
     """train_on_batch and test_on_batch: each call gives its own batch's results."""
     x, y = binary_data()
@@ -424,6 +437,7 @@ class Recorder(keras.callbacks.Callback):
     on_test_batch_end = on_train_batch_end
 
 
+@slow_if_compiled
 def test_logs_of_every_batch_stay_what_they_were():
     x, y = binary_data()
     model = dense_model(1, "sigmoid")
@@ -446,6 +460,7 @@ def test_logs_of_every_batch_stay_what_they_were():
     assert len(set(hits)) > 1
 
 
+@slow_if_compiled
 def test_training_goes_on_after_loading(tmp_path):
     x, y = binary_data()
     model = dense_model(1, "sigmoid")
@@ -471,6 +486,7 @@ def test_training_goes_on_after_loading(tmp_path):
     assert_pairs_agree(history, len(names))
 
 
+@slow_if_compiled
 @pytest.mark.parametrize("name", ["BinaryAccuracy", "AUC", "MeanSquaredError"])
 def test_callbacks_know_which_way_is_better(name, tmp_path):
     """mode="auto": the same epochs are the best ones as with Keras's metric."""

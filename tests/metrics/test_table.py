@@ -19,6 +19,7 @@ from cases import (
 )
 from keras_tally import _kernel_metric, _native
 from keras_tally._engine import IN_PLACE
+from support import slow_if_compiled
 
 EXECUTORS = {
     "elementwise",
@@ -56,6 +57,7 @@ def test_rows_of_the_table():
 FUNCTIONS_ONLY = {"binary_focal_crossentropy", "categorical_focal_crossentropy"}
 
 
+@slow_if_compiled
 def test_every_kernel_is_used_by_a_class(kernels_asked_for):
     for case in ALL_CASES:
         metric = case.ours()
@@ -139,6 +141,7 @@ def public_docstrings():
     return [test for test in tests if test.examples]
 
 
+@slow_if_compiled
 @pytest.mark.parametrize("test", public_docstrings(), ids=lambda t: t.name)
 def test_examples_of_docstrings(test):
     output = []
