@@ -700,10 +700,16 @@ KINDS_OF_UPDATE = (
 
 def few_if_compiled(cases):
     """The cases as parameters; on JAX and TensorFlow most of them are slow."""
-    for case in cases:
-        slow = IS_PORTABLE and case.name not in KINDS_OF_UPDATE
-        marks = [pytest.mark.slow] if slow else []
-        yield pytest.param(case, id=case.id, marks=marks)
+    return [
+        pytest.param(
+            case,
+            id=case.id,
+            marks=[pytest.mark.slow]
+            if IS_PORTABLE and case.name not in KINDS_OF_UPDATE
+            else [],
+        )
+        for case in cases
+    ]
 
 
 def default_case(name):
