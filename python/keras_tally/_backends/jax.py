@@ -21,8 +21,13 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras_tally import _native
 from keras_tally._backends import Assignment, Road
 from keras_tally._backends.stored import *  # noqa: F403
-from keras_tally._backends.stored import written_dtype
+from keras_tally._backends.stored import described, written_dtype
 from keras_tally._device import cuda_status
+
+try:
+    from jax import enable_x64 as _enable_x64
+except ImportError:  # before jax 0.8
+    from jax.experimental import enable_x64 as _enable_x64
 
 
 def read_variable(variable: Any) -> Any:
@@ -65,6 +70,31 @@ def all_gather(buffer: np.ndarray[Any, Any], group: Any) -> np.ndarray[Any, Any]
     # Without x64 there are no wider integers.
     halves = multihost_utils.process_allgather(buffer.view("uint32"))
     return np.ascontiguousarray(halves).view(buffer.dtype)
+
+
+def float64() -> Any:
+    """Return a scope in which float64 is what it says, whatever jax_enable_x64 is.
+
+    XLA computes in it everywhere; on TPUs with pairs of float32.
+    """
+    return _enable_x64(True)
+
+
+def operation(name: str) -> Any:
+    """Return an operation of `keras.ops`.
+
+    Keras computes floor, ceil, and what is trigonometric or hyperbolic in float32, and
+    returns float32: these are JAX's own.
+    """
+    return getattr(jnp if name in _IN_FLOATX else keras.ops, name)
+
+
+_IN_FLOATX = {"floor", "ceil", "arctan2", "logaddexp"} | {
+    f"{arc}{name}{h}"
+    for arc in ("", "arc")
+    for name in ("sin", "cos", "tan")
+    for h in ("", "h")
+}
 
 
 def _register_handlers() -> str | None:
@@ -358,8 +388,9 @@ def _sharded_update(
 
 def check(program: str, given: int, inputs: Sequence[Any]) -> Any:
     """Raise what an update by these inputs would, whatever they hold; describe them."""
-    abstract = [(x.shape, x.dtype.name) for x in inputs]
-    _native.check_program(program, given, abstract)
+    abstract = described(inputs)
+    if abstract is not None:
+        _native.check_program(program, given, abstract)
     return abstract
 
 

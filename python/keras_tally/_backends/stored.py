@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ __all__ = [
     "K_WITHIN_CLASSES",
     "NORM_HAS_FLOOR",
     "THRESHOLD_IN_SCORES_DTYPE",
+    "described",
     "plan_options",
     "register",
     "settle",
@@ -57,3 +59,25 @@ def written_dtype(dtype: str, wide: bool) -> str:
     """Return the dtype in which a kernel writes results that become `dtype`."""
     kind = "int" if keras.backend.is_int_dtype(dtype) else "float"
     return f"{kind}{64 if wide and dtype.endswith('64') else 32}"
+
+
+# Stands for the size of a batch that is not known. No memory is asked for it.
+_SOME_SIZE = 1_000_003
+
+
+def described(tensors: Sequence[Any]) -> list[tuple[tuple[int, ...], str]] | None:
+    """Return shapes and dtypes; None where not even their ranks and rows are known.
+
+    A batch may be of any size, if it is the first axis of all of them.
+    """
+    shapes = [getattr(x, "shape", None) for x in tensors]
+    if any(s is None or getattr(s, "rank", 0) is None for s in shapes):
+        return None
+    found = []
+    known = [[isinstance(n, int) for n in shape] for shape in shapes]
+    if not all(map(all, known)) and any(k and (k[0] or not all(k[1:])) for k in known):
+        return None
+    for x, shape in zip(tensors, shapes, strict=True):
+        sizes = tuple(n if isinstance(n, int) else _SOME_SIZE for n in shape)
+        found.append((sizes, keras.backend.standardize_dtype(x.dtype)))
+    return found

@@ -101,23 +101,6 @@ class _IoUBase(PairMetric):
     def _result_shape(self) -> tuple[int, ...]:
         return ()
 
-    def _keras_twin(self) -> keras.metrics.Metric:
-        if not self.per_class_counts and self.axis in (-1, 0):
-            return super()._keras_twin()
-        from keras_tally._portable_iou import ClassesOnAnyAxis, PerClassIoU
-
-        names = (
-            "num_classes",
-            "target_class_ids",
-            "ignore_class",
-            "sparse_y_true",
-            "sparse_y_pred",
-            "axis",
-            "name",
-        )
-        twin = PerClassIoU if self.per_class_counts else ClassesOnAnyAxis
-        return self._as_twin(twin, {name: getattr(self, name) for name in names})
-
     def _config_of(self, *names: str) -> dict[str, Any]:
         # `per_class_counts` is ours alone: without it, Keras can read the config.
         extra = ("per_class_counts",) if self.per_class_counts else ()
