@@ -101,7 +101,7 @@ class KernelMetric(Mergeable, Metric):
     ) -> Any:
         """Add a variable to which Keras gives `dtype` (None: Keras's floatx).
 
-        With `whole` it stays one of integers.
+        With `whole` it stays one of integers, where those have 64 bits.
         """
         check_room(shape)
         backend = _backends.active()
@@ -140,7 +140,8 @@ class KernelMetric(Mergeable, Metric):
         """Bind a kernel and a result to the state variables, in order."""
         backend = _backends.active()
         self._state = tuple(state)
-        if not options.get("whole"):
+        integers = keras.backend.is_int_dtype(state[0].dtype)
+        if not (options.get("whole") and integers):
             shapes = (tuple(v.shape) for v in state)
             largest = max(shapes, key=lambda shape: (math.prod(shape), len(shape)))
             self.compensation = self._add_state(

@@ -56,7 +56,10 @@ def updated(
     with _backends.active().float64():
         for plan, batch in zip(plans, batches, strict=True):
             sizes = [math.prod(part.shape) for part in plan.parts]
-            sums = _fallback.statistics(plan.kernel, plan.options, *batch, sizes)
+            y_true, y_pred, weight = batch
+            sums = _fallback.statistics(
+                plan.kernel, plan.options, y_true, y_pred, weight, sizes
+            )
             for part, value in zip(plan.parts, sums, strict=True):
                 # Statistics have no gradient.
                 value = keras.ops.stop_gradient(value)
@@ -72,8 +75,9 @@ def _added(rows: Any, parts: list[tuple[int, int, Any]]) -> Any:
     ops = keras.ops
     dtype = keras.backend.standardize_dtype(rows.dtype)
     sums = _row(parts, ops.zeros((rows.shape[1],), dtype="float64"))
-    if rows.shape[0] == 1:
-        return rows + ops.expand_dims(ops.cast(sums, dtype), 0)
+    if "int" in dtype:
+        high = ops.expand_dims(rows[0] + ops.cast(sums, dtype), 0)
+        return ops.concatenate([high, rows[1:]])
     if dtype == "float64":
         return ops.stack(add_exactly(rows[0], rows[1], sums))
     total = ops.cast(rows[0], "float64") + ops.cast(rows[1], "float64") + sums

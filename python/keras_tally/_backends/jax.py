@@ -80,6 +80,11 @@ def float64() -> Any:
     return _enable_x64(True)
 
 
+def has_64_bits() -> bool:
+    """Tell whether JAX has 64-bit numbers everywhere."""
+    return bool(jax.config.jax_enable_x64)
+
+
 def operation(name: str) -> Any:
     """Return an operation of `keras.ops`.
 
@@ -186,20 +191,19 @@ def _as_keras_has_it(
     """
     kernel, _, options = member.description
     y_true, y_pred = batch[0], batch[-1]
-    whole = state[0].shape[0] == 1
     shapes = [tuple(x.shape) for x in batch]
     if any(0 in shape or not shape for shape in shapes):
         return False
     if keras.config.floatx() != "float32":
         return False
-    if str(state[0].dtype) != ("int32" if whole else "float32"):
+    if str(state[0].dtype) != "float32":
         return False
     # Within a batch it counts in float32.
     if sum(map(math.prod, shapes)) > 2**24:
         return False
     if options.get("top_k") or options.get("value_dtype"):
         return False
-    if weighted and (whole or options.get("ignore_class") is not None):
+    if weighted and (options.get("whole") or options.get("ignore_class") is not None):
         return False
     if kernel == "confusion_matrix":
         scores = options["dense_predicted"] or options["threshold"] is not None
@@ -236,7 +240,7 @@ def why_no_call(
     kernel, _, options = member.description
     elements = sum(math.prod(x.shape) for x in batch)
     cells = math.prod(state[0].shape)
-    is_matrix = state[0].shape[0] == 1
+    is_matrix = kernel == "confusion_matrix"
     is_short = _EXECUTORS.get(kernel) in _SHORT_LOOPS and (
         not options["dense_predicted"] if is_matrix else cells <= 4
     )

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_tally._backends import active
+
 __all__ = [
     "K_WITHIN_CLASSES",
     "NORM_HAS_FLOOR",
@@ -29,14 +31,17 @@ NORM_HAS_FLOOR = True
 def state_dtype(dtype: str) -> str:
     """Return the dtype of a variable to which Keras gives `dtype`.
 
-    Two 16-bit floats would hold no more than one of 32 bits, and less far.
+    Two 16-bit floats would hold no more than one of 32 bits, and less far. Integers of
+    32 bits turn negative at 2^31: two floats count on to 2^48.
     """
-    return "float32" if dtype in ("float16", "bfloat16") else dtype
+    holds_int64 = keras.backend.backend() != "jax" or active().has_64_bits()
+    kept = ("float32", "float64", "int64" if holds_int64 else "float32")
+    return dtype if dtype in kept else "float32"
 
 
 def whole_dtype(dtype: str) -> str:
     """Return the dtype of a variable of integers to which Keras gives `dtype`."""
-    return dtype
+    return state_dtype(dtype)
 
 
 def register(metric: Any) -> None:
@@ -70,8 +75,8 @@ def described(tensors: Sequence[Any]) -> list[tuple[tuple[int, ...], str]] | Non
 
     A batch may be of any size, if it is the first axis of all of them.
     """
-    shapes = [getattr(x, "shape", None) for x in tensors]
-    if any(s is None or getattr(s, "rank", 0) is None for s in shapes):
+    shapes = [x.shape for x in tensors]
+    if any(getattr(shape, "rank", 0) is None for shape in shapes):
         return None
     found = []
     known = [[isinstance(n, int) for n in shape] for shape in shapes]

@@ -64,12 +64,13 @@ def _auc(options: Options, sums: Sums) -> Any:
     else:
         x, y = _coordinates(options["curve"], tp, fp, tn, fn)
         low, high = y[:-1], y[1:]
-        height = {
-            "interpolation": lambda: (low + high) / 2.0,
-            "minoring": lambda: ops.minimum(low, high),
-            "majoring": lambda: ops.maximum(low, high),
-            "step": lambda: low,
-        }[options["summation_method"]]()
+        heights = {
+            "interpolation": (low + high) / 2.0,
+            "minoring": ops.minimum(low, high),
+            "majoring": ops.maximum(low, high),
+            "step": low,
+        }
+        height = heights[options["summation_method"]]
         slices = (x[:-1] - x[1:]) * height
     areas = ops.where(unranked, NAN, ops.sum(slices, axis=0))
     weights = np.ones(labels)
@@ -81,14 +82,14 @@ def _auc(options: Options, sums: Sums) -> Any:
 
 def _interpolated_pr(tp: Any, fp: Any, fn: Any) -> Any:
     """Return slices of the area between thresholds: precision is not linear there."""
-    p, of = tp + fp, lambda x: (x[:-1], x[1:])
-    (tp_a, tp_b), (p_a, p_b), (_, fn_b) = of(tp), of(p), of(fn)
-    dtp, dp = tp_a - tp_b, p_a - p_b
+    p = tp + fp
+    tp_b, p_a, p_b = tp[1:], p[:-1], p[1:]
+    dtp, dp = tp[:-1] - tp_b, p_a - p_b
     slope = divide_no_nan(dtp, ops.where(dp > 0.0, dp, 0.0))
     intercept = tp_b - slope * p_b
     both = ops.logical_and(p_a > 0.0, p_b > 0.0)
     ratio = ops.where(both, p_a / ops.where(both, p_b, 1.0), 1.0)
-    positives = tp_b + fn_b
+    positives = tp_b + fn[1:]
     return divide_no_nan(
         slope * (dtp + intercept * ops.log(ratio)),
         ops.where(positives > 0.0, positives, 0.0),
