@@ -44,12 +44,14 @@ def values(kernel: str, options: Options, y_true: Any, y_pred: Any) -> Any:
     if kernel in _PAIRS:
         return _values_of_pairs(kernel, options, y_true, y_pred)
     axis = int(options.get("axis", -1))
-    scores = ops.moveaxis(wide(y_pred), axis, -1)
+    scores = ops.moveaxis(y_pred, axis, -1)
+    if not kernel.endswith("categorical_hit"):  # which only compares
+        scores = wide(scores)
     if kernel == "max_probability":
         return _max_probability(scores, options)
     if kernel in _OF_TARGETS:
         rank = len(y_pred.shape)
-        targets = wide(y_true)
+        targets = y_true
         if len(targets.shape) == rank:
             targets = ops.moveaxis(targets, axis, -1)
         return _OF_TARGETS[kernel](targets, scores, options, y_pred)
@@ -174,7 +176,7 @@ def _dense_crossentropy(
     targets: Any, scores: Any, options: Options, y_pred: Any, focal: bool = False
 ) -> Any:
     smoothing = options.get("label_smoothing", 0.0)
-    t = targets * (1.0 - smoothing) + smoothing / sizes(scores)[-1]
+    t = wide(targets) * (1.0 - smoothing) + smoothing / sizes(scores)[-1]
     logits = bool(options.get("from_logits"))
     if logits and not focal:
         return -ops.sum(t * _log_probabilities(scores), axis=-1)
