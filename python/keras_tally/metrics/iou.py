@@ -122,7 +122,8 @@ class IoU(_IoUBase):
     in any shape (or rows of scores, for what is not sparse), bool, integer or
     float; ids out of [0, num_classes) are left out; the result is a float32 scalar.
 
-    Differences from Keras: the counts are int64 (Keras: int32, which overflows), or
+    Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
+    JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
     float64 with `compensation` for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
@@ -210,7 +211,8 @@ class BinaryIoU(IoU):
     any shape, bool, integer or float; scores are compared in float32; labels other
     than 0 and 1 are left out; the result is a float32 scalar.
 
-    Differences from Keras: the counts are int64 (Keras: int32, which overflows), or
+    Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
+    JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
     float64 with `compensation` for float dtypes; the state and its dtype do not
     depend on the backend.
 
@@ -268,7 +270,8 @@ class MeanIoU(IoU):
     in any shape (or rows of scores, for what is not sparse), bool, integer or
     float; ids out of [0, num_classes) are left out; the result is a float32 scalar.
 
-    Differences from Keras: the counts are int64 (Keras: int32, which overflows), or
+    Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
+    JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
     float64 with `compensation` for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
@@ -350,7 +353,8 @@ class OneHotIoU(IoU):
     of other classes than [0, num_classes) are left out; the result is a float32
     scalar.
 
-    Differences from Keras: the counts are int64 (Keras: int32, which overflows), or
+    Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
+    JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
     float64 with `compensation` for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
@@ -433,7 +437,8 @@ class OneHotMeanIoU(MeanIoU):
     of other classes than [0, num_classes) are left out; the result is a float32
     scalar.
 
-    Differences from Keras: the counts are int64 (Keras: int32, which overflows), or
+    Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
+    JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
     float64 with `compensation` for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
