@@ -46,7 +46,7 @@ STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.p
                   backends/test_explain.py integration/test_fit.py metrics/test_table.py group \
                   integration/test_bench.py inputs/test_errors.py metrics/test_auc.py state/test_copying.py \
                   metrics/test_segmentation.py state/test_merging.py \
-                  state/test_distributed.py metrics/test_elementwise.py metrics/test_own_metric.py \
+                  state/test_distributed.py metrics/test_elementwise.py metrics/test_own_metric.py metrics/test_hard_numbers.py repository/test_differences.py \
                   integration/test_examples.py runtime/test_threads.py runtime/test_soak.py)
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.
@@ -64,7 +64,7 @@ QUICK_STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test
 EMULATED_JAX_TESTS := tests/backends/test_jax.py -k "one_kernel or merging or label"
 # What takes other code on NumPy than on torch: arguments, pure functions, Keras's own functions, the fallback.
 NUMPY_TESTS := $(addprefix tests/,inputs state/test_stateless.py metrics/test_functions.py metrics/test_table.py \
-                  backends/test_portable.py backends/test_explain.py runtime/test_threads.py repository/test_docs.py)
+                  backends/test_portable.py backends/test_explain.py runtime/test_threads.py repository/test_docs.py repository/test_differences.py)
 
 # What the extension is made of; a change rebuilds it (only the objects that need it).
 NATIVE_SOURCES := $(shell find csrc cmake -type f ! -name '*.json' 2>/dev/null) CMakeLists.txt pyproject.toml

@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_tally import _native
+from keras_tally import _backends, _native
 
 # What an operation is called here, where it is not its class's name.
 _NAMES = {"true_divide": "divide", "stop_gradient": "copy"}
@@ -126,7 +126,7 @@ def _compute(name: str, x: list[Any], dtype: str) -> Any:
     # Operations of constants alone have no tensor to take the dtype from.
     if not any(hasattr(value, "shape") for value in x):
         x = [ops.convert_to_tensor(value, dtype) for value in x]
-    value = getattr(ops, name)(*x)
+    value = _backends.operation(name)(*x)
     return ops.cast(value, dtype) if name in _TRUTHS else value
 
 

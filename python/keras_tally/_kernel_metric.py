@@ -43,7 +43,6 @@ from keras_tally._packed import (
     compensation_view,
     state_view,
 )
-from keras_tally._registration import KERAS_CLASSES
 from keras_tally._specs import Rules
 
 Shape = tuple[int, ...]
@@ -102,7 +101,7 @@ class KernelMetric(Mergeable, Metric):
     ) -> Any:
         """Add a variable to which Keras gives `dtype` (None: Keras's floatx).
 
-        With `whole` it stays one of integers.
+        With `whole` it stays one of integers, where those have 64 bits.
         """
         check_room(shape)
         backend = _backends.active()
@@ -130,30 +129,6 @@ class KernelMetric(Mergeable, Metric):
         backend.settle(variable)
         return variable
 
-    def _keras_twin(self) -> keras.metrics.Metric:
-        """Return Keras's metric of the same name and arguments."""
-        for cls in type(self).__mro__:
-            # A user's subclass may have any name.
-            ours = cls.__module__.startswith("keras_tally.")
-            twin_class = KERAS_CLASSES.get(cls.__name__)
-            if ours and twin_class is not None and issubclass(cls, KernelMetric):
-                return self._as_twin(twin_class, cls.get_config(self))
-        raise NotImplementedError(f"Keras has no metric {type(self).__name__}")
-
-    def _as_twin(self, twin_class: Any, config: dict[str, Any]) -> keras.metrics.Metric:
-        """Return a metric of Keras that computes in the dtype of the state."""
-        backend = _backends.active()
-        twin = twin_class(**{**config, "dtype": backend.state_dtype(self.dtype)})
-        self._prepare_twin(twin)
-        if self._keras_build_args and not twin._built:
-            twin._build(*self._keras_build_args)
-        for variable in twin.variables:
-            backend.settle(variable)
-        return twin
-
-    def _prepare_twin(self, twin: keras.metrics.Metric) -> None:
-        """Give the twin what its constructor must not make inside a trace."""
-
     def _make_plan(
         self,
         kernel: str,
@@ -165,7 +140,8 @@ class KernelMetric(Mergeable, Metric):
         """Bind a kernel and a result to the state variables, in order."""
         backend = _backends.active()
         self._state = tuple(state)
-        if not options.get("whole"):
+        integers = keras.backend.is_int_dtype(state[0].dtype)
+        if not (options.get("whole") and integers):
             shapes = (tuple(v.shape) for v in state)
             largest = max(shapes, key=lambda shape: (math.prod(shape), len(shape)))
             self.compensation = self._add_state(
@@ -179,7 +155,6 @@ class KernelMetric(Mergeable, Metric):
             {
                 "result_dtype": result_dtype,
                 "sees_mask": self._sees_mask,
-                "keras_twin": self._keras_twin,
                 **backend.plan_options(result_dtype),
                 **options,
             },

@@ -3,30 +3,25 @@
 On JAX and TensorFlow only, see `_stored`. They work wherever Keras does: eagerly, in
 stateless scopes, in `jax.jit`, in `tf.function`, under XLA.
 
-What this road promises:
+What this road promises is what the kernels promise:
 
-- The statistics of one batch are those of Keras's own metric of the same name: its
-  class computes them, from a state of zeros; integers it adds to what there is.
+- The statistics of a batch, and the results, are computed in float64 (`_fallback`).
 - They are added up without rounding errors: what a variable of floatx (float32 at
   least) cannot hold goes into `compensation`, by two-sum additions. Together they
   hold twice as many bits, so unweighted counts are exact up to 2^48 in float32.
-- The result is Keras's formula, of each sum rounded once.
-
-What it therefore inherits from Keras: float32 within a batch (whose own counts are
-exact up to 2^24 rows), the wrap-around of uint8 inputs, its rules for masks,
-weights, NaN and labels out of range, and its errors. Where a class's docstring
-speaks of float64 or of an error that Keras lacks, it means the native road.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_tally._backends import with_shape
+from keras_tally import _backends, _fallback
+from keras_tally._fallback import results
 
 if TYPE_CHECKING:
     from keras_tally._packed import Part
@@ -36,62 +31,60 @@ if TYPE_CHECKING:
 class Plan:
     """One metric."""
 
-    # Keras's metric, whose variables never hold anything: they are the names under
-    # which its code reads and writes. Inside this object Keras does not track it.
-    twin: Any
+    kernel: str
+    result: str
+    options: dict[str, Any]
     # Where the state of each of its variables is.
     parts: tuple[Part, ...]
-    takes_values: bool
-    result_dtype: str
 
-
-def make_plan(kernel: str, parts: Sequence[Part], options: dict[str, Any]) -> Plan:
-    """Bind Keras's metric to the places of its state."""
-    make_twin: Callable[[], Any] = options["keras_twin"]
-    twin = make_twin()
-    shapes = [
-        [tuple(x.shape) for x in parts],
-        [tuple(v.shape) for v in twin.variables],
-    ]
-    if shapes[0] != shapes[1]:
-        raise RuntimeError(
-            f"the state of {twin} has the shapes {shapes[1]}, and not {shapes[0]}. "
-            "This is a bug in keras-tally: please report it."
-        )
-    return Plan(
-        twin=twin,
-        parts=tuple(parts),
-        takes_values=kernel == "identity",
-        result_dtype=options["result_dtype"],
-    )
+    @property
+    def takes_values(self) -> bool:
+        return self.kernel == "identity"
 
 
 def updated(
     plans: Sequence[Plan],
     packs: Sequence[Any],
     state: Sequence[Any],
-    y_true: Any,
-    y_pred: Any,
-    sample_weight: Any,
+    batches: Sequence[Sequence[Any]],
 ) -> list[Any]:
-    """Return what a batch makes of the states of all plans: values of the packs."""
+    """Return what a batch makes of the states of all plans: values of the packs.
+
+    `batches` has y_true, y_pred and the weights as each of the plans sees them.
+    """
     found: dict[int, list[tuple[int, int, Any]]] = {id(pack): [] for pack in packs}
-    values = {id(pack): value for pack, value in zip(packs, state, strict=True)}
-    for plan in plans:
-        new = _updated_by_keras(plan, values, y_true, y_pred, sample_weight)
-        for part, value in zip(plan.parts, new, strict=True):
-            # Statistics have no gradient.
-            flat = keras.ops.reshape(keras.ops.stop_gradient(value), (-1,))
-            flat = keras.ops.cast(flat, part.pack._dtype)
-            found[id(part.pack)].append((part.start, part.stop, flat))
-    return [
-        keras.ops.expand_dims(_row(parts, rows[0]), 0)
-        if rows.shape[0] == 1
-        else keras.ops.stack(
-            add_exactly(rows[0], rows[1], _row(parts, keras.ops.zeros_like(rows[0])))
-        )
-        for rows, parts in zip(state, found.values(), strict=True)
-    ]
+    with _backends.active().float64():
+        for plan, batch in zip(plans, batches, strict=True):
+            sizes = [math.prod(part.shape) for part in plan.parts]
+            y_true, y_pred, weight = batch
+            sums = _fallback.statistics(
+                plan.kernel, plan.options, y_true, y_pred, weight, sizes
+            )
+            for part, value in zip(plan.parts, sums, strict=True):
+                # Statistics have no gradient.
+                value = keras.ops.stop_gradient(value)
+                found[id(part.pack)].append((part.start, part.stop, value))
+        return [
+            _added(rows, parts)
+            for rows, parts in zip(state, found.values(), strict=True)
+        ]
+
+
+def _added(rows: Any, parts: list[tuple[int, int, Any]]) -> Any:
+    """Return the rows of a pack, to which sums are added in float64."""
+    ops = keras.ops
+    dtype = keras.backend.standardize_dtype(rows.dtype)
+    sums = _row(parts, ops.zeros((rows.shape[1],), dtype="float64"))
+    if "int" in dtype:
+        high = ops.expand_dims(rows[0] + ops.cast(sums, dtype), 0)
+        return ops.concatenate([high, rows[1:]])
+    if dtype == "float64":
+        return ops.stack(add_exactly(rows[0], rows[1], sums))
+    total = ops.cast(rows[0], "float64") + ops.cast(rows[1], "float64") + sums
+    high = ops.cast(total, dtype)
+    # What an infinite sum leaves is no number.
+    rest = total - ops.cast(high, "float64")
+    return ops.stack([high, ops.cast(ops.where(ops.isfinite(high), rest, 0.0), dtype)])
 
 
 def cleared(
@@ -126,35 +119,21 @@ def _row(parts: list[tuple[int, int, Any]], others: Any) -> Any:
     return keras.ops.concatenate(pieces)
 
 
-def _updated_by_keras(
-    plan: Plan, values: dict[int, Any], y_true: Any, y_pred: Any, sample_weight: Any
+def result(
+    plan: Plan, packs: Sequence[Any], state: Sequence[Any], shape: tuple[int, ...]
 ) -> Any:
-    """Return integers with a batch added to them, and of pairs what a batch adds."""
-    twin = plan.twin
-    state = [
-        keras.ops.zeros(v.shape, dtype=v.dtype)
-        if part.has_low
-        else part.of(values[id(part.pack)], 0)
-        for part, v in zip(plan.parts, twin.variables, strict=True)
-    ]
-    inputs = [with_shape(x) for x in (y_true, y_pred)]
-    if plan.takes_values:
-        del inputs[0]
-    return twin.stateless_update_state(state, *inputs, sample_weight=sample_weight)
-
-
-def result(plan: Plan, packs: Sequence[Any], state: Sequence[Any]) -> Any:
-    """Return Keras's result for the state, the values of the packs."""
+    """Return the result, of this shape, for the values of the packs."""
     values = {id(pack): value for pack, value in zip(packs, state, strict=True)}
-    rows = [(values[id(part.pack)], part) for part in plan.parts]
-    sums = [
-        part.of(value, 0) + part.of(value, 1) if part.has_low else part.of(value, 0)
-        for value, part in rows
-    ]
-    # Not `stateless_result`: some of Keras's metrics return the variable itself,
-    # which has this value inside the scope only.
-    with keras.StatelessScope(zip(plan.twin.variables, sums, strict=True)):
-        return keras.ops.cast(plan.twin.result(), plan.result_dtype)
+    ops = keras.ops
+    with _backends.active().float64():
+        sums = []
+        for part in plan.parts:
+            rows = ops.cast(values[id(part.pack)], "float64")
+            high = part.of(rows, 0)
+            sums.append(high + part.of(rows, 1) if part.has_low else high)
+        value = results.result(plan.result, plan.options, sums)
+        value = ops.reshape(value, shape)
+        return ops.cast(value, plan.options["result_dtype"])
 
 
 def add_exactly(high: Any, low: Any, x: Any) -> tuple[Any, Any]:

@@ -117,11 +117,6 @@ class Plan:
         """Whether all metrics are functions that users wrote with operations."""
         return all(m.description[0] == "expression" for m in self.members)
 
-    @property
-    def twin(self) -> Any:
-        """Keras's metric, as the portable road has it."""
-        return self.portable[0].twin
-
 
 def _place(part: Part, array: int) -> Place:
     size = math.prod(part.shape)
@@ -159,7 +154,9 @@ def make_plan(
     member = Member(
         native=_native.make_plan(kernel, result, [], plain),
         description=[kernel, result, plain],
-        portable=_portable.make_plan(kernel, variables, options),
+        portable=_portable.Plan(
+            kernel, result, {**options, "result": result}, tuple(variables)
+        ),
         result_dtype=options["result_dtype"],
         sees_mask=options["sees_mask"],
         mask_only_with_weight=options.get("mask_only_with_weight", False),
@@ -269,21 +266,26 @@ def updated(
     backend = _backends.active()
     if state is None:
         state = backend.read(plan.packs)
+    given = sum(bit for bit, _, _ in inputs)
     why = why_portable(*state, *(x for _, _, x in inputs))
-    if why is None:
-        given = sum(bit for bit, _, _ in inputs)
-        tensors = [prepare(x, argument) for _, argument, x in inputs]
-        if not even_small:
-            why = backend.why_no_call(plan, state, tensors, mask is not None)
-            if why is not None:
-                backend.check(plan.program.key, given, tensors)
+    tensors = [prepare(x, argument) for _, argument, x in inputs]
+    if why is None and not even_small:
+        why = backend.why_no_call(plan, state, tensors, mask is not None)
     plan.taken["update"] = why or "native"
-    if why is not None:
-        return _portable.updated(
-            plan.portable, plan.packs, state, y_true, y_pred, sample_weight
+    if why is None:
+        new: Sequence[Any] = backend.update(plan.program, state, given, tensors)
+        return new
+    backend.check(plan.program.key, given, tensors)
+    by_input = {bit: x for (bit, _, _), x in zip(inputs, tensors, strict=True)}
+    batches = [
+        (
+            by_input.get(TRUTH),
+            by_input[0],
+            by_input.get(WEIGHT if mask is None or not m.sees_mask else MASKED_WEIGHT),
         )
-    new: Sequence[Any] = backend.update(plan.program, state, given, tensors)
-    return new
+        for m in plan.members
+    ]
+    return _portable.updated(plan.portable, plan.packs, state, batches)
 
 
 def _results(plan: Any) -> Sequence[Any]:
@@ -292,7 +294,10 @@ def _results(plan: Any) -> Sequence[Any]:
     why = why_portable(*state)
     plan.taken["result"] = why or "native"
     if why is not None:
-        return [_portable.result(p, plan.packs, state) for p in plan.portable]
+        return [
+            _portable.result(p, plan.packs, state, shape)
+            for p, shape in zip(plan.portable, plan.program.result_shapes, strict=True)
+        ]
     values: Sequence[Any] = backend.results(plan.program, state)
     return values
 

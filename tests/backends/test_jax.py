@@ -179,7 +179,7 @@ def test_gradients_pass_by():
 
 @pytest.mark.parametrize("native", [False, True])
 def test_what_is_counted_has_no_gradient(native, monkeypatch):
-    monkeypatch.setattr(_stored, "even_small", native)
+    monkeypatch.setattr(_stored, "only_portable", not native)
     metric = kt.MeanSquaredError()
 
     def error(w, state):
@@ -369,178 +369,28 @@ def test_a_long_scan_loses_nothing():
     assert abs(Fraction(exact["total"]) / Fraction(square) - 1) < 1e-7
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        kt.TruePositives,
-        kt.Precision,
-        kt.MeanSquaredError,
-        kt.BinaryAccuracy,
-        lambda: kt.MeanIoU(2),
-    ],
-)
-def test_few_elements_are_a_loop_of_xla(make, monkeypatch):
-    """Decided while tracing, by the shapes; eagerly, and for more, kernels run."""
-    rng = np.random.default_rng(0)
-    metric, reference = make(), make()
-    few = backend.FEW_ELEMENTS // 2
-    for n, native in ((few, False), (few + 1, True), (few, None)):
-        dtype = "int32" if isinstance(metric, kt.MeanIoU) else "float32"
-        batch = [jnp.asarray(rng.integers(0, 2, n).astype(dtype)) for _ in range(2)]
-        monkeypatch.setattr(_stored, "even_small", native is None)
-        before = handlers()
-        state = jax.block_until_ready(jitted(metric)(values(metric), *batch))
-        taken = metric._plan.taken["update"]
-        assert (taken == "native") is (native is not False), taken
-        assert native is not False or "a loop of XLA is faster" in taken
-        assert handlers() - before == (native is not False)
-        metric._put(state)
-        reference.update_state(*batch)
-        assert reference._plan.taken["update"] == "native"
-    assert_close(metric.result(), reference.result(), 1e-6)
-    assert metric.exact_state() == reference.exact_state()
-
-
-@cpu_only
-@pytest.mark.parametrize("make", [kt.Sum, kt.Mean])
-def test_sums_of_arrays_are_loops_of_xla(make):
-    metric, reference = make(), make()
-    for n in (3, 5000):
-        x = jnp.asarray(np.random.default_rng(n).random(n, dtype="float32"))
-        before = handlers()
-        metric._put(jitted(metric)(values(metric), x))
-        assert handlers() == before
-        assert "a loop of XLA" in metric._plan.taken["update"]
-        reference.update_state(x)
-    assert_close(metric.result(), reference.result(), 1e-6)
-    integers = jnp.full(2**10, 2**23 + 1)  # Keras's would be rounded
-    assert update_jitted(metric, integers) == "native"
-
-
-@cpu_only
-@pytest.mark.parametrize(
-    "make", [kt.CategoricalCrossentropy, kt.SparseCategoricalCrossentropy]
-)
-def test_many_logits_are_loops_of_xla(make):
-    metric, reference = make(from_logits=True), make(from_logits=True)
-    dense = make is kt.CategoricalCrossentropy
-    rng = np.random.default_rng(0)
-    for rows, native in ((10, True), (backend.MANY_ELEMENTS, False)):
-        logits = jnp.asarray(rng.normal(size=(rows, 5)).astype("float32"))
-        labels = jnp.asarray(rng.integers(0, 5, rows))
-        labels = jax.nn.one_hot(labels, 5) if dense else labels
-        taken = update_jitted(metric, labels, logits)
-        assert (taken == "native") is native, taken
-        assert native or "exponentials are faster" in taken
-        reference.update_state(labels, logits)
-    assert_close(metric.result(), reference.result(), 1e-6)
-    half = logits.astype("bfloat16")  # Keras's losses would be bfloat16 as well
-    assert update_jitted(metric, labels, half) == "native"
-
-
-MANY = backend.MANY_ELEMENTS
-FLOATS, CLASSES = ("float32", "float32"), ("int32", "float32")
-jitted_cases = pytest.mark.parametrize(
-    ("make", "shapes", "dtypes"),
-    [
-        (lambda: kt.SparseTopKCategoricalAccuracy(1), [MANY, (MANY, 3)], FLOATS),
-        (lambda: kt.SparseTopKCategoricalAccuracy(3), [MANY, (MANY, 3)], CLASSES),
-        (lambda: kt.CosineSimilarity(axis=0), [(MANY, 3)] * 2, FLOATS),
-        (kt.CategoricalAccuracy, [(MANY, 3)] * 2, ("float32", "float16")),
-        (
-            lambda: kt.SparseCategoricalCrossentropy(from_logits=True, axis=1),
-            [(4, 32, 32), (4, 5, 32, 32)],
-            CLASSES,
-        ),
-        (
-            lambda: kt.CategoricalCrossentropy(
-                from_logits=True, axis=1, label_smoothing=0.1
-            ),
-            [(4, 5, 32, 32)] * 2,
-            FLOATS,
-        ),
-        (
-            lambda: kt.SparseCategoricalCrossentropy(ignore_class=1),
-            [(4, MANY), (4, MANY, 3), 4],
-            (*CLASSES, "float32"),
-        ),
-        (kt.SparseCategoricalCrossentropy, [MANY, (MANY, 3)], FLOATS),
-        (lambda: kt.Precision(top_k=5), [(8, 3)] * 2, FLOATS),
-        (kt.MeanSquaredError, [(), ()], FLOATS),
-        (kt.MeanSquaredError, [0, 0], FLOATS),
-        (kt.MeanSquaredError, [(3, 0)] * 2, FLOATS),
-        (kt.MeanSquaredError, [3, 3], ("int32", "float32")),
-        (kt.MeanSquaredError, [3, 3], ("uint8", "uint8")),
-        (kt.Mean, [(0, 3)], ("float32",)),
-        (kt.Sum, [5], ("int32",)),
-        (lambda: kt.MeanIoU(2), [8, 8], FLOATS),
-        (lambda: kt.MeanIoU(2), [8, 8, 8], ("int32", "int32", "float32")),
-    ],
-)
-NARROW = {
-    kt.CategoricalAccuracy: 9,
-    kt.SparseCategoricalAccuracy: 9,
-    kt.TopKCategoricalAccuracy: 10,
-    kt.SparseTopKCategoricalAccuracy: 10,
-    kt.CosineSimilarity: 10,
-    kt.SparseCategoricalCrossentropy: 8,
-    kt.OneHotMeanIoU: 7,
-}
-
-
-@cpu_only
-@pytest.mark.slow
-@pytest.mark.parametrize("cls", NARROW, ids=lambda cls: cls.__name__)
-def test_many_narrow_rows_are_loops_of_xla(cls):
-    widest = NARROW[cls]
-    for columns, rows, native in (
-        (widest, 10, True),
-        (widest, backend.MANY_ELEMENTS, False),
-        (widest + 1, backend.MANY_ELEMENTS, True),
+@pytest.mark.parametrize("n", [1, 5, 5000])
+def test_compiled_updates_are_calls_of_kernels(n):
+    """Of few elements, of sums and of narrow rows as well."""
+    scores = jnp.ones((n, 3)) / 3
+    labels = jnp.zeros(n, "int32")
+    for metric, batch in (
+        (kt.MeanSquaredError(), (scores, scores)),
+        (kt.Precision(), (labels, scores[:, 0])),
+        (kt.Mean(), (scores,)),
+        (kt.SparseCategoricalAccuracy(), (labels, scores)),
+        (kt.SparseCategoricalCrossentropy(from_logits=True), (labels, scores)),
+        (kt.MeanIoU(3), (labels, labels)),
     ):
-        metric, reference = (
-            cls(columns) if cls is kt.OneHotMeanIoU else cls() for _ in range(2)
-        )
-        rng = np.random.default_rng(columns)
-        scores = jax.nn.softmax(
-            jnp.asarray(rng.normal(size=(rows, columns)), "float32")
-        )
-        labels = jnp.asarray(rng.integers(0, columns, rows))
-        if "Sparse" not in cls.__name__:
-            labels = jax.nn.one_hot(labels, columns)
-        taken = update_jitted(metric, labels, scores)
-        assert (taken == "native") is native, taken
-        assert native or "loops of XLA are faster" in taken
-        reference.update_state(labels, scores)
-        assert_close(metric.result(), reference.result(), 1e-6)
-
-
-@jitted_cases
-def test_what_keras_would_do_otherwise_takes_the_kernel(make, shapes, dtypes):
-    """Errors, other numbers, or labels that are no class and nobody sees."""
-    rng = np.random.default_rng(0)
-    batch = [
-        jnp.asarray(rng.integers(0, 2, shape)).astype(dtype)
-        for shape, dtype in zip(shapes, dtypes, strict=True)
-    ]
-    metric, eager = make(), make()
-    eager.update_state(*batch)
-    state = jitted(metric)(values(metric), *batch)
-    assert metric._plan.taken["update"] == "native"
-    assert bits(state) == bits(values(eager))
+        before = handlers()
+        assert update_jitted(metric, *batch) == "native"
+        assert handlers() == before + 1
 
 
 @pytest.mark.skipif(not hasattr(jax, "shard_map"), reason="there is none before 0.6")
-def test_masks_and_shard_maps_take_the_kernel():
-    metric = kt.BinaryAccuracy()
-
-    def masked(state, y_true, y_pred, weight):
-        attach_mask(y_pred, np.ones((4, 3), "bool"))
-        return metric.stateless_update_state(state, y_true, y_pred, weight)
-
-    labels, weights = jnp.ones((4, 3)), jnp.ones(4)
-    jax.jit(masked)(values(metric), labels, labels, weights)
-    assert metric._plan.taken["update"] == "native"
+def test_shard_maps_take_the_kernel():
+    metric = kt.MeanIoU(100)
+    ids = jnp.ones(4, "int32")
     mesh = jax.make_mesh((1,), ("batch",))
     spec = jax.sharding.PartitionSpec()
     jax.shard_map(
@@ -549,34 +399,32 @@ def test_masks_and_shard_maps_take_the_kernel():
         in_specs=spec,
         out_specs=spec,
         check_vma=False,
-    )(labels, labels)
+    )(ids, ids)
     assert metric._plan.taken["update"] == "native"
-    jitted(metric)(values(metric), labels, labels)
+    jitted(metric)(values(metric), ids, ids)
     assert metric._plan.taken["update"] != "native"
 
 
-@cpu_only
+@pytest.mark.parametrize("portable", [False, True])
 @pytest.mark.parametrize("ignored", [None, -1])
-def test_labels_that_are_no_class_poison_on_every_road(ignored):
+def test_labels_that_are_no_class_poison_on_every_road(ignored, portable, monkeypatch):
     """Keras would take them for rows without loss."""
+    monkeypatch.setattr(_stored, "only_portable", portable)
     for label in (-1, 5):
-        for rows in (10, backend.MANY_ELEMENTS):
-            metric = kt.SparseCategoricalCrossentropy(
-                from_logits=True, ignore_class=ignored
-            )
-            labels = jnp.zeros(rows, "int32").at[3].set(label)
-            logits = jnp.zeros((rows, 5))
-            taken = update_jitted(metric, labels, logits)
-            assert (taken == "native") is (rows == 10)
-            # As Keras has it, the mean over all rows of a batch without weights.
-            ignoring = np.log(5) * (rows - 1) / rows
-            expected = ignoring if label == ignored else float("nan")
-            np.testing.assert_allclose(metric.result(), expected, rtol=1e-6)
-            if ignored is None:
-                top = kt.SparseTopKCategoricalAccuracy(1)
-                taken = update_jitted(top, labels, logits)
-                assert (taken == "native") is (rows == 10)
-                assert np.isnan(top.result())
+        metric = kt.SparseCategoricalCrossentropy(
+            from_logits=True, ignore_class=ignored
+        )
+        labels = jnp.zeros(10, "int32").at[3].set(label)
+        logits = jnp.zeros((10, 5))
+        taken = update_jitted(metric, labels, logits)
+        assert (taken == "native") is not portable
+        # As Keras has it, the mean over all rows of a batch without weights.
+        expected = np.log(5) * 0.9 if label == ignored else float("nan")
+        np.testing.assert_allclose(metric.result(), expected, rtol=1e-6)
+        if ignored is None:
+            top = kt.SparseTopKCategoricalAccuracy(1)
+            update_jitted(top, labels, logits)
+            assert np.isnan(top.result())
 
 
 def test_few_ids_of_many_classes_do_not_touch_the_whole_matrix():
@@ -588,14 +436,16 @@ def test_few_ids_of_many_classes_do_not_touch_the_whole_matrix():
         assert bits(values(metric)) == bits(values(reference))
 
 
-def test_a_batch_that_does_not_fit_is_refused_where_xla_is_faster():
+def test_a_batch_that_does_not_fit_is_refused_without_kernels(monkeypatch):
     for metric, shapes in (
         (kt.MeanSquaredError(), [(4, 2), (4, 3)]),
         (kt.TruePositives(), [(4,), (5,)]),
         (kt.CategoricalCrossentropy(from_logits=True), [(10_000, 3), (10_000, 4)]),
     ):
+        monkeypatch.setattr(_stored, "only_portable", True)
         with pytest.raises(ValueError, match="y_pred") as refused:
             jitted(metric)(values(metric), *map(jnp.ones, shapes))
+        monkeypatch.setattr(_stored, "only_portable", False)
         with pytest.raises(ValueError, match="y_pred") as eagerly:
             metric.update_state(*map(jnp.ones, shapes))
         assert str(refused.value) == str(eagerly.value)

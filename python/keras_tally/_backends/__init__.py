@@ -63,6 +63,13 @@ def with_shape(x: Any) -> Any:
     return x if x is None or hasattr(x, "shape") else keras.ops.convert_to_tensor(x)
 
 
+def operation(name: str) -> Any:
+    """Return an operation of `keras.ops` that computes float64 as such."""
+    if keras.config.backend() == "jax":
+        return active().operation(name)
+    return getattr(keras.ops, name)
+
+
 def any_symbolic(*tensors: Any) -> bool:
     """Tell whether there are shapes without data, as while Keras builds a model."""
     is_symbolic = active().is_symbolic

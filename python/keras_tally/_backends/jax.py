@@ -21,8 +21,13 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras_tally import _native
 from keras_tally._backends import Assignment, Road
 from keras_tally._backends.stored import *  # noqa: F403
-from keras_tally._backends.stored import written_dtype
+from keras_tally._backends.stored import described, written_dtype
 from keras_tally._device import cuda_status
+
+try:
+    from jax import enable_x64 as _enable_x64
+except ImportError:  # before jax 0.8
+    from jax.experimental import enable_x64 as _enable_x64
 
 
 def read_variable(variable: Any) -> Any:
@@ -65,6 +70,36 @@ def all_gather(buffer: np.ndarray[Any, Any], group: Any) -> np.ndarray[Any, Any]
     # Without x64 there are no wider integers.
     halves = multihost_utils.process_allgather(buffer.view("uint32"))
     return np.ascontiguousarray(halves).view(buffer.dtype)
+
+
+def float64() -> Any:
+    """Return a scope in which float64 is what it says, whatever jax_enable_x64 is.
+
+    XLA computes in it everywhere; on TPUs with pairs of float32.
+    """
+    return _enable_x64(True)
+
+
+def has_64_bits() -> bool:
+    """Tell whether JAX has 64-bit numbers everywhere."""
+    return bool(jax.config.jax_enable_x64)
+
+
+def operation(name: str) -> Any:
+    """Return an operation of `keras.ops`.
+
+    Keras computes floor, ceil, and what is trigonometric or hyperbolic in float32, and
+    returns float32: these are JAX's own.
+    """
+    return getattr(jnp if name in _IN_FLOATX else keras.ops, name)
+
+
+_IN_FLOATX = {"floor", "ceil", "arctan2", "logaddexp"} | {
+    f"{arc}{name}{h}"
+    for arc in ("", "arc")
+    for name in ("sin", "cos", "tan")
+    for h in ("", "h")
+}
 
 
 def _register_handlers() -> str | None:
@@ -119,122 +154,33 @@ def why_portable(*tensors: Any) -> str | None:
     return None
 
 
-# Where XLA's own loops are faster than the call of a kernel, as `bench/frameworks.py`
-# measures both (Roads). Up to so many elements, of y_true and y_pred together, they are
-# done before a kernel would be called.
-FEW_ELEMENTS = 128
-# What XLA merges into few loops, if the state is small: not the scores of rows.
-_SHORT_LOOPS = ("elementwise", "binned", "tabulated")
-# With more, XLA's exponentials in float32 are faster than the kernel's in float64, and
-# its loops over many rows of few columns than the kernels of these rows.
-MANY_ELEMENTS = 8192
-_CROSSENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
-_NARROW = {
-    "categorical_hit": 9,
-    "sparse_categorical_hit": 9,
-    "top_k_hit": 10,
-    "sparse_top_k_hit": 10,
-    "cosine_similarity": 10,
-    "confusion_matrix": 7,
-    "sparse_categorical_crossentropy": 8,
-}
-_EXECUTORS = {entry["name"]: entry["executor"] for entry in _native.kernels()}
-# What float32 holds without rounding; and integers that 32 bits with a sign hold.
-_EXACT = ("float32", "float16", "bfloat16", "bool", "int8", "uint8", "int16", "uint16")
-_INTEGERS = ("bool", "int8", "uint8", "int16", "uint16", "int32")
-# Here labels say which class it is, and larger numbers say no more.
-_OF_CLASSES = ("binary_hit", "confusion", "categorical_hit", "top_k_hit")
-
-
-def _as_keras_has_it(
-    member: Any, state: Sequence[Any], batch: Sequence[Any], weighted: bool
-) -> bool:
-    """Tell whether Keras's operations do with these inputs what the kernel does.
-
-    They do not where Keras raises an error, forgets what it should not, or rounds more
-    than the last bits of float32.
-    """
-    kernel, _, options = member.description
-    y_true, y_pred = batch[0], batch[-1]
-    whole = state[0].shape[0] == 1
-    shapes = [tuple(x.shape) for x in batch]
-    if any(0 in shape or not shape for shape in shapes):
-        return False
-    if keras.config.floatx() != "float32":
-        return False
-    if str(state[0].dtype) != ("int32" if whole else "float32"):
-        return False
-    # Within a batch it counts in float32.
-    if sum(map(math.prod, shapes)) > 2**24:
-        return False
-    if options.get("top_k") or options.get("value_dtype"):
-        return False
-    if weighted and (whole or options.get("ignore_class") is not None):
-        return False
-    if kernel == "confusion_matrix":
-        scores = options["dense_predicted"] or options["threshold"] is not None
-        return str(y_true.dtype) in (
-            _EXACT if options["dense_labels"] else _INTEGERS
-        ) and str(y_pred.dtype) in (("float32",) if scores else _INTEGERS)
-    if str(y_pred.dtype) != "float32":
-        return False
-    if kernel.startswith("sparse_"):
-        return str(y_true.dtype) in _INTEGERS
-    is_class = kernel in _OF_CLASSES and str(y_true.dtype) == "int32"
-    return is_class or str(y_true.dtype) in _EXACT
+# A kernel reads and writes all of a matrix, of which XLA changes a few cells where it
+# lies. From so many cells on that is faster, as `bench/frameworks.py` measures (Roads).
+MANY_CELLS = 2**12
 
 
 def why_no_call(
     plan: Any, state: Sequence[Any], inputs: Sequence[Any], masked: bool
 ) -> str | None:
     """Return why the call of a kernel does not pay in this trace; None if it does."""
+    del masked
     if not is_compiling((*state, *inputs)):
         return None
     if plan.is_made_of_operations:
         return "the function is made of operations, which the compiler merges"
-    # One call does the work of all of a group. Keras aligns masks and weights in fewer
-    # cases.
-    if len(plan.members) > 1 or masked:
-        return None
-    (member,) = plan.members
-    batch = inputs[: 1 if plan.takes_values else 2]
-    if not _as_keras_has_it(member, state, batch, len(inputs) > len(batch)):
+    # One call does the work of all of a group.
+    if len(plan.members) > 1:
         return None
     # In the user's own `shard_map` the parts of a state vary by different axes.
     if hasattr(jax, "shard_map") and jax.sharding.get_abstract_mesh().manual_axes:
         return None
-    kernel, _, options = member.description
-    elements = sum(math.prod(x.shape) for x in batch)
-    cells = math.prod(state[0].shape)
-    is_matrix = state[0].shape[0] == 1
-    is_short = _EXECUTORS.get(kernel) in _SHORT_LOOPS and (
-        not options["dense_predicted"] if is_matrix else cells <= 4
-    )
-    # A kernel reads and writes the whole matrix.
-    few = max(FEW_ELEMENTS, cells if is_matrix else 0)
-    if is_short and elements <= few:
-        return f"a loop of XLA is faster for up to {few} elements"
-    if jax.default_backend() != "cpu":
+    ((kernel, _, options),) = (member.description for member in plan.members)
+    if kernel != "confusion_matrix" or options["dense_predicted"]:
         return None
-    if kernel == "identity":
-        return "the sum of an array is a loop of XLA"
-    axes = options.get("axes", [options.get("axis", -1)])
-    columns = batch[-1].shape[-1]
-    has_rows = len(batch[-1].shape) > 1 and options.get("dense_predicted", True)
-    if (
-        elements <= MANY_ELEMENTS
-        or not has_rows
-        or list(axes) not in ([-1], [len(batch[-1].shape) - 1])
-    ):
-        return None
-    if kernel in _CROSSENTROPIES and options["from_logits"]:
-        return f"XLA's exponentials are faster for more than {MANY_ELEMENTS} logits"
-    # With k columns or more, a score that is NaN is a hit for Keras.
-    if kernel in _NARROW and options.get("k", 0) < columns <= _NARROW[kernel]:
-        return (
-            f"loops of XLA are faster for more than {MANY_ELEMENTS} elements of rows "
-            f"of up to {_NARROW[kernel]}"
-        )
+    elements = sum(math.prod(x.shape) for x in inputs)
+    cells = state[0].shape[-1]
+    if cells >= MANY_CELLS and elements <= cells:
+        return f"XLA changes the cells of {elements} numbers where they lie"
     return None
 
 
@@ -358,8 +304,9 @@ def _sharded_update(
 
 def check(program: str, given: int, inputs: Sequence[Any]) -> Any:
     """Raise what an update by these inputs would, whatever they hold; describe them."""
-    abstract = [(x.shape, x.dtype.name) for x in inputs]
-    _native.check_program(program, given, abstract)
+    abstract = described(inputs)
+    if abstract is not None:
+        _native.check_program(program, given, abstract)
     return abstract
 
 
@@ -440,8 +387,7 @@ def roads(why: str | None) -> dict[str, Road]:
         "eager": Road("FFI", "a jitted call of the kernel, compiled once"),
         "jit": Road(
             "FFI",
-            "XLA calls the kernel; portable are symbolic shapes, and what XLA is "
-            f"faster at: up to {FEW_ELEMENTS} elements, on CPUs sums of arrays, and "
-            f"more than {MANY_ELEMENTS} elements of logits or narrow rows",
+            "XLA calls the kernel; portable are symbolic shapes, and fewer ids than a "
+            f"matrix of {MANY_CELLS} cells or more has cells",
         ),
     }

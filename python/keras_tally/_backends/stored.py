@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+
+from keras_tally._backends import active
 
 __all__ = [
     "K_WITHIN_CLASSES",
     "NORM_HAS_FLOOR",
     "THRESHOLD_IN_SCORES_DTYPE",
+    "described",
     "plan_options",
     "register",
     "settle",
@@ -27,14 +31,17 @@ NORM_HAS_FLOOR = True
 def state_dtype(dtype: str) -> str:
     """Return the dtype of a variable to which Keras gives `dtype`.
 
-    Two 16-bit floats would hold no more than one of 32 bits, and less far.
+    Two 16-bit floats would hold no more than one of 32 bits, and less far. Integers of
+    32 bits turn negative at 2^31: two floats count on to 2^48.
     """
-    return "float32" if dtype in ("float16", "bfloat16") else dtype
+    holds_int64 = keras.backend.backend() != "jax" or active().has_64_bits()
+    kept = ("float32", "float64", "int64" if holds_int64 else "float32")
+    return dtype if dtype in kept else "float32"
 
 
 def whole_dtype(dtype: str) -> str:
     """Return the dtype of a variable of integers to which Keras gives `dtype`."""
-    return dtype
+    return state_dtype(dtype)
 
 
 def register(metric: Any) -> None:
@@ -57,3 +64,25 @@ def written_dtype(dtype: str, wide: bool) -> str:
     """Return the dtype in which a kernel writes results that become `dtype`."""
     kind = "int" if keras.backend.is_int_dtype(dtype) else "float"
     return f"{kind}{64 if wide and dtype.endswith('64') else 32}"
+
+
+# Stands for the size of a batch that is not known. No memory is asked for it.
+_SOME_SIZE = 1_000_003
+
+
+def described(tensors: Sequence[Any]) -> list[tuple[tuple[int, ...], str]] | None:
+    """Return shapes and dtypes; None where not even their ranks and rows are known.
+
+    A batch may be of any size, if it is the first axis of all of them.
+    """
+    shapes = [x.shape for x in tensors]
+    if any(getattr(shape, "rank", 0) is None for shape in shapes):
+        return None
+    found = []
+    known = [[isinstance(n, int) for n in shape] for shape in shapes]
+    if not all(map(all, known)) and any(k and (k[0] or not all(k[1:])) for k in known):
+        return None
+    for x, shape in zip(tensors, shapes, strict=True):
+        sizes = tuple(n if isinstance(n, int) else _SOME_SIZE for n in shape)
+        found.append((sizes, keras.backend.standardize_dtype(x.dtype)))
+    return found

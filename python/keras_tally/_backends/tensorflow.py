@@ -22,7 +22,7 @@ from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 from keras_tally import _native
 from keras_tally._backends import Assignment, Road
 from keras_tally._backends.stored import *  # noqa: F403
-from keras_tally._backends.stored import written_dtype
+from keras_tally._backends.stored import described, written_dtype
 
 
 def read_variable(variable: Any) -> Any:
@@ -35,6 +35,11 @@ def read_variable(variable: Any) -> Any:
             return np.zeros(variable.shape)  # made in a graph being traced
         found: np.ndarray[Any, Any] = value.numpy()
         return found
+
+
+def float64() -> Any:
+    """Return a scope in which float64 is what it says, as it is here everywhere."""
+    return contextlib.nullcontext()
 
 
 _XLA = "XLA compiles this graph, and takes no operations but TensorFlow's"
@@ -120,7 +125,8 @@ def why_no_call(
 def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as a tensor of TensorFlow."""
     del argument, like
-    return x if isinstance(x, tf.Tensor) else keras.ops.convert_to_tensor(x)
+    known = (tf.Tensor, tf.RaggedTensor, tf.SparseTensor, keras.KerasTensor)
+    return x if isinstance(x, known) else keras.ops.convert_to_tensor(x)
 
 
 def _is_plain(variable: Any) -> bool:
@@ -162,8 +168,8 @@ def assignments(variables: Sequence[Any], values: Sequence[Any]) -> list[Assignm
 
 def check(program: str, given: int, inputs: Sequence[Any]) -> None:
     """Raise what an update by these inputs would, where their shapes are known."""
-    if all(x.shape.is_fully_defined() for x in inputs):
-        abstract = [(tuple(x.shape), x.dtype.name) for x in inputs]
+    abstract = described(inputs)
+    if abstract is not None:
         _native.check_program(program, given, abstract)
 
 

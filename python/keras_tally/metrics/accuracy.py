@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-
 from keras_tally import _specs
 from keras_tally._kernel_metric import rules
 from keras_tally._registration import register
@@ -299,14 +297,6 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
         )
         return spec.options
 
-    def _prepare_twin(self, twin: keras.metrics.Metric) -> None:
-        if self.from_sorted_ids:
-            return
-        from keras_tally._portable_rows import poison_unknown_labels
-
-        # Keras takes them for misses.
-        poison_unknown_labels(twin)
-
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         config = super().get_config()
@@ -319,12 +309,6 @@ class _RankMean(KernelMean):
     """The mean of what a kernel says of the true class's rank."""
 
     _direction = "down"
-
-    def _keras_twin(self) -> keras.metrics.Metric:
-        # Keras has no such metric.
-        from keras_tally import _portable_rows
-
-        return self._mean_twin(getattr(_portable_rows, self._kernel))
 
 
 @register

@@ -15,7 +15,7 @@ from keras.src.metrics.metrics_utils import (
 
 from keras_tally import _specs
 from keras_tally._kernel_metric import LateMetric, PairMetric, Shape, rules
-from keras_tally._registration import KERAS_CLASSES, register
+from keras_tally._registration import register
 
 
 def checked_thresholds(thresholds: Any, default: float = 0.5) -> list[float]:
@@ -662,13 +662,6 @@ class AUC(LateMetric):
         self._keras_build_args = (shape,)
         _plan_counts(self, spec)
         self._built = True
-
-    def _keras_twin(self) -> keras.metrics.Metric:
-        config = {**AUC.get_config(self), "label_weights": None}
-        return self._as_twin(KERAS_CLASSES["AUC"], config)
-
-    def _prepare_twin(self, twin: keras.metrics.Metric) -> None:
-        twin.label_weights = self.label_weights
 
     def _build_arguments(
         self, y_true_shape: Shape, y_pred_shape: Shape

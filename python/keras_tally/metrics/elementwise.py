@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
-
-import keras
 
 from keras_tally._engine import IN_PLACE
 from keras_tally._expression import Expression, accepted, trace
 from keras_tally._kernel_metric import PairMetric
 from keras_tally._llvm import addresses
-from keras_tally._portable_elementwise import SumsOfTerms, mean_twin
 from keras_tally._registration import register
 
 _REDUCTIONS = ("mean", "sum")
@@ -154,14 +150,10 @@ class ElementwiseMetric(PairMetric):
             expression=self._expression.native(),
             compiled=addresses(self._expression) if IN_PLACE else None,
             finalize=None if self._finalize is None else self._finalize.native(),
+            # For where there are no kernels.
+            terms=self._expression,
+            finish=self._finalize,
         )
-
-    def _keras_twin(self) -> keras.metrics.Metric:
-        if self._finalize is None and self._reduction == "mean":
-            twin: Any = mean_twin
-        else:
-            twin = partial(SumsOfTerms, finalize=self._finalize)
-        return self._as_twin(partial(twin, self._expression), {"name": self.name})
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric.

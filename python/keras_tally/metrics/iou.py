@@ -101,23 +101,6 @@ class _IoUBase(PairMetric):
     def _result_shape(self) -> tuple[int, ...]:
         return ()
 
-    def _keras_twin(self) -> keras.metrics.Metric:
-        if not self.per_class_counts and self.axis in (-1, 0):
-            return super()._keras_twin()
-        from keras_tally._portable_iou import ClassesOnAnyAxis, PerClassIoU
-
-        names = (
-            "num_classes",
-            "target_class_ids",
-            "ignore_class",
-            "sparse_y_true",
-            "sparse_y_pred",
-            "axis",
-            "name",
-        )
-        twin = PerClassIoU if self.per_class_counts else ClassesOnAnyAxis
-        return self._as_twin(twin, {name: getattr(self, name) for name in names})
-
     def _config_of(self, *names: str) -> dict[str, Any]:
         # `per_class_counts` is ours alone: without it, Keras can read the config.
         extra = ("per_class_counts",) if self.per_class_counts else ()
@@ -139,7 +122,8 @@ class IoU(_IoUBase):
     in any shape (or rows of scores, for what is not sparse), bool, integer or
     float; ids out of [0, num_classes) are left out; the result is a float32 scalar.
 
-    Differences from Keras: the counts are int64 (Keras: int32, which overflows), or
+    Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
+    JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
     float64 with `compensation` for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
@@ -227,7 +211,8 @@ class BinaryIoU(IoU):
     any shape, bool, integer or float; scores are compared in float32; labels other
     than 0 and 1 are left out; the result is a float32 scalar.
 
-    Differences from Keras: the counts are int64 (Keras: int32, which overflows), or
+    Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
+    JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
     float64 with `compensation` for float dtypes; the state and its dtype do not
     depend on the backend.
 
@@ -285,7 +270,8 @@ class MeanIoU(IoU):
     in any shape (or rows of scores, for what is not sparse), bool, integer or
     float; ids out of [0, num_classes) are left out; the result is a float32 scalar.
 
-    Differences from Keras: the counts are int64 (Keras: int32, which overflows), or
+    Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
+    JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
     float64 with `compensation` for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
@@ -367,7 +353,8 @@ class OneHotIoU(IoU):
     of other classes than [0, num_classes) are left out; the result is a float32
     scalar.
 
-    Differences from Keras: the counts are int64 (Keras: int32, which overflows), or
+    Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
+    JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
     float64 with `compensation` for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
@@ -450,7 +437,8 @@ class OneHotMeanIoU(MeanIoU):
     of other classes than [0, num_classes) are left out; the result is a float32
     scalar.
 
-    Differences from Keras: the counts are int64 (Keras: int32, which overflows), or
+    Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
+    JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
     float64 with `compensation` for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 

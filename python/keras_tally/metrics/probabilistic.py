@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-
 from keras_tally import _specs
 from keras_tally._kernel_metric import rules
 from keras_tally._registration import register
@@ -211,12 +209,6 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         )
         return spec.options
 
-    def _prepare_twin(self, twin: keras.metrics.Metric) -> None:
-        from keras_tally._portable_rows import poison_unknown_labels
-
-        # Keras takes them for rows without loss.
-        poison_unknown_labels(twin, self.axis, self.ignore_class)
-
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {
@@ -362,16 +354,6 @@ class MeanMaxProbability(KernelMean):
 
     def _kernel_options(self) -> dict[str, Any]:
         return _specs.mean_max_probability(rules(), self.from_logits, self.axis).options
-
-    def _keras_twin(self) -> keras.metrics.Metric:
-        # Keras has no such metric.
-        from keras_tally import _portable_rows
-
-        return self._mean_twin(
-            _portable_rows.max_probability,
-            from_logits=self.from_logits,
-            axis=self.axis,
-        )
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""

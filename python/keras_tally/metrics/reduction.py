@@ -12,7 +12,7 @@ from keras.src.backend.common.masking import get_keras_mask
 from keras_tally._engine import update
 from keras_tally._kernel_metric import KernelMetric, PairMetric
 from keras_tally._masks import combine_mask
-from keras_tally._registration import KERAS_CLASSES, register
+from keras_tally._registration import register
 
 
 class ValueReduction(KernelMetric):
@@ -171,11 +171,6 @@ class KernelMean(Mean):
     def _kernel_options(self) -> dict[str, Any]:
         return {}
 
-    def _mean_twin(self, fn: Callable[..., Any], **arguments: Any) -> Any:
-        """Return the twin of a class that Keras lacks: its mean of a function."""
-        config = {**KernelMean.get_config(self), "fn": fn, **arguments}
-        return self._as_twin(KERAS_CLASSES["MeanMetricWrapper"], config)
-
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {"name": self.name, "dtype": self.dtype}
@@ -234,10 +229,6 @@ class MeanMetricWrapper(Mean):
         self._fn_kwargs = kwargs
         if fn in losses.ALL_OBJECTS or type(fn) in losses.ALL_OBJECTS:
             self._direction = "down"
-
-    def _keras_twin(self) -> keras.metrics.Metric:
-        # `fn` makes the values before they get there: what is left is their mean.
-        return self._as_twin(KERAS_CLASSES["Mean"], Mean.get_config(self))
 
     def update_state(  # type: ignore[override]
         self, y_true: Any, y_pred: Any, sample_weight: Any = None

@@ -184,10 +184,6 @@ class Huber(_ErrorMean):
     def _kernel_options(self) -> dict[str, Any]:
         return _specs.huber(rules(), self.threshold).options
 
-    def _keras_twin(self) -> keras.metrics.Metric:
-        # Keras has the loss, but no metric of it.
-        return self._mean_twin(keras.losses.huber, delta=self.threshold)
-
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "threshold": self.threshold}
