@@ -37,9 +37,7 @@ def max_probability(y_true: Any, y_pred: Any, from_logits: bool, axis: int) -> A
     return ops.max(y_pred, axis=axis)
 
 
-def poison_unknown_labels(
-    twin: Any, axis: int = -1, ignore_class: int | None = None
-) -> None:
+def poison_unknown_labels(twin: Any, axis: int = -1) -> None:
     """Make Keras's mean NaN by labels that are no class, as kernels do."""
     update = twin.update_state
 
@@ -47,8 +45,6 @@ def poison_unknown_labels(
         update(y_true, y_pred, sample_weight=sample_weight)
         labels = ops.cast(y_true, "int32")
         known = ops.logical_and(labels >= 0, labels < ops.shape(y_pred)[axis])
-        if ignore_class is not None:
-            known = ops.logical_or(known, labels == ignore_class)
         # A sum of floats is what XLA has the fastest loops for.
         poison = ops.sum(ops.where(known, 0.0, float("nan")))
         for variable in (twin.total, twin.count):

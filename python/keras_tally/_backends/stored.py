@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 __all__ = [
-    "K_WITHIN_CLASSES",
     "NORM_HAS_FLOOR",
     "THRESHOLD_IN_SCORES_DTYPE",
     "plan_options",
@@ -19,7 +18,6 @@ __all__ = [
 ]
 
 # What native kernels must know of Keras's rules there.
-K_WITHIN_CLASSES = False
 THRESHOLD_IN_SCORES_DTYPE = True
 NORM_HAS_FLOOR = True
 
@@ -27,9 +25,11 @@ NORM_HAS_FLOOR = True
 def state_dtype(dtype: str) -> str:
     """Return the dtype of a variable to which Keras gives `dtype`.
 
-    Two 16-bit floats would hold no more than one of 32 bits, and less far.
+    Two 16-bit floats would hold no more than one of 32 bits, and less far; integers
+    would truncate what is added up, and a pair of floats counts further.
     """
-    return "float32" if dtype in ("float16", "bfloat16") else dtype
+    narrow = dtype in ("float16", "bfloat16") or keras.backend.is_int_dtype(dtype)
+    return "float32" if narrow else dtype
 
 
 def whole_dtype(dtype: str) -> str:

@@ -20,13 +20,14 @@ class _IoUBase(PairMetric):
     target_class_ids: list[int]
     # The least score of class 1; None where y_pred holds classes.
     threshold: float | None = None
+    _beyond_keras = ("ignore_class",)
 
     def __init__(
         self,
         num_classes: int,
         name: str | None = None,
         dtype: Any = None,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         sparse_y_true: bool = True,
         sparse_y_pred: bool = True,
         axis: int = -1,
@@ -35,7 +36,9 @@ class _IoUBase(PairMetric):
         per_class_counts: bool = False,
     ) -> None:
         super().__init__(name=name, dtype=dtype or "int")
-        self.num_classes = num_classes
+        self.num_classes = num_classes = _specs.check_integer(
+            "num_classes", num_classes, 1
+        )
         self.ignore_class = ignore_class
         self.sparse_y_true = sparse_y_true
         self.sparse_y_pred = sparse_y_pred
@@ -78,7 +81,9 @@ class _IoUBase(PairMetric):
         Args:
             y_true: the true classes.
             y_pred: the predicted ones, one for each of `y_true`.
-            sample_weight: optional weights: one for all, or one for each sample.
+            sample_weight: optional weights: one for all, one for each sample, or
+                one for each entry of the leading axes (such as the images). What the
+                Keras mask of `y_pred` leaves out weighs 0.
 
         Raises:
             ValueError: inputs of different numbers of samples, no such axis,
@@ -118,6 +123,16 @@ class _IoUBase(PairMetric):
         twin = PerClassIoU if self.per_class_counts else ClassesOnAnyAxis
         return self._as_twin(twin, {name: getattr(self, name) for name in names})
 
+    def _prepare_twin(self, twin: keras.metrics.Metric) -> None:
+        from keras_tally import _portable_inputs as inputs
+
+        classes = _specs.ignored_classes(self.ignore_class)
+        axis, sparse = self.axis, self.sparse_y_true
+        changes = [inputs.weights_of_ids(sparse, axis)]
+        if classes:
+            changes.append(inputs.without(classes, None if sparse else axis, sparse))
+        inputs.before_update(twin, *changes)
+
     def _config_of(self, *names: str) -> dict[str, Any]:
         # `per_class_counts` is ours alone: without it, Keras can read the config.
         extra = ("per_class_counts",) if self.per_class_counts else ()
@@ -149,7 +164,8 @@ class IoU(_IoUBase):
         name: string name of the metric instance.
         dtype: dtype of the state: integers count exactly and truncate weights,
             floats take weights as they are. The result is float32 in any case.
-        ignore_class: a class id whose samples (by `y_true`) are left out.
+        ignore_class: a class id, or a list of them, whose samples (by `y_true`) are
+            left out.
         sparse_y_true: whether `y_true` holds class ids; otherwise its largest
             entry along `axis` is the class.
         sparse_y_pred: whether `y_pred` holds class ids; otherwise its largest
@@ -184,7 +200,7 @@ class IoU(_IoUBase):
         target_class_ids: Sequence[int],
         name: str | None = None,
         dtype: Any = None,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         sparse_y_true: bool = True,
         sparse_y_pred: bool = True,
         axis: int = -1,
@@ -294,7 +310,8 @@ class MeanIoU(IoU):
         name: string name of the metric instance.
         dtype: dtype of the state: integers count exactly and truncate weights,
             floats take weights as they are. The result is float32 in any case.
-        ignore_class: a class id whose samples (by `y_true`) are left out.
+        ignore_class: a class id, or a list of them, whose samples (by `y_true`) are
+            left out.
         sparse_y_true: whether `y_true` holds class ids; otherwise its largest
             entry along `axis` is the class.
         sparse_y_pred: whether `y_pred` holds class ids; otherwise its largest
@@ -328,7 +345,7 @@ class MeanIoU(IoU):
         num_classes: int,
         name: str | None = None,
         dtype: Any = None,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         sparse_y_true: bool = True,
         sparse_y_pred: bool = True,
         axis: int = -1,
@@ -377,7 +394,8 @@ class OneHotIoU(IoU):
         name: string name of the metric instance.
         dtype: dtype of the state: integers count exactly and truncate weights,
             floats take weights as they are. The result is float32 in any case.
-        ignore_class: a class id whose samples (by `y_true`) are left out.
+        ignore_class: a class id, or a list of them, whose samples (by `y_true`) are
+            left out.
         sparse_y_pred: whether `y_pred` holds class ids; otherwise its largest
             entry along `axis` is the class.
         axis: the class axis of inputs that are not sparse.
@@ -412,7 +430,7 @@ class OneHotIoU(IoU):
         target_class_ids: Sequence[int],
         name: str | None = None,
         dtype: Any = None,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         sparse_y_pred: bool = False,
         axis: int = -1,
         *,
@@ -459,7 +477,8 @@ class OneHotMeanIoU(MeanIoU):
         name: string name of the metric instance.
         dtype: dtype of the state: integers count exactly and truncate weights,
             floats take weights as they are. The result is float32 in any case.
-        ignore_class: a class id whose samples (by `y_true`) are left out.
+        ignore_class: a class id, or a list of them, whose samples (by `y_true`) are
+            left out.
         sparse_y_pred: whether `y_pred` holds class ids; otherwise its largest
             entry along `axis` is the class.
         axis: the class axis of inputs that are not sparse.
@@ -493,7 +512,7 @@ class OneHotMeanIoU(MeanIoU):
         num_classes: int,
         name: str | None = None,
         dtype: Any = None,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         sparse_y_pred: bool = False,
         axis: int = -1,
         *,

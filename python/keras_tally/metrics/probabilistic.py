@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -164,14 +165,15 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     is a scalar of `dtype`, in nats.
 
     Differences from Keras: computed and summed in float64; a label that is no
-    class is an error on both backends.
+    class is an error on all backends; samples of `ignore_class` are left out as in
+    `keras.losses`, where Keras's metric counts them as losses of 0 unless there are
+    weights; several labels may be ignored.
 
     Args:
         name: string name of the metric instance.
         dtype: dtype of the result.
         from_logits: whether `y_pred` holds logits instead of probabilities.
-        ignore_class: a label whose samples count as zeros and, where a
-            `sample_weight` is given, weigh nothing.
+        ignore_class: a label, or a list of labels, whose samples are left out.
         axis: the class axis.
 
     Raises:
@@ -191,13 +193,14 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     """
 
     _kernel = "sparse_categorical_crossentropy"
+    _beyond_keras = ("ignore_class",)
 
     def __init__(
         self,
         name: str = "sparse_categorical_crossentropy",
         dtype: Any = None,
         from_logits: bool = False,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         axis: int = -1,
     ) -> None:
         self.from_logits = from_logits
@@ -212,10 +215,12 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         return spec.options
 
     def _prepare_twin(self, twin: keras.metrics.Metric) -> None:
+        from keras_tally._portable_inputs import ignore_classes
         from keras_tally._portable_rows import poison_unknown_labels
 
         # Keras takes them for rows without loss.
-        poison_unknown_labels(twin, self.axis, self.ignore_class)
+        poison_unknown_labels(twin, self.axis)
+        ignore_classes(twin, self.ignore_class, self.axis)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
