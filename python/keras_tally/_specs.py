@@ -230,7 +230,7 @@ def _check_number(argument: str, count: int) -> None:
         )
 
 
-def plain_thresholds(thresholds: Any) -> Any:
+def plain_list(thresholds: Any) -> Any:
     """Return None, a number or a list, for tuples, arrays and tensors as well."""
     if hasattr(thresholds, "tolist"):
         thresholds = thresholds.tolist()
@@ -241,7 +241,7 @@ def plain_thresholds(thresholds: Any) -> Any:
 
 def check_thresholds(thresholds: Any) -> list[float]:
     """Return one threshold or several as a list; outside of [0, 1] is an error."""
-    thresholds = plain_thresholds(thresholds)
+    thresholds = plain_list(thresholds)
     listed = thresholds if isinstance(thresholds, Sequence) else [thresholds]
     _check_number("thresholds", len(listed))
     if not listed or any(
@@ -518,7 +518,7 @@ def curve_thresholds(
     """Return the thresholds of a curve, both ends included, and whether evenly so."""
     even = True
     if thresholds is not None:
-        thresholds = plain_thresholds(thresholds)
+        thresholds = plain_list(thresholds)
         # As in Keras, none at all leave the two ends.
         inner = sorted(check_thresholds(thresholds)) if thresholds != [] else []
         even = are_even([0.0, *inner, 1.0], epsilon)

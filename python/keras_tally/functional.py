@@ -38,7 +38,7 @@ import numpy as np
 
 from keras_tally._compiler import follow_compiler
 from keras_tally._plans import evaluate
-from keras_tally._specs import MAKERS
+from keras_tally._specs import MAKERS, plain_list
 from keras_tally._tensors import as_column
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -137,9 +137,8 @@ def _shown(value: str) -> str:
 
 def _tuple(values: Any) -> Any:
     """Return what tells lists and arrays apart, and others as they are."""
-    if hasattr(values, "tolist"):
-        values = values.tolist()
-    return tuple(values) if isinstance(values, (list, range)) else values
+    values = plain_list(values)
+    return tuple(values) if isinstance(values, list) else values
 
 
 def _columns(x: Any) -> int | None:

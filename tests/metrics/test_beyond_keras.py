@@ -290,6 +290,7 @@ def test_class_ids_are_no_one_hot_labels(shape):
 STANDALONE = ("f1_score", "fbeta_score", "precision", "recall", "auc", "true_positives")
 
 
+@pytest.mark.host_only
 @pytest.mark.parametrize("name", STANDALONE)
 def test_vectors_of_class_ids_are_refused(name):
     y_true, y_pred = np.int64([1, 2, 1, 2]), np.int64([2, 1, 2, 1])
@@ -317,3 +318,117 @@ def test_macro_f1_of_class_ids():
     ours = F.f1_score(one_hot[y_true], one_hot[y_pred], average="macro")
     wanted = sklearn.f1_score(y_true, y_pred, average="macro")
     assert float(ours) == pytest.approx(wanted, abs=1e-6)
+
+
+# What users write.
+
+
+def test_errors_of_constructors_name_the_class():
+    with pytest.raises(TypeError, match=r"^Precision\.__init__\(\).*'threshold'"):
+        kt.Precision(threshold=0.5)
+
+
+@pytest.mark.parametrize("make", [tuple, list, np.array, to_backend])
+def test_thresholds_of_any_kind(make):
+    given = make(np.float32([0.25, 0.75]) if make is not tuple else (0.25, 0.75))
+    for name in ("Precision", "TruePositives", "AUC"):
+        metric = getattr(kt, name)(thresholds=given)
+        config = metric.get_config()
+        assert config["thresholds"] == [0.25, 0.75]
+        again = type(metric).from_config(config)
+        assert again.get_config()["thresholds"] == [0.25, 0.75]
+    value = F.recall([0, 1, 1], [0.1, 0.5, 0.9], thresholds=given)
+    assert_close(value, [1.0, 0.5], 1e-6)
+
+
+@pytest.mark.parametrize("thresholds", [[], [0.5, np.nan], [1.5], "0.5", [None]])
+def test_thresholds_that_are_none(thresholds):
+    for make in (kt.Precision, kt.TruePositives):
+        with pytest.raises(ValueError, match="`thresholds`"):
+            make(thresholds=thresholds)
+    with pytest.raises(ValueError, match="`thresholds`"):
+        F.recall([0, 1], [0.1, 0.5], thresholds=thresholds)
+
+
+def test_numbers_of_classes():
+    assert kt.MeanIoU(num_classes=2.0).get_config()["num_classes"] == 2
+    for wrong in (0, -1, 2.5, "2", None):
+        with pytest.raises(ValueError, match="`num_classes`"):
+            kt.MeanIoU(num_classes=wrong)
+        with pytest.raises(ValueError, match="`num_classes`"):
+            kt.IoU(num_classes=wrong, target_class_ids=[0])
+
+
+@pytest.mark.parametrize("wrong", ["1", 1.5, [0, "x"], range(9)])
+def test_ignored_classes_are_checked(wrong):
+    with pytest.raises(ValueError, match="`ignore_class`"):
+        kt.SparseCategoricalAccuracy(ignore_class=wrong)
+
+
+class Positives(kt.Metric):
+    """Written as Keras's documentation has it: the result is a variable."""
+
+    def __init__(self, name="positives", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.total = self.add_weight(name="total", initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(keras.ops.sum(keras.ops.cast(y_true, "float32")))
+
+    def result(self):
+        return self.total
+
+
+def test_results_that_are_variables():
+    metric = Positives()
+    metric.update_state([1.0, 0.0], [1.0, 1.0])
+    first = metric.result()
+    metric.update_state([1.0, 1.0], [1.0, 1.0])
+    assert float(to_numpy(first)) == 1.0  # no view of the state
+    assert as_float(metric) == 3.0
+    if BACKEND == "numpy":
+        return  # Keras's NumPy backend does not train
+    x, y = np.ones((8, 3), np.float32), np.float32([[0], [1]] * 4)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=[Positives()])
+    assert model.fit(x, y, verbose=0).history["positives"] == [4.0]
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="elsewhere it works")
+def test_a_metric_in_a_layer_says_what_to_do():
+    class Layer(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mean = kt.Mean()
+
+        def call(self, x):
+            self.mean.update_state(x)
+            return x
+
+    model = keras.Sequential([keras.Input((3,)), Layer(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((8, 3), np.float32), np.ones((8, 1), np.float32)
+    with pytest.raises(Exception, match="give the metric to `compile"):
+        model.fit(x, y, verbose=0)
+
+
+@pytest.mark.torch_only
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_cannot_be_read_say_why():
+    import torch
+
+    freed = torch.rand(3)
+    freed.untyped_storage().resize_(0)
+    rows = [torch.ones(2), torch.ones(3)]
+    for y_pred, remedy in (
+        (torch.nested.nested_tensor(rows), "nested"),
+        (torch.nested.nested_tensor(rows, layout=torch.jagged), "nested"),
+        (torch.quantize_per_tensor(torch.rand(3), 0.1, 0, torch.qint8), "dequantize"),
+        (freed, "freed"),
+        (torch.rand(3).to_sparse(), "to_dense"),
+    ):
+        metric = kt.Precision()
+        with pytest.raises(TypeError, match=f"^`y_pred` must.*{remedy}"):
+            metric.update_state(torch.ones(3), y_pred)
+        with pytest.raises(TypeError, match=f"^`y_pred` must.*{remedy}"):
+            F.precision(torch.ones(3), y_pred)

@@ -52,7 +52,7 @@ class _ThresholdCounts(PairMetric):
     _beyond_keras: tuple[str, ...] = ("from_logits",)
 
     def _set_thresholds(self, thresholds: Any, default: float) -> None:
-        self.init_thresholds = _specs.plain_thresholds(thresholds)
+        self.init_thresholds = _specs.plain_list(thresholds)
         self.thresholds = (
             [default] if thresholds is None else _specs.check_thresholds(thresholds)
         )
@@ -776,5 +776,5 @@ class AUC(LateMetric):
             **self._extra_config("class_id"),
         }
         if self._init_from_thresholds:
-            config["thresholds"] = self.thresholds[1:-1]
+            config["thresholds"] = self._thresholds[1:-1].tolist()
         return config

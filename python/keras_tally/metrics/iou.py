@@ -354,7 +354,7 @@ class MeanIoU(IoU):
     ) -> None:
         super().__init__(
             num_classes=num_classes,
-            target_class_ids=range(num_classes),
+            target_class_ids=range(_specs.check_integer("num_classes", num_classes, 1)),
             name=name,
             dtype=dtype,
             ignore_class=ignore_class,
