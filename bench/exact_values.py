@@ -342,7 +342,10 @@ def f_scores(t: Any, p: Any, weight: Sequence[Any]) -> list[Any]:
 
 
 def r2(t: Any, p: Any, weight: Sequence[Any]) -> Any:
-    """Mean over the columns of 1 - residual / variation; -inf counts as 0."""
+    """Mean over the columns of 1 - residual / variation.
+
+    A constant column scores 1 where all is right, and else 0.
+    """
     scores = []
     for column in range(len(t[0])):
         rows = [
@@ -360,7 +363,8 @@ def r2(t: Any, p: Any, weight: Sequence[Any]) -> Any:
             mpf(0) if constant else total(w * (a - mean) ** 2 for a, _, w in rows)
         )
         if not variation and not residual:
-            return NAN
+            scores.append(mpf(1))
+            continue
         lost = mp.isinf(residual) or not variation
         scores.append(mpf(0) if lost else 1 - residual / variation)
     return total(scores) / len(scores)

@@ -80,9 +80,7 @@ class SumReference:
         self.total = 0.0
 
     def update(self, values, weight=None, mask=None):
-        # Keras looks at the mask of the values only where there are weights.
-        if weight is not None:
-            weight = merge_mask(weight, mask)
+        weight = merge_mask(weight, mask)
         self.total += math.fsum(samplewise(values, weight, "sum")[0].ravel())
 
     def state(self):
@@ -110,7 +108,7 @@ class MeanReference:
             self.count += len(values) if values.ndim else 1
 
     def update(self, values, weight=None, mask=None):
-        self.add(values, merge_mask(weight, mask) if weight is not None else None)
+        self.add(values, merge_mask(weight, mask))
 
     def state(self):
         return {"total": np.float64(self.total), "count": np.float64(self.count)}
@@ -135,11 +133,11 @@ class MeanOfFunction(MeanReference):
 
 
 class RootMeanSquaredErrorReference(MeanReference):
-    """Root of the mean of the elementwise squared errors; ignores masks."""
+    """Root of the mean of the elementwise squared errors."""
 
     def update(self, y_true, y_pred, weight=None, mask=None):
         y_true, y_pred = match_ranks(exact(y_true), exact(y_pred))
-        self.add((y_true - y_pred) ** 2, weight)
+        self.add((y_true - y_pred) ** 2, merge_mask(weight, mask))
 
     def result(self):
         return math.sqrt(super().result())
@@ -402,27 +400,35 @@ def sparse_categorical_crossentropy(
     if labels.ndim == np.ndim(y_pred) and labels.shape[axis] == 1:
         labels = np.squeeze(labels, axis)
     labels = labels.astype(np.int64)
-    ignored = np.zeros(labels.shape, bool)
-    if ignore_class is not None:
-        ignored = labels == ignore_class
+    ignored = is_ignored(labels, ignore_class)
     log_p = log_probabilities(y_pred, from_logits, axis)
     picked = np.expand_dims(np.where(ignored, 0, labels), axis)
     loss = -np.squeeze(np.take_along_axis(log_p, picked, axis), axis)
     return np.where(ignored, 0.0, loss)
 
 
-class SparseCategoricalCrossentropyReference(MeanOfFunction):
-    """As its function; ignored rows lose their weight where there are weights."""
+def is_ignored(labels, ignore_class):
+    """Where labels are to be ignored: one class, several, or none."""
+    classes = () if ignore_class is None else np.atleast_1d(ignore_class)
+    return np.isin(labels, classes)
+
+
+class MeanOfKnownLabels(MeanOfFunction):
+    """The mean over the rows whose label is not to be ignored."""
+
+    def __init__(self, function, ignore_class=None, **kwargs):
+        super().__init__(function, **kwargs)
+        self.ignore_class = ignore_class
 
     def update(self, y_true, y_pred, weight=None, mask=None):
-        ignore_class = self.kwargs.get("ignore_class")
         weight = merge_mask(weight, mask)
-        if ignore_class is not None and weight is not None:
-            labels = np.asarray(y_true)
-            if labels.ndim == np.ndim(y_pred):
-                labels = np.squeeze(labels, self.kwargs.get("axis", -1))
-            weight = merge_mask(weight, labels != ignore_class)
-        super().update(y_true, y_pred, weight)
+        labels = np.asarray(y_true)
+        if labels.ndim == np.ndim(y_pred):
+            labels = np.squeeze(labels, self.kwargs.get("axis", -1))
+        ignored = is_ignored(labels, self.ignore_class)
+        if self.ignore_class is not None:
+            weight = merge_mask(weight, ~ignored)
+        super().update(np.where(ignored, 0, labels), y_pred, weight)
 
 
 # The confusion family.
@@ -463,6 +469,14 @@ def above(scores, thresholds, buckets):
     return index[None] >= np.arange(len(thresholds), dtype=np.float32).reshape(column)
 
 
+def of_leading_axes(weight, rank):
+    """Weights with axes of size 1 behind their own; one such too many is dropped."""
+    weight = exact(weight)
+    if weight.ndim == rank + 1 and weight.shape[-1] == 1:
+        return weight[..., 0]
+    return weight.reshape(weight.shape + (1,) * (rank - weight.ndim))
+
+
 class ConfusionReference:
     """Weighted tp, fp, tn, fn, each of shape (thresholds,) or (thresholds, labels)."""
 
@@ -474,7 +488,9 @@ class ConfusionReference:
         class_id=None,
         multi_label=False,
         label_weights=None,
+        from_logits=False,
     ):
+        self.from_logits = from_logits
         self.thresholds = thresholds
         self.buckets = buckets
         self.top_k = top_k
@@ -489,9 +505,13 @@ class ConfusionReference:
         scores, labels = match_ranks(
             np.asarray(y_pred).astype(np.float32), exact(y_true) != 0
         )
+        weight = merge_mask(weight, mask)
         if weight is not None:
-            weight = exact(weight)[..., None]
-            _, weight = match_ranks(labels, weight, expand_rank_1=False)
+            weight = of_leading_axes(weight, scores.ndim)
+            if self.class_id is not None and weight.shape[-1:] == scores.shape[-1:]:
+                weight = weight[..., self.class_id, None]
+        if self.from_logits:
+            scores = np.float32(1 / (1 + np.exp(-exact(scores))))
         if self.top_k is not None:
             scores = keep_top_k(scores, self.top_k)
         if self.class_id is not None:
@@ -532,9 +552,9 @@ def as_list(thresholds):
 class CountReference(ConfusionReference):
     """One of the four counts; `which` is "tp", "fp", "tn" or "fn"."""
 
-    def __init__(self, which, thresholds=None):
+    def __init__(self, which, thresholds=None, **kwargs):
         thresholds = as_list(0.5 if thresholds is None else thresholds)
-        super().__init__(thresholds, evenly_spaced(thresholds))
+        super().__init__(thresholds, evenly_spaced(thresholds), **kwargs)
         self.which = which
 
     def state(self):
@@ -547,12 +567,10 @@ class CountReference(ConfusionReference):
 class RatioReference(ConfusionReference):
     """tp / (tp + missed), `missed` being "fp" (precision) or "fn" (recall)."""
 
-    def __init__(self, missed, thresholds=None, top_k=None, class_id=None):
+    def __init__(self, missed, thresholds=None, top_k=None, **kwargs):
         default = 0.5 if top_k is None else NEGATIVE_INFINITY
         thresholds = as_list(default if thresholds is None else thresholds)
-        super().__init__(
-            thresholds, evenly_spaced(thresholds), top_k=top_k, class_id=class_id
-        )
+        super().__init__(thresholds, evenly_spaced(thresholds), top_k=top_k, **kwargs)
         self.missed = missed
 
     def state(self):
@@ -636,7 +654,7 @@ class AUCReference(ConfusionReference):
         multi_label=False,
         num_labels=None,
         label_weights=None,
-        from_logits=False,
+        **kwargs,
     ):
         thresholds, buckets = auc_thresholds(num_thresholds, thresholds)
         super().__init__(
@@ -644,19 +662,17 @@ class AUCReference(ConfusionReference):
             buckets,
             multi_label=multi_label,
             label_weights=None if multi_label else label_weights,
+            **kwargs,
         )
         self.curve = curve
         self.summation_method = summation_method
         self.average_weights = label_weights if multi_label else None
-        self.from_logits = from_logits
         self.poisoned = False
 
     def update(self, y_true, y_pred, weight=None, mask=None):
-        if self.from_logits:
-            y_pred = 1 / (1 + np.exp(-exact(y_pred)))
         # The package: a NaN score has no rank, so there is no area (Keras: 0.5).
         self.poisoned |= bool(np.isnan(exact(y_pred)).any())
-        super().update(y_true, y_pred, weight)
+        super().update(y_true, y_pred, weight, mask)
 
     def state(self):
         return {
@@ -694,10 +710,10 @@ RATES = {
 class ConstrainedReference(ConfusionReference):
     """The largest `wanted` rate among the thresholds where `bound` is kept."""
 
-    def __init__(self, wanted, bound, value, num_thresholds=200, class_id=None):
+    def __init__(self, wanted, bound, value, num_thresholds=200, **kwargs):
         steps = num_thresholds - 1
         thresholds = [i / steps for i in range(num_thresholds)] if steps else [0.5]
-        super().__init__(thresholds, buckets=steps > 0, class_id=class_id)
+        super().__init__(thresholds, buckets=steps > 0, **kwargs)
         self.wanted = wanted
         self.bound = bound
         self.value = value
@@ -723,15 +739,18 @@ class ConstrainedReference(ConfusionReference):
 class FBetaReference:
     """F-beta of each class, or averaged; labels may be any numbers."""
 
-    def __init__(self, average=None, beta=1.0, threshold=None):
+    def __init__(self, average=None, beta=1.0, threshold=None, from_logits=False):
         self.average = average
         self.beta = beta
         self.threshold = threshold
+        self.from_logits = from_logits
         # The first batch says how many classes there are.
         self.tp = self.fp = self.fn = self.support = 0.0
 
     def update(self, y_true, y_pred, weight=None, mask=None):
         y_true, scores = exact(y_true), np.asarray(y_pred).astype(np.float32)
+        if self.from_logits:
+            scores = 1 / (1 + np.exp(-exact(scores)))
         if self.threshold is None:
             # All that tie for the best score win, unless it is 0.
             best = np.max(scores, axis=-1, keepdims=True)
@@ -739,11 +758,12 @@ class FBetaReference:
         else:
             chosen = scores > np.float32(self.threshold)
         chosen = exact(chosen)
-        weight = 1.0 if weight is None else exact(weight)[..., None]
+        weight = merge_mask(weight, mask)
+        weight = 1.0 if weight is None else of_leading_axes(weight, 2)
         axis = None if self.average == "micro" else 0
 
         def total(values):
-            return np.sum(values * weight, axis=axis)
+            return np.sum(values * np.broadcast_to(weight, values.shape), axis=axis)
 
         self.tp = self.tp + total(chosen * y_true)
         self.fp = self.fp + total(chosen * (1 - y_true))
@@ -779,9 +799,8 @@ class R2Reference:
 
     def update(self, y_true, y_pred, weight=None, mask=None):
         y_true, y_pred = match_ranks(exact(y_true), exact(y_pred))
-        weight = exact(1.0 if weight is None else weight)
-        if weight.ndim == 1:
-            weight = weight[:, None]
+        weight = merge_mask(weight, mask)
+        weight = of_leading_axes(1.0 if weight is None else weight, 2)
         y_pred, weight = (np.broadcast_to(a, y_true.shape) for a in (y_pred, weight))
         self.batches.append(np.stack([y_true, y_pred, weight]))
 
@@ -805,11 +824,19 @@ class R2Reference:
     def variation(self):
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = self.sum() / self.count()
-        return self.sums(lambda y, p, w: w * (y - mean) ** 2)
+        variation = self.sums(lambda y, p, w: w * (y - mean) ** 2)
+        y_true, _, weight = np.concatenate(self.batches, axis=1)
+        for column in range(len(variation)):
+            values = y_true[weight[:, column] != 0, column]
+            if len(set(values)) == 1:  # whatever its mean was rounded to
+                variation[column] = 0.0
+        return variation
 
     def num_samples(self):
-        # As Keras 3.15 counts: every number of `y_true` is a sample.
-        return float(sum(batch[0].size for batch in self.batches))
+        # As Keras 3.16 counts: rows with a weight other than 0.
+        return float(
+            sum(np.any(weight != 0, axis=1).sum() for *_, weight in self.batches)
+        )
 
     def state(self):
         return {
@@ -824,11 +851,14 @@ class R2Reference:
         variation = self.variation()
         with np.errstate(invalid="ignore", divide="ignore"):
             scores = 1 - self.residual() / variation
-            scores = np.where(np.isinf(scores), 0.0, scores)
+            # A constant column is right or wrong, as in scikit-learn.
+            constant = variation == 0
+            scores = np.where(constant, np.float64(self.residual() == 0), scores)
             if self.class_aggregation == "uniform_average":
                 scores = np.mean(scores)
             elif self.class_aggregation == "variance_weighted_average":
-                scores = np.sum(variation * scores) / np.sum(variation)
+                weight = np.ones_like(scores) if constant.all() else variation
+                scores = np.sum(weight * scores) / np.sum(weight)
         # With too few samples the plain score stands (and Keras warns).
         freedom = self.num_samples() - self.num_regressors - 1
         if self.num_regressors and freedom > 0:
@@ -870,15 +900,23 @@ class IoUReference:
         return np.trunc(ids) if self.whole_numbers else ids
 
     def update(self, y_true, y_pred, weight=None, mask=None):
+        shape = list(np.shape(y_true))
+        if not self.sparse[0]:
+            del shape[self.axis]
         y_true, y_pred = (
             self.class_ids(y, sparse)
             for y, sparse in zip((y_true, y_pred), self.sparse, strict=True)
         )
-        weight = exact(1.0 if weight is None else weight).ravel()
+        weight = merge_mask(weight, mask)
+        weight = exact(1.0 if weight is None else weight)
+        if weight.size not in (1, y_true.size):
+            weight = of_leading_axes(weight, len(shape)) + np.zeros(shape)
+        weight = weight.ravel()
         if self.whole_numbers:
             weight = np.trunc(weight)
+        y_true, y_pred = np.broadcast_arrays(y_true, y_pred)
         weight = np.broadcast_to(weight, y_true.shape)
-        known = y_true != self.ignore_class
+        known = ~is_ignored(y_true, self.ignore_class)
         for ids in (y_true, y_pred):
             known &= (ids >= 0) & (ids < self.num_classes)
         cells = tuple(ids[known].astype(np.int64) for ids in (y_true, y_pred))
@@ -914,7 +952,7 @@ class BinaryIoUReference(IoUReference):
 
     def update(self, y_true, y_pred, weight=None, mask=None):
         scores = np.asarray(y_pred).astype(np.float32)
-        super().update(y_true, scores >= np.float32(self.threshold), weight)
+        super().update(y_true, scores >= np.float32(self.threshold), weight, mask)
 
 
 ONE_HOT = {"sparse_y_true": False, "sparse_y_pred": False}
@@ -931,11 +969,13 @@ REFERENCES = {
     "Accuracy": lambda: MeanOfFunction(equality),
     "BinaryAccuracy": lambda **kwargs: MeanOfFunction(binary_equality, **kwargs),
     "CategoricalAccuracy": lambda: MeanOfFunction(onehot_accuracy),
-    "SparseCategoricalAccuracy": lambda: MeanOfFunction(sparse_accuracy),
+    "SparseCategoricalAccuracy": lambda **kwargs: MeanOfKnownLabels(
+        sparse_accuracy, **kwargs
+    ),
     "TopKCategoricalAccuracy": lambda **kwargs: MeanOfFunction(
         top_k_accuracy, **kwargs
     ),
-    "SparseTopKCategoricalAccuracy": lambda **kwargs: MeanOfFunction(
+    "SparseTopKCategoricalAccuracy": lambda **kwargs: MeanOfKnownLabels(
         sparse_top_k_accuracy, **kwargs
     ),
     "MeanRank": lambda: MeanOfFunction(onehot_rank),
@@ -954,10 +994,8 @@ REFERENCES = {
     "CategoricalCrossentropy": lambda **kwargs: MeanOfFunction(
         categorical_crossentropy, **kwargs
     ),
-    "SparseCategoricalCrossentropy": lambda **kwargs: (
-        SparseCategoricalCrossentropyReference(
-            sparse_categorical_crossentropy, **kwargs
-        )
+    "SparseCategoricalCrossentropy": lambda **kwargs: MeanOfKnownLabels(
+        sparse_categorical_crossentropy, **kwargs
     ),
     "MeanAbsolutePercentageError": lambda: MeanOfFunction(absolute_percentage_error),
     "MeanSquaredLogarithmicError": lambda: MeanOfFunction(squared_logarithmic_error),

@@ -120,17 +120,23 @@ void lay_out(const Plan& plan, double* high, std::int64_t row, State* state) {
 }
 
 bool borrow_batch(int inputs, PyObject* y_true, PyObject* y_pred, PyObject* sample_weight,
-                  Batch* batch, Keep* keep) {
+                  Batch* batch, Keep* keep, const char** unread) {
+  const auto take = [&](PyObject* tensor, const char* argument, View* view) {
+    if (borrow(tensor, argument, view, keep)) return true;
+    if (unread != nullptr) *unread = argument;
+    return false;
+  };
   batch->has_true = inputs == 2;
-  if (inputs == 2) {
-    if (!borrow(y_true, "y_true", &batch->y_true, keep)) return false;
-    if (!borrow(y_pred, "y_pred", &batch->y_pred, keep)) return false;
-  } else {
-    if (!borrow(y_pred, "values", &batch->y_pred, keep)) return false;
-  }
-  if (sample_weight == Py_None) return true;
-  batch->has_weight = true;
-  return borrow(sample_weight, "sample_weight", &batch->sample_weight, keep);
+  if (batch->has_true && !take(y_true, "y_true", &batch->y_true)) return false;
+  if (!take(y_pred, batch->has_true ? "y_pred" : "values", &batch->y_pred)) return false;
+  batch->has_weight = sample_weight != Py_None;
+  return !batch->has_weight || take(sample_weight, "sample_weight", &batch->sample_weight);
+}
+
+void refuse_unread(const char* argument) {
+  throw TypeMistake(std::string("`") + argument +
+                    "` must be a dense tensor whose numbers are in memory. Received: one that "
+                    "cannot be read. Give a plain tensor, or an array of NumPy.");
 }
 
 namespace {

@@ -77,9 +77,11 @@ void* current_stream(PyObject* tensor, int device);
 // A plan's part of a group's state, of which `row` numbers are high halves.
 void lay_out(const Plan& plan, double* high, std::int64_t row, State* state);
 
-// `inputs`: 2, or 1 where there is no y_true.
+// `inputs`: 2, or 1 where there is no y_true. `unread`: which it could not borrow.
 bool borrow_batch(int inputs, PyObject* y_true, PyObject* y_pred, PyObject* sample_weight,
-                  Batch* batch, Keep* keep);
+                  Batch* batch, Keep* keep, const char** unread = nullptr);
+// Says so, where there is no other way left.
+[[noreturn]] void refuse_unread(const char* argument);
 
 // Takes no more threads than torch would, where the program has imported it.
 void follow_torch_threads();

@@ -1,7 +1,6 @@
 #include "group.h"
 
 #include <algorithm>
-#include <optional>
 #include <vector>
 
 #include "../exec/group.h"
@@ -23,8 +22,6 @@ struct Group {
   std::vector<py::object> kept;  // the plans, as Python holds them
   std::vector<const Plan*> plans;
   std::vector<const Metric*> metrics;
-  std::vector<bool> masked;  // takes the weights that y_pred's mask is part of
-  bool any_masked = false;
   std::vector<int> leads;
   std::vector<py::object> names;
   std::vector<py::object> fields;  // the variable's `__dict__`
@@ -48,8 +45,8 @@ bool borrow_packed(PyObject* tensor, Packed* packed, Keep* keep) {
 }
 
 // On a device: as few launches as the members' inputs allow, and no waiting.
-bool add_batch_on(int device, const Group& group, const Batch* const* batches, PyObject* tensor,
-                  Keep* keep, Arena& arena) {
+bool add_batch_on(int device, const Group& group, const Batch& batch, PyObject* tensor, Keep* keep,
+                  Arena& arena) {
   Packed packed;
   if (!borrow_packed(tensor, &packed, keep) || !same_place(device, packed.place)) return false;
   DeviceUpdate update(device, current_stream(tensor, device));
@@ -59,7 +56,7 @@ bool add_batch_on(int device, const Group& group, const Batch* const* batches, P
     const Plan& plan = *group.plans[i];
     State state;
     lay_out(plan, packed.high, packed.row, &state);
-    works.push_back(make_work(plan.metric, *batches[i], arena));
+    works.push_back(make_work(plan.metric, batch, arena));
     update.add(plan.metric, *works.back(), plan.constants.on(device, plan.metric), state);
   }
   update.run();
@@ -68,17 +65,14 @@ bool add_batch_on(int device, const Group& group, const Batch* const* batches, P
 
 // Adds to all members' states, or throws and adds to none; false, and nothing
 // added, when the state cannot be borrowed.
-bool add_batch(const Group& group, const Batch& batch, const Batch& masked, PyObject* tensor,
-               Keep* keep) {
+bool add_batch(const Group& group, const Batch& batch, PyObject* tensor, Keep* keep) {
   const std::size_t count = group.metrics.size();
   ScratchArena scratch;
   Arena& arena = *scratch;
-  std::pmr::vector<const Batch*> batches(count, &arena);
-  for (std::size_t i = 0; i < count; ++i) batches[i] = group.masked[i] ? &masked : &batch;
   const int place = place_of(batch);
-  if (place == kSeveralPlaces || place_of(masked) != place) return false;
-  if (place != kHost) return add_batch_on(place, group, batches.data(), tensor, keep, arena);
-  GroupWork work(group.metrics, group.leads, batches.data(), arena);
+  if (place == kSeveralPlaces) return false;
+  if (place != kHost) return add_batch_on(place, group, batch, tensor, keep, arena);
+  GroupWork work(group.metrics, group.leads, batch, arena);
   std::pmr::vector<Addition> additions(count, &arena);
   bool parallel = false;
   unlocked(batch, [&] {
@@ -97,7 +91,7 @@ bool add_batch(const Group& group, const Batch& batch, const Batch& masked, PyOb
   return true;
 }
 
-// update_group(group, y_true, y_pred, sample_weight[, masked_weight]) -> bool, as update().
+// update_group(group, y_true, y_pred, sample_weight[, unmasked]) -> bool, as update().
 PyObject* update_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return translated([&]() -> PyObject* {
     if (count != 4 && count != 5) throw TypeMistake("update_group() takes 4 or 5 arguments");
@@ -105,18 +99,12 @@ PyObject* update_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (group == nullptr) return nullptr;
     PyObject* tracker = nullptr;
     if (in_stateless_scope(&tracker)) Py_RETURN_FALSE;
-    if (count == 4 && group->any_masked && has_mask(args[2], tracker)) Py_RETURN_FALSE;
+    if (count == 4 && has_mask(args[2], tracker)) Py_RETURN_FALSE;
     Keep keep;
     Batch batch;
     if (!borrow_batch(2, args[1], args[2], args[3], &batch, &keep)) Py_RETURN_FALSE;
-    std::optional<Batch> masked;
-    if (count == 5 && args[4] != args[3] &&
-        !borrow_batch(2, args[1], args[2], args[4], &masked.emplace(), &keep)) {
-      Py_RETURN_FALSE;
-    }
     const Values values(group->fields);
-    if (!values.complete() ||
-        !add_batch(*group, batch, masked ? *masked : batch, values.tensors()[0], &keep)) {
+    if (!values.complete() || !add_batch(*group, batch, values.tensors()[0], &keep)) {
       Py_RETURN_FALSE;
     }
     ++road_counts.in_place;
@@ -124,20 +112,17 @@ PyObject* update_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
-// update_group_into(group, state, y_true, y_pred, sample_weight, masked_weight): adds
-// to the given array; metrics that see y_pred's mask take the last argument.
+// update_group_into(group, state, y_true, y_pred, sample_weight): adds to the given array.
 PyObject* update_group_into(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return translated([&]() -> PyObject* {
-    if (count != 6) throw TypeMistake("update_group_into() takes 6 arguments");
+    if (count != 5) throw TypeMistake("update_group_into() takes 5 arguments");
     Group* group = group_of(args[0]);
     if (group == nullptr) return nullptr;
     Keep keep;
-    Batch batch, masked;
-    if (!borrow_batch(2, args[2], args[3], args[4], &batch, &keep) ||
-        !borrow_batch(2, args[2], args[3], args[5], &masked, &keep)) {
-      throw TypeMistake("the inputs must be tensors in memory that can be read as it lies");
-    }
-    if (!add_batch(*group, batch, masked, args[1], &keep)) {
+    Batch batch;
+    const char* unread = nullptr;
+    if (!borrow_batch(2, args[2], args[3], args[4], &batch, &keep, &unread)) refuse_unread(unread);
+    if (!add_batch(*group, batch, args[1], &keep)) {
       throw std::logic_error("the state is not a contiguous float64 array where the inputs are");
     }
     ++road_counts.pure;
@@ -214,9 +199,9 @@ PyObject* reset_group(PyObject*, PyObject* const* args, Py_ssize_t count) {
 
 PyMethodDef kGroupMethods[] = {
     entry_point("update_group", update_group,
-                "update_group(group, y_true, y_pred, sample_weight[, masked_weight]) -> bool"),
+                "update_group(group, y_true, y_pred, sample_weight[, unmasked]) -> bool"),
     entry_point("update_group_into", update_group_into,
-                "update_group_into(group, state, y_true, y_pred, sample_weight, masked_weight)"),
+                "update_group_into(group, state, y_true, y_pred, sample_weight)"),
     entry_point("result_group", result_group, "result_group(group) -> dict or None"),
     entry_point("result_group_from", result_group_from,
                 "result_group_from(group, state) -> dict or None"),
@@ -240,15 +225,13 @@ py::capsule make_group(const py::sequence& plans, const py::sequence& names,
     group->kept.push_back(py::reinterpret_borrow<py::object>(capsule));
     group->plans.push_back(plan);
     group->metrics.push_back(&plan->metric);
-    group->masked.push_back(plan->sees_mask);
-    group->any_masked |= plan->sees_mask;
   }
   for (const py::handle name : names) {
     group->names.push_back(py::reinterpret_borrow<py::object>(name));
   }
   if (variables.size() != 1) throw std::logic_error("a group has one variable");
   group->fields.push_back(variables[0].attr("__dict__"));
-  group->leads = find_leads(group->metrics, group->masked);
+  group->leads = find_leads(group->metrics);
   return py::capsule(group.release(), kCapsule,
                      [](PyObject* capsule) { delete group_of(capsule); });
 }

@@ -55,6 +55,14 @@ void read_thresholds(const py::dict& options, Thresholds* out) {
   set_thresholds(std::move(given), out);
 }
 
+void read_ignored(const py::dict& options, Ignored* out) {
+  std::vector<double> given;
+  read(options, "ignore_class", &given);
+  if (given.size() > Ignored::kMost) throw std::logic_error("too many ids in ignore_class");
+  out->count = static_cast<int>(given.size());
+  std::copy(given.begin(), given.end(), out->ids);
+}
+
 std::shared_ptr<const Expression> read_expression(const py::dict& options, const char* name) {
   ExpressionTuple given;
   return read(options, name, &given) ? make_expression(given) : nullptr;
@@ -107,8 +115,6 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   }
   if (plan->variables.size() > kMaxVariables) throw std::logic_error("too many variables");
   read(options, "whole", &plan->whole);
-  read(options, "sees_mask", &plan->sees_mask);
-  read(options, "mask_only_with_weight", &plan->mask_only_with_weight);
   if (read(options, "sizes", &plan->sizes)) {
     read(options, "offset", &plan->offset);
     plan->whole = false;
@@ -128,7 +134,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   read(options, "gamma", &params.gamma);
   read(options, "balance_classes", &params.balance_classes);
   read(options, "from_logits", &params.from_logits);
-  params.has_ignore_class = read(options, "ignore_class", &params.ignore_class);
+  read_ignored(options, &params.ignored);
   read(options, "k", &params.k);
   if (read(options, "last_axis", &name)) {
     metric.last_axis = one_of<LastAxis>(name, {{"mean", LastAxis::Mean}, {"sum", LastAxis::Sum}});
@@ -143,12 +149,11 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   }
   read(options, "axis", &metric.axis);
   read(options, "axes", &metric.axes);
-  read(options, "k_within_classes", &metric.k_within_classes);
+  read(options, "binary_labels", &metric.binary_labels);
   read(options, "columns", &metric.columns);
   read(options, "folded", &metric.folded);
   read(options, "counts_samples", &metric.counts_samples);
   read(options, "aligns_ranks", &metric.aligns_ranks);
-  read(options, "any_weight_rank", &metric.any_weight_rank);
   if (read(options, "precision", &name)) {
     metric.has_precision = true;
     metric.precision = dtype_named(name, "dtype");
@@ -156,8 +161,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   read(options, "num_classes", &metric.pairs.classes);
   read(options, "per_class_counts", &metric.pairs.by_class);
   read(options, "whole", &metric.pairs.whole);
-  metric.pairs.has_ignore = params.has_ignore_class;
-  metric.pairs.ignore = params.ignore_class;
+  metric.pairs.ignored = params.ignored;
   read(options, "dense_labels", &metric.dense_labels);
   read(options, "dense_predicted", &metric.dense_predicted);
   read_thresholds(options, &metric.thresholds);

@@ -117,9 +117,9 @@ bool add_batch(const Plan& plan, const Batch& batch, PyObject* const* tensors, i
   return true;
 }
 
-// update(plan, y_true, y_pred, sample_weight[, masked_weight]) -> bool
-// True: added in place. False: Python must take the general road. With `masked_weight` it has
-// done so: this is the weight for a metric that sees y_pred's mask, which is part of it.
+// update(plan, y_true, y_pred, sample_weight[, unmasked]) -> bool
+// True: added in place. False: Python must take the general road. With `unmasked` it has
+// done so: y_pred's mask is part of the weights.
 PyObject* update(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return translated([&]() -> PyObject* {
     if (count != 4 && count != 5) throw TypeMistake("update() takes 4 or 5 arguments");
@@ -127,14 +127,10 @@ PyObject* update(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (plan == nullptr) return nullptr;
     PyObject* tracker = nullptr;
     if (in_stateless_scope(&tracker)) Py_RETURN_FALSE;
-    if (count == 4 && plan->sees_mask && (!plan->mask_only_with_weight || args[3] != Py_None) &&
-        has_mask(args[2], tracker)) {
-      Py_RETURN_FALSE;
-    }
-    PyObject* weight = count == 5 && plan->sees_mask ? args[4] : args[3];
+    if (count == 4 && has_mask(args[2], tracker)) Py_RETURN_FALSE;
     Keep keep;
     Batch batch;
-    if (!borrow_batch(plan->inputs, args[1], args[2], weight, &batch, &keep)) Py_RETURN_FALSE;
+    if (!borrow_batch(plan->inputs, args[1], args[2], args[3], &batch, &keep)) Py_RETURN_FALSE;
     const Values values(plan->fields);
     if (!values.complete() || !add_batch(*plan, batch, values.tensors(), values.count(), &keep)) {
       Py_RETURN_FALSE;
@@ -147,7 +143,8 @@ PyObject* update(PyObject*, PyObject* const* args, Py_ssize_t count) {
 enum class Into { Added, NoInputs, NoState };  // the others: what cannot be borrowed
 
 // Adds to given arrays, which stand for the plan's variables, or adds nothing.
-Into add_into(const Plan& plan, PyObject* given, PyObject* const* inputs) {
+Into add_into(const Plan& plan, PyObject* given, PyObject* const* inputs,
+              const char** unread = nullptr) {
   Keep keep;
   Batch batch;
   const auto states = py::reinterpret_borrow<py::list>(given);
@@ -157,7 +154,7 @@ Into add_into(const Plan& plan, PyObject* given, PyObject* const* inputs) {
     if (found == kMaxVariables) throw std::logic_error("too many state arrays");
     tensors[found++] = item.ptr();
   }
-  if (!borrow_batch(plan.inputs, inputs[0], inputs[1], inputs[2], &batch, &keep)) {
+  if (!borrow_batch(plan.inputs, inputs[0], inputs[1], inputs[2], &batch, &keep, unread)) {
     return Into::NoInputs;
   }
   return add_batch(plan, batch, tensors, found, &keep) ? Into::Added : Into::NoState;
@@ -169,9 +166,10 @@ PyObject* update_into(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (count != 5) throw TypeMistake("update_into() takes 5 arguments");
     Plan* plan = plan_of(args[0]);
     if (plan == nullptr) return nullptr;
-    switch (add_into(*plan, args[1], args + 2)) {
+    const char* unread = nullptr;
+    switch (add_into(*plan, args[1], args + 2, &unread)) {
       case Into::NoInputs:
-        throw TypeMistake("the inputs must be tensors in memory that can be read as it lies");
+        refuse_unread(unread);
       case Into::NoState:
         throw std::logic_error(
             "the state is not made of contiguous arrays of its dtype where the inputs are");
@@ -477,7 +475,7 @@ PyObject* evaluate(PyObject*, PyObject* const* args, Py_ssize_t count) {
 
 PyMethodDef methods[] = {
     entry_point("update", update,
-                "update(plan, y_true, y_pred, sample_weight[, masked_weight]) -> bool"),
+                "update(plan, y_true, y_pred, sample_weight[, unmasked]) -> bool"),
     entry_point("update_into", update_into,
                 "update_into(plan, states, y_true, y_pred, sample_weight)"),
     entry_point("accumulate", accumulate,

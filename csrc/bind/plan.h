@@ -26,9 +26,6 @@ struct Plan {
   // metric's are `sizes` of them, from `offset` on; alone, `sizes` is empty.
   std::int64_t offset = 0;
   std::vector<std::int64_t> sizes;
-  // Where a Keras mask hangs on the inputs: ignored, or handed back to Python.
-  bool sees_mask = false;  // y_pred's mask becomes weights
-  bool mask_only_with_weight = false;
   int inputs = 2;  // y_true and y_pred, or values alone
   DType result_dtype = DType::Float32;
   bool numpy_results = false;  // scalars become numpy.float32 right here

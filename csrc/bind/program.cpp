@@ -26,7 +26,6 @@ void define(const std::string& key,
     if (plan == nullptr) throw py::error_already_set();
     Program::Member& member = members.emplace_back();
     member.metric = plan->metric;
-    member.masked = plan->sees_mask;
     for (const auto& [array, at, size, low_array, low_at] : places) {
       member.variables.push_back({array, at, size, low_array, low_at});
     }
@@ -37,7 +36,7 @@ void define(const std::string& key,
 // A shape and a dtype's name; there is no data.
 using Abstract = std::pair<std::vector<std::int64_t>, std::string>;
 
-Inputs read_abstract(unsigned given, const std::vector<Abstract>& inputs) {
+Batch read_abstract(unsigned given, const std::vector<Abstract>& inputs) {
   std::size_t next = 0;
   return read_inputs(given, [&](const char* argument) {
     const auto& [shape, dtype] = inputs.at(next++);
@@ -51,13 +50,11 @@ Inputs read_abstract(unsigned given, const std::vector<Abstract>& inputs) {
 
 // Throws where an update by arrays of these shapes and dtypes would.
 void check(const std::string& key, unsigned given, const std::vector<Abstract>& inputs) {
-  const Inputs abstract = read_abstract(given, inputs);
-  find_program(key).check(abstract.batch, abstract.masked);
+  find_program(key).check(read_abstract(given, inputs));
 }
 
 bool splits(const std::string& key, unsigned given, const std::vector<Abstract>& inputs) {
-  const Inputs abstract = read_abstract(given, inputs);
-  return find_program(key).splits(abstract.batch) && find_program(key).splits(abstract.masked);
+  return find_program(key).splits(read_abstract(given, inputs));
 }
 
 std::vector<std::int64_t> result_sizes(const std::string& key) {
@@ -69,8 +66,9 @@ std::vector<std::int64_t> result_sizes(const std::string& key) {
 
 const ProgramApi api = {
     find_program,
-    [](const Program& program, const Batch& batch, const Batch& masked, const StateArray* arrays,
-       int count) { program.update(batch, masked, arrays, count, BadLabels::Refuse); },
+    [](const Program& program, const Batch& batch, const StateArray* arrays, int count) {
+      program.update(batch, arrays, count, BadLabels::Refuse);
+    },
     [](const Program& program, const StateArray* arrays, int count, const ResultArray* results) {
       program.results(arrays, count, results);
     },

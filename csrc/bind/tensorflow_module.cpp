@@ -238,10 +238,10 @@ void update(void* kernel, TF_OpKernelContext* context) {
       void* to = tensors.output(next, tensors.output_type(next), from);
       arrays.push_back({from.data, to, from.dtype, from.size()});
     }
-    const Inputs inputs =
+    const Batch batch =
         read_inputs(given, [&](const char* name) { return tensors.input(next++, name); });
     ++updates;
-    programs->update(*program, inputs.batch, inputs.masked, arrays.data(), program->arrays());
+    programs->update(*program, batch, arrays.data(), program->arrays());
   });
 }
 

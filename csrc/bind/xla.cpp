@@ -86,13 +86,12 @@ xla::Error* update(xla::CallFrame* frame) {
     const auto input = [&](const char* name) {
       return view_of(call.argument(next++), name, where.device);
     };
-    const Inputs inputs = read_inputs(static_cast<unsigned>(call.integer("given")), input);
+    const Batch batch = read_inputs(static_cast<unsigned>(call.integer("given")), input);
     ++xla_updates;
     if (where.device == kHost) {
-      program.update(inputs.batch, inputs.masked, arrays.data(), program.arrays(),
-                     BadLabels::Poison);
+      program.update(batch, arrays.data(), program.arrays(), BadLabels::Poison);
     } else {
-      program.update_on(where, inputs.batch, inputs.masked, arrays.data(), program.arrays());
+      program.update_on(where, batch, arrays.data(), program.arrays());
     }
   });
 }

@@ -29,9 +29,10 @@ KT_HOST_DEVICE int low_half_of(int k) {
 
 // What a score is as a prediction: 0 or 1.
 template <class T>
-KT_HOST_DEVICE T hit(T score, T limit, bool has_threshold) {
-  if (has_threshold) return score > limit ? T{1} : T{0};
-  return (score >= limit) & (absolute(score) > static_cast<T>(1e-9)) ? T{1} : T{0};
+KT_HOST_DEVICE T hit(T score, T limit, const Params& params) {
+  if (params.has_threshold) return score > limit ? T{1} : T{0};
+  const T none = static_cast<T>(no_score(params));
+  return (score >= limit) & (absolute(score) > none) ? T{1} : T{0};
 }
 
 template <class Def, class T, class Thread>
@@ -50,6 +51,8 @@ KT_HOST_DEVICE void columns(const Thread& thread, const ColumnwiseLaunch& launch
     return x;
   };
   const bool largest = Def::kCountsHits && !launch.params.has_threshold;
+  const bool counts_rows = launch.first > 0 && launch.weighted;
+  double counted = 0.0;  // rows with a weight other than 0
   const std::int64_t step = launch.tile * thread.blocks();
   for (std::int64_t first = launch.tile * thread.block(); first < launch.rows; first += step) {
     const std::int64_t left = launch.rows - first;
@@ -76,6 +79,13 @@ KT_HOST_DEVICE void columns(const Thread& thread, const ColumnwiseLaunch& launch
       thread.sync();
     }
     const std::int64_t begin = first * columns, end = (first + rows) * columns;
+    for (std::int64_t r = thread.index(); counts_rows && r < rows; r += kThreads) {
+      bool weighs = false;
+      for (std::int64_t c = 0; c < columns; ++c) {
+        weighs |= load_at<double>(launch.weight, launch.axes, begin + r * columns + c) != 0.0;
+      }
+      counted += weighs ? 1.0 : 0.0;
+    }
     for (std::int64_t slot = thread.index(); slot < slots; slot += kThreads) {
       double sums[kKinds];
       for (int k = 0; k < kKinds; ++k) sums[k] = slab[k * slots + slot];
@@ -88,7 +98,7 @@ KT_HOST_DEVICE void columns(const Thread& thread, const ColumnwiseLaunch& launch
         if constexpr (Def::kCountsHits) {
           const T limit =
               largest ? limits[(i - begin) / columns] : static_cast<T>(launch.params.threshold);
-          p = hit(p, limit, !largest);
+          p = hit(p, limit, launch.params);
         }
         const double w = launch.weighted ? load_at<double>(launch.weight, launch.axes, i) : 1.0;
         Def::template add<false>(t, static_cast<double>(p), w, sums);
@@ -98,6 +108,12 @@ KT_HOST_DEVICE void columns(const Thread& thread, const ColumnwiseLaunch& launch
   }
   // Slots of a column to one sum, then blocks: in their order.
   thread.sync();
+  const Team<Thread> all(thread, kThreads, scratch);
+  double* counts = launch.lanes + std::int64_t{thread.blocks()} * kKinds * slots;
+  if (counts_rows) {
+    counted = all.sum(counted);
+    if (thread.index() == 0) counts[thread.block()] = counted;
+  }
   double* partials = launch.workspace.partials;
   for (std::int64_t i = thread.index(); i < Def::kSums * columns; i += kThreads) {
     const int k = static_cast<int>(i / columns), low_half = low_half_of<Def>(k);
@@ -127,16 +143,19 @@ KT_HOST_DEVICE void columns(const Thread& thread, const ColumnwiseLaunch& launch
     add_to(launch.state, launch.first + k, i % columns, high);
     if (low != 0.0) add_to(launch.state, launch.first + k, i % columns, low);
   }
-  if (launch.first > 0 && thread.index() == 0) add_to(launch.state, 0, 0, launch.samples);
+  if (launch.first > 0 && thread.index() == 0) {
+    double samples = counts_rows ? 0.0 : static_cast<double>(launch.rows);
+    for (int b = 0; counts_rows && b < thread.blocks(); ++b) samples += counts[b];
+    add_to(launch.state, 0, 0, samples);
+  }
   if (!launch.folded) return;
   thread.sync();
-  const Team<Thread> team(thread, kThreads, scratch);
   for (int k = 0; k < Def::kSums; ++k) {
     double sum = 0.0;
     for (std::int64_t c = thread.index(); c < columns; c += kThreads) {
       sum += partials[2 * (k * columns + c)];
     }
-    sum = team.sum(sum);
+    sum = all.sum(sum);
     if (thread.index() == 0) add_to(launch.state, launch.first + k, 0, sum);
   }
 }

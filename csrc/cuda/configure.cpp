@@ -93,7 +93,7 @@ Configuration configure(CudaKernel kernel, ColumnwiseLaunch* launch, int kinds, 
   const std::int64_t most = std::max<std::int64_t>(1, kPartialBytes / (8 * slab));
   out.grid = grid_for(kernel, std::min(most, ceil_div(launch->rows, launch->tile)),
                       kScratchBytes + launch->tile * number, info);
-  out.needed.partials = out.grid.blocks * (slab + 2 * sums * columns);
+  out.needed.partials = out.grid.blocks * (slab + 2 * sums * columns + 1);
   return out;
 }
 

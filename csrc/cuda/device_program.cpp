@@ -96,8 +96,8 @@ std::shared_ptr<Program::OnDevices> Program::make_on_devices(std::size_t members
   return std::make_shared<OnDevices>(members);
 }
 
-void Program::update_on(const Where& where, const Batch& batch, const Batch& masked,
-                        const StateArray* arrays, int count) const {
+void Program::update_on(const Where& where, const Batch& batch, const StateArray* arrays,
+                        int count) const {
   check_inputs(batch);
   check_arrays(arrays, count);
   const auto held = hold_devices();
@@ -109,7 +109,7 @@ void Program::update_on(const Where& where, const Batch& batch, const Batch& mas
   DeviceUpdate update(where.device, where.stream);
   for (std::size_t i = 0; i < members_.size(); ++i) {
     const Metric& metric = members_[i].metric;
-    works.push_back(make_work(metric, members_[i].masked ? masked : batch, arena));
+    works.push_back(make_work(metric, batch, arena));
     update.add(metric, *works.back(), on_devices_->constants(i, where.device, metric), states[i]);
   }
   update.run();

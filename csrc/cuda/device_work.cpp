@@ -443,7 +443,6 @@ void DeviceUpdate::run(const Metric& metric, ColumnwiseWork& work, const State& 
   launch.params = job.op.params;
   launch.folded = metric.folded;
   launch.first = metric.counts_samples ? 1 : 0;
-  launch.samples = static_cast<double>(job.y_true.size());
   launch.state = state;
   const CudaKernel kernel =
       single_precision(job) ? CudaKernel::columnwise_float32 : CudaKernel::columnwise_float64;
@@ -576,8 +575,7 @@ void DeviceUpdate::run(const Metric&, TabulatedWork& work, const State& state) {
   launch.classes = job.pairs.classes;
   launch.by_class = job.pairs.by_class;
   launch.whole = job.pairs.whole;
-  launch.has_ignore = job.pairs.has_ignore;
-  launch.ignore = job.pairs.ignore;
+  launch.ignored = job.pairs.ignored;
   launch.state = state;
   launch.bins = bins_of(job);
   const DeviceInfo& info = device_info(device_);

@@ -139,9 +139,8 @@ struct ColumnwiseLaunch {
   std::int64_t slots = 0;  // elements with sums of their own: a multiple of `columns`
   int team = 1;            // threads that look for a row's largest score
   bool folded = false;
-  int first = 0;            // variable of the first sum
-  double samples = 0.0;     // what the variables before it get
-  double* lanes = nullptr;  // each block's slots
+  int first = 0;            // variable of the first sum; the one before it counts rows
+  double* lanes = nullptr;  // each block's slots, then its number of rows that weigh something
   State state;
   Workspace workspace;
 };
@@ -199,8 +198,8 @@ struct TabulatedLaunch {
   bool has_threshold = false;
   float threshold = 0.5f;
   std::int64_t classes = 0;
-  bool by_class = false, whole = true, has_ignore = false;
-  double ignore = 0.0;
+  bool by_class = false, whole = true;
+  Ignored ignored;
   int team = 1;
   bool commits = true;  // else a launch of its own does it, see CommitLaunch
   Bins bins;

@@ -67,7 +67,7 @@ KT_HOST_DEVICE void rowwise(const Thread& thread, const RowwiseLaunch& launch) {
       if (!own_row || team.lane() != 0) continue;
       for (int i = group.first; i < group.first + group.count; ++i) {
         const Definition& op = launch.ops[i];
-        const bool ignored = op.params.has_ignore_class && label == op.params.ignore_class;
+        const bool ignored = op.params.ignored.has(label);
         // Nobody may wait for the data to refuse a label: the sum says so instead.
         const bool bad = op.needs_label && !stats.usable_label;
         const double value = ignored ? 0.0 : bad ? kInfinity - kInfinity : row_value(op, stats);

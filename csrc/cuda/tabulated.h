@@ -52,7 +52,7 @@ KT_HOST_DEVICE void tabulated(const Thread& thread, const TabulatedLaunch& launc
     const std::int64_t p = ClassIndex::value(score, lowest, launch.whole, launch.classes);
     // Ids that are not truncated are compared as they came.
     const double compared = launch.whole ? static_cast<double>(t) : label;
-    if (t < 0 || p < 0 || (launch.has_ignore && compared == launch.ignore)) continue;
+    if (t < 0 || p < 0 || launch.ignored.has(compared)) continue;
     if (!launch.by_class) {
       count(MatrixCell::value(t, p, launch.classes), i);
       continue;

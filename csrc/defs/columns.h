@@ -11,6 +11,10 @@
 
 namespace kt::KT_LEVEL {
 
+// A probability of no more than this is zero, and predicts nothing even where it is a
+// row's largest; logits have no such number.
+KT_HOST_DEVICE double no_score(const Params& params) { return params.from_logits ? -1.0 : 1e-9; }
+
 // What R2 is made of: sum(w t^2), sum(w t), sum(w (t - p)^2), sum(w). The variance
 // is made of all but the third, and a large mean cancels it: these are exact to
 // about 2^-100.

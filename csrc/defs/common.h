@@ -47,6 +47,21 @@
 
 namespace kt {
 
+// Class ids whose samples are left out.
+struct Ignored {
+  static constexpr int kMost = 8;
+  int count = 0;
+  double ids[kMost] = {};
+
+  // Inlined, or a level might link to another level's copy.
+  __attribute__((always_inline)) KT_HOST_DEVICE bool has(double label) const {
+    bool found = false;
+    for (int i = 0; i < count; ++i) found |= label == ids[i];
+    return found;
+  }
+  __attribute__((always_inline)) bool operator==(const Ignored&) const = default;
+};
+
 // Configuration of one metric, fixed when the metric is created.
 struct Params {
   double threshold = 0.5;
@@ -63,8 +78,7 @@ struct Params {
   bool has_threshold = false;    // F-scores: else a row's largest scores count
   bool from_logits = false;
   bool from_sorted_ids = false;
-  bool has_ignore_class = false;
-  double ignore_class = 0.0;
+  Ignored ignored;
   std::int64_t k = 5;
 
   // Inlined, or a level might link to another level's copy.

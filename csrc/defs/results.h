@@ -109,13 +109,15 @@ KT_HOST_DEVICE double sum_of_squares(DoublePair squares, DoublePair sum, DoubleP
   return std::fabs(total) <= 8.3e-25 * squares.high ? 0.0 : total;
 }
 
-// 1 - sum((t - p)^2) / sum((t - mean(t))^2); -inf becomes 0, 0/0 is NaN.
+// 1 - sum((t - p)^2) / sum((t - mean(t))^2). Of a constant column (a total of 0) it is 1
+// where all is right and 0 where not, as in scikit-learn; without data the total is NaN.
 KT_HOST_DEVICE double r2_score(double error, double total) {
+  if (total == 0.0 && error == 0.0) return 1.0;
   const double score = 1.0 - error / total;
   return std::isinf(score) ? 0.0 : score;
 }
 
-// R2 corrected for p regressors and n values; unchanged where that has no meaning.
+// R2 corrected for p regressors and n samples; unchanged where that has no meaning.
 KT_HOST_DEVICE double adjusted_r2(double score, double n, double p) {
   return p == 0.0 || p >= n - 1.0 ? score : 1.0 - (1.0 - score) * (n - 1.0) / (n - p - 1.0);
 }

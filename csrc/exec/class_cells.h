@@ -52,11 +52,11 @@ KT_HOST_DEVICE void some_cells(const T* labels, const T* predicted, const ClassP
                                std::int64_t* cells, std::int64_t* second) {
   const IdsAsDoubles t = class_ids(labels, pairs), p = class_ids(predicted, pairs);
   I64 counts = t.valid & p.valid;
-  if (pairs.has_ignore) {
+  if (pairs.ignored.count > 0) {
     // Ids that are not truncated are compared as they came.
     F64 label = t.ids;
     if constexpr (std::is_same_v<T, double>) label = pairs.whole ? t.ids : load<F64>(labels);
-    counts &= label != pairs.ignore;
+    for (int i = 0; i < pairs.ignored.count; ++i) counts &= label != pairs.ignored.ids[i];
   }
   const double classes = static_cast<double>(pairs.classes);
   const I64 none = I64{} + pairs.size();

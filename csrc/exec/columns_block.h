@@ -113,7 +113,7 @@ void fold_columns(const double* lanes, std::int64_t run, std::int64_t stride, st
 }
 
 // Scores above the threshold or, without one, the row's largest (all that tie,
-// except zeros); NaN is above nothing, and in its row nothing is the largest.
+// except probabilities of zero); NaN is above nothing, and in its row nothing is the largest.
 template <class T>
 void hits(const T* scores, std::int64_t rows, std::int64_t columns, const Params& params, T* out) {
   if (params.has_threshold) {
@@ -122,7 +122,7 @@ void hits(const T* scores, std::int64_t rows, std::int64_t columns, const Params
     return;
   }
   using V = Vec<T>;
-  constexpr T kNoScore = static_cast<T>(1e-9);
+  const T none = static_cast<T>(no_score(params));
   for (std::int64_t r = 0; r < rows; ++r) {
     const T* row = scores + r * columns;
     if (columns <= kLanes<T>) {
@@ -131,7 +131,7 @@ void hits(const T* scores, std::int64_t rows, std::int64_t columns, const Params
       const T lowest = static_cast<T>(-__builtin_inf());
       const V v = left >= kLanes<T> ? (in_row ? load<V>(row) : V{} + lowest)
                                     : load_tail<T>(row, columns, lowest);
-      const auto largest_here = (v >= max_lane(v)) & (absolute(v) > kNoScore);
+      const auto largest_here = (v >= max_lane(v)) & (absolute(v) > none);
       // NaN in the row: nothing is the largest.
       const V hit = any_lane(v != v) ? V{} : (largest_here ? constant<V>(1) : V{});
       const std::size_t size = static_cast<std::size_t>(left < kLanes<T> ? columns : kLanes<T>);
@@ -143,7 +143,7 @@ void hits(const T* scores, std::int64_t rows, std::int64_t columns, const Params
     if (has_nan) largest = static_cast<T>(__builtin_inf()) - static_cast<T>(__builtin_inf());
     T* to = out + r * columns;
     for (std::int64_t c = 0; c < columns; ++c) {
-      to[c] = ((row[c] >= largest) & (absolute(row[c]) > kNoScore)) ? T{1} : T{0};
+      to[c] = ((row[c] >= largest) & (absolute(row[c]) > none)) ? T{1} : T{0};
     }
   }
 }

@@ -128,7 +128,7 @@ KT_HOST_DEVICE DoublePair pair_at(const State& state, int variable, std::int64_t
   return {state.variables[variable].high[i], state.variables[variable].low[i]};
 }
 
-// State: number of values, then sum(t^2), sum(t), sum((t - p)^2), weight by column.
+// State: number of samples, then sum(t^2), sum(t), sum((t - p)^2), weight by column.
 template <class Runner, class Put>
 KT_HOST_DEVICE void r2_scores(const Runner& run, const ResultSpec& spec, const State& state,
                               Put&& put) {
@@ -148,7 +148,9 @@ KT_HOST_DEVICE void r2_scores(const Runner& run, const ResultSpec& spec, const S
   if (each) return;
   const bool weighted = spec.average == Average::Weighted;
   run.each(1, [&](std::int64_t) {
-    const double mean = weighted ? sums[1] / sums[2] : sums[0] / static_cast<double>(columns);
+    // Constant columns have no variance to weigh them by.
+    const bool varies = weighted && sums[2] != 0.0;
+    const double mean = varies ? sums[1] / sums[2] : sums[0] / static_cast<double>(columns);
     put(0, adjusted_r2(mean, n, spec.regressors));
   });
 }

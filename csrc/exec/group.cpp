@@ -72,16 +72,12 @@ auto& bundle_for(Bundles& bundles, TheWork& work, Arena& arena) {
 
 }  // namespace
 
-std::vector<int> find_leads(const std::vector<const Metric*>& metrics,
-                            const std::vector<bool>& masked) {
+std::vector<int> find_leads(const std::vector<const Metric*>& metrics) {
   std::vector<int> leads;
   for (std::size_t i = 0; i < metrics.size(); ++i) {
     std::size_t lead = 0;
     const Statistics& own = *metrics[i];  // with a NaN in it, equal to nothing
-    while (lead < i &&
-           !(masked[lead] == masked[i] && static_cast<const Statistics&>(*metrics[lead]) == own)) {
-      ++lead;
-    }
+    while (lead < i && !(static_cast<const Statistics&>(*metrics[lead]) == own)) ++lead;
     leads.push_back(static_cast<int>(lead));
   }
   return leads;
@@ -99,7 +95,7 @@ void GroupWork::add(RowwiseWork& work) {
 }
 
 GroupWork::GroupWork(const std::vector<const Metric*>& metrics, const std::vector<int>& leads,
-                     const Batch* const* batches, Arena& arena)
+                     const Batch& batch, Arena& arena)
     : metrics_(metrics),
       leads_(leads),
       arena_(arena),
@@ -109,7 +105,7 @@ GroupWork::GroupWork(const std::vector<const Metric*>& metrics, const std::vecto
   works_.reserve(metrics.size());
   for (std::size_t i = 0; i < metrics.size(); ++i) {
     const bool leads_itself = leads[i] == static_cast<int>(i);
-    works_.push_back(leads_itself ? make_work(*metrics[i], *batches[i], arena) : nullptr);
+    works_.push_back(leads_itself ? make_work(*metrics[i], batch, arena) : nullptr);
   }
 }
 

@@ -12,10 +12,9 @@
 
 namespace kt {
 
-// The first of `metrics` with the same statistics and the same kind of weights, for
-// each of them. It depends on configuration alone.
-std::vector<int> find_leads(const std::vector<const Metric*>& metrics,
-                            const std::vector<bool>& masked);
+// The first of `metrics` with the same statistics, for each of them. It depends on
+// configuration alone.
+std::vector<int> find_leads(const std::vector<const Metric*>& metrics);
 
 // Whether jobs differ in their definitions only.
 bool same_input(const ElementwiseJob& a, const ElementwiseJob& b);
@@ -24,10 +23,9 @@ bool same_input(const BinnedJob& a, const BinnedJob& b);
 
 class GroupWork {
  public:
-  // Settles shapes; throws on bad input. `batches` has one for each metric. The arena
-  // must outlive the work.
+  // Settles shapes; throws on bad input. The arena must outlive the work.
   GroupWork(const std::vector<const Metric*>& metrics, const std::vector<int>& leads,
-            const Batch* const* batches, Arena& arena);
+            const Batch& batch, Arena& arena);
 
   // Returns whether several threads worked.
   bool run();

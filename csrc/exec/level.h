@@ -15,10 +15,9 @@ namespace kt {
 // How pairs of class ids are told from each other.
 struct ClassPairs {
   std::int64_t classes = 0;
-  bool by_class = false;    // counts for each class instead of a matrix
-  bool whole = true;        // ids are truncated to integers first
-  bool has_ignore = false;  // a label that is left out
-  double ignore = 0.0;
+  bool by_class = false;  // counts for each class instead of a matrix
+  bool whole = true;      // ids are truncated to integers first
+  Ignored ignored;        // labels that are left out
 
   std::int64_t size() const { return by_class ? 3 * classes : classes * classes; }
   bool operator==(const ClassPairs&) const = default;

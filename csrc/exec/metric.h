@@ -39,12 +39,10 @@ struct Statistics {
   // Rowwise.
   std::int64_t axis = -1;
   std::vector<std::int64_t> axes;  // of pairs: what makes a row
-  bool k_within_classes = false;   // k beyond the classes is an error
   // Columnwise.
   std::int64_t columns = 0;
   bool folded = false;  // one sum over all columns
   bool aligns_ranks = false;
-  bool any_weight_rank = false;
   bool has_precision = false;  // scores are compared in this dtype
   DType precision = DType::Float32;
   // Tabulated.
@@ -54,6 +52,7 @@ struct Statistics {
   Thresholds thresholds;
   std::int64_t labels = 1;
   bool multi_label = false;
+  bool binary_labels = false;  // of vectors: other labels are class ids, and refused
   bool has_class_id = false;
   std::int64_t class_id = 0;
   std::int64_t top_k = 0;
@@ -64,7 +63,7 @@ struct Statistics {
 
 // And what becomes of them.
 struct Metric : Statistics {
-  bool counts_samples = false;  // the first variable counts values of y_true
+  bool counts_samples = false;  // the first variable counts samples
   std::vector<Cell> cells;
   bool poison_on_nan = false;
   Result result = Result::Mean;

@@ -106,12 +106,6 @@ class WorkingState {
 
 namespace {
 
-std::vector<bool> masked_members(const std::vector<Program::Member>& members) {
-  std::vector<bool> masked;
-  for (const Program::Member& member : members) masked.push_back(member.masked);
-  return masked;
-}
-
 bool is_unary(const Program::Member& member) {
   return member.metric.kernel.operands == Operands::Unary;
 }
@@ -133,7 +127,7 @@ Program::Program(std::vector<Member> members) : members_(std::move(members)) {
       arrays_ = std::max({arrays_, variable.array + 1, variable.low_array + 1});
     }
   }
-  leads_ = find_leads(metrics_, masked_members(members_));
+  leads_ = find_leads(metrics_);
   on_devices_ = make_on_devices(members_.size());
 }
 
@@ -173,11 +167,11 @@ void Program::check_inputs(const Batch& batch) const {
   if (batch.has_true == takes_values_) throw std::logic_error("a program's input is missing");
 }
 
-void Program::check(const Batch& batch, const Batch& masked) const {
+void Program::check(const Batch& batch) const {
   check_inputs(batch);
   ScratchArena arena;
   for (const Member& member : members_) {
-    make_work(member.metric, member.masked ? masked : batch, *arena);
+    make_work(member.metric, batch, *arena);
   }
 }
 
@@ -221,23 +215,21 @@ bool Program::splits(const Batch& batch) const {
   });
 }
 
-void Program::update(const Batch& batch, const Batch& masked, const StateArray* arrays, int count,
+void Program::update(const Batch& batch, const StateArray* arrays, int count,
                      BadLabels bad_labels) const {
   check_inputs(batch);
   check_arrays(arrays, count);
   ScratchArena scratch;
   Arena& arena = *scratch;
-  std::pmr::vector<const Batch*> batches(&arena);
-  for (const Member& member : members_) batches.push_back(member.masked ? &masked : &batch);
   // What has no mates needs no plan of who goes with whom.
   AnyWork room;
   Work* alone = nullptr;
   InArena<GroupWork> group;
   if (members_.size() == 1) {
-    alone = &make_work(members_[0].metric, *batches[0], &room);
+    alone = &make_work(members_[0].metric, batch, &room);
     alone->run();
   } else {
-    group = make_in<GroupWork>(arena, metrics_, leads_, batches.data(), arena);
+    group = make_in<GroupWork>(arena, metrics_, leads_, batch, arena);
     group->run();
   }
   std::pmr::vector<WorkingState> states(&arena);

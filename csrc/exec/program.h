@@ -57,7 +57,6 @@ class Program {
   };
   struct Member {
     Metric metric;
-    bool masked = false;  // takes the weights that a mask is part of
     std::vector<Variable> variables;
   };
   explicit Program(std::vector<Member> members);
@@ -69,12 +68,11 @@ class Program {
   bool takes_values() const { return takes_values_; }  // and no y_true
 
   // Throws where an update would, for the shapes and dtypes of a batch without data.
-  void check(const Batch& batch, const Batch& masked) const;
+  void check(const Batch& batch) const;
   // Whether the additions of the parts of a batch, cut along its first axis, sum up to
   // that of the whole.
   bool splits(const Batch& batch) const;
-  void update(const Batch& batch, const Batch& masked, const StateArray* arrays, int count,
-              BadLabels bad_labels) const;
+  void update(const Batch& batch, const StateArray* arrays, int count, BadLabels bad_labels) const;
   // Adds `others` states to that of the arrays, one after the other. Each of the arrays
   // `added`, of which there is one for each of a state's, holds all of them.
   void merge(const StateArray* arrays, const StateArray* added, int count,
@@ -83,8 +81,7 @@ class Program {
   void results(const StateArray* arrays, int count, const ResultArray* results) const;
   // The same on a device (cuda/device_program.cpp): launches, and nobody waits for them.
   // Bad labels poison.
-  void update_on(const Where& where, const Batch& batch, const Batch& masked,
-                 const StateArray* arrays, int count) const;
+  void update_on(const Where& where, const Batch& batch, const StateArray* arrays, int count) const;
   void merge_on(const Where& where, const StateArray* arrays, const StateArray* added, int count,
                 std::int64_t others) const;
   void results_on(const Where& where, const StateArray* arrays, int count,

@@ -657,7 +657,7 @@ KT_HOST_DEVICE void for_row_stats(Needs needs, const Rows& rows, const Params& p
     }
     for (int i = 0; i < some.size; ++i) {
       const OneRow<T> row = some[i];
-      if (params.has_ignore_class && row.label == params.ignore_class) {
+      if (params.ignored.has(row.label)) {
         ignored[i] = true;
         continue;
       }
@@ -691,7 +691,7 @@ std::int64_t rows_block(const Rows& rows, const Params& params, double* values) 
   constexpr std::integral_constant<unsigned, Def::kNeeds> needs;
   constexpr unsigned kHits =
       kTrueIsArgmax | kTrueArgmax | kRankOfTrue | kLabelInRange | kIntegerLabel;
-  if ((needs & ~kHits) == 0 && !params.has_ignore_class) {
+  if ((needs & ~kHits) == 0 && params.ignored.count == 0) {
     // Nothing is gained from several rows side by side, and short rows would wait for
     // their statistics to be written.
     for (std::int64_t start = 0; start < rows.count; start += SomeRows<T>::kMost) {

@@ -153,7 +153,8 @@ using Cells = Buffer<double, 1024>;
 bool run_binned(const BinnedJob& job, Cells* cells, bool* nan_seen);
 InArena<Pass> make_pass(const BinnedJob& job, Cells* cells, bool* nan_seen, Arena& arena);
 
-// sums: each of the definition's, for each column.
+// sums: each of the definition's, for each column; then the number of rows with a weight
+// other than 0.
 bool run_columnwise(const ColumnwiseJob& job, Cells* sums);
 InArena<Pass> make_pass(const ColumnwiseJob& job, Cells* sums, Arena& arena);
 

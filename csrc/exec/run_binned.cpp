@@ -100,8 +100,9 @@ class BinnedPass final : public Pass {
       if (job_.from_logits || job_.top_k > 0) {
         if (y_pred != pred_buffer) std::copy(y_pred, y_pred + n, pred_buffer);
         y_pred = pred_buffer;
-        if (job_.from_logits) sigmoid(pred_buffer, n);
+        // By the scores as they came: logits keep their order.
         if (job_.top_k > 0) keep_top_k(start, n, pred_buffer);
+        if (job_.from_logits) sigmoid(pred_buffer, n);
       }
       const double* weight = fetch_weight(start, n, weight_buffer, other_buffer);
       if (one_threshold_) {

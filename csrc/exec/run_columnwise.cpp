@@ -40,6 +40,7 @@ class ColumnwisePass final : public Pass {
       chunks = cut(units, std::max<std::int64_t>(1, kMinChunk / columns_), max_chunks, 1);
       lanes_.clear(chunks.count * kinds_ * stride_);
     }
+    std::fill(counted_, counted_ + kMaxChunks, 0);
     worth_threads = rows_ * columns_ >= kParallelThreshold;
   }
 
@@ -59,6 +60,7 @@ class ColumnwisePass final : public Pass {
       const double* weight = job_.weight == nullptr ? nullptr
                                                     : fetch(level_, walk_, 2, *job_.weight, start,
                                                             n, weight_buffer.data());
+      if (weight != nullptr) counted_[chunk] += count_rows(weight, rows);
       double* lanes = lanes_.data() + chunk * kinds_ * stride_;
       if (one_count_ && count_cells(y_true, y_pred, n, lanes)) continue;
       if (blocks_.counts_hits) {
@@ -70,7 +72,9 @@ class ColumnwisePass final : public Pass {
   }
 
   void finish() override {
-    sums_->clear(size_);
+    sums_->clear(size_ + 1);
+    const std::int64_t counted = std::accumulate(counted_, counted_ + kMaxChunks, std::int64_t{0});
+    (*sums_)[size_] = static_cast<double>(job_.weight == nullptr ? rows_ : counted);
     if (units == 0) return;
     if (chunks.count == 1) {
       blocks_.fold(lanes_.data(), run_, stride_, columns_, sums_->data());
@@ -88,6 +92,17 @@ class ColumnwisePass final : public Pass {
 
  private:
   static constexpr std::int64_t kElements = 4096;
+
+  // Those with a weight other than 0; nobody asks for those of counts.
+  std::int64_t count_rows(const double* weight, std::int64_t rows) const {
+    if (blocks_.counts_hits) return 0;
+    std::int64_t counted = 0;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const double* own = weight + row * columns_;
+      counted += std::any_of(own, own + columns_, [](double w) { return w != 0.0; }) ? 1 : 0;
+    }
+    return counted;
+  }
 
   // From [chunk][kind][column] to [kind][chunk][column].
   std::vector<double> by_kind(const std::vector<double>& partial) const {
@@ -146,6 +161,7 @@ class ColumnwisePass final : public Pass {
   int kinds_;
   bool one_count_;
   Buffer<double, 256> lanes_;
+  std::int64_t counted_[kMaxChunks];  // rows that weigh something
 };
 
 // Calls make(T{}) with the type that a job is computed in.

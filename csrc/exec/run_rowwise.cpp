@@ -11,7 +11,8 @@ bool single_precision(const RowwiseJob& job) {
 }
 
 bool compares_integers(const RowwiseJob& job) {
-  return job.scores_are_ids && wide_integer(job.scores.dtype) && wide_integer(job.truth.dtype);
+  return job.scores_are_ids && wide_integer(job.scores.dtype) && wide_integer(job.truth.dtype) &&
+         job.ops[0].params.ignored.count == 0;
 }
 
 namespace {
@@ -186,13 +187,15 @@ class RowSums final : public RowPass {
     evaluate(chunk, begin, end,
              [&](int op, std::int64_t start, std::int64_t n, const double* values,
                  const double* labels) {
-               if (job_.weight == nullptr) return level_.sum(values, n, lanes[op].all);
+               const Ignored& ignored = job_.ops[op].params.ignored;
+               const bool weighted = job_.weight != nullptr;
+               if (!weighted && ignored.count == 0) return level_.sum(values, n, lanes[op].all);
                const double* weights =
-                   fetch(level_, walk_, 1, *job_.weight, start, n, weight_buffer);
-               const Params& params = job_.ops[op].params;
-               if (params.has_ignore_class) {
+                   weighted ? fetch(level_, walk_, 1, *job_.weight, start, n, weight_buffer)
+                            : nullptr;
+               if (ignored.count > 0) {
                  for (std::int64_t i = 0; i < n; ++i) {
-                   own_weights[i] = labels[i] == params.ignore_class ? 0.0 : weights[i];
+                   own_weights[i] = ignored.has(labels[i]) ? 0.0 : weighted ? weights[i] : 1.0;
                  }
                  weights = own_weights;
                }

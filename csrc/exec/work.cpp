@@ -187,7 +187,7 @@ void settle_labels(const Metric& metric, const Batch& batch, RowwiseJob* job) {
   bool fits = job->truth.rank <= rank && job->truth.rank > 0;
   if (fits && shapes != Shapes::Broadcast) {
     fits = job->truth.rank == rank && same_shape(job->truth, job->scores, lead) &&
-           (shapes != Shapes::Same || !job->dense || targets == job->scores.shape[lead]) &&
+           (!job->dense || targets == job->scores.shape[lead]) &&
            (shapes != Shapes::Rows || lead > 0);
   }
   if (fits) {
@@ -199,7 +199,9 @@ void settle_labels(const Metric& metric, const Batch& batch, RowwiseJob* job) {
   if (!fits) {
     throw ValueMistake(
         std::string(job->dense
-                        ? "`y_true` must hold a row of class scores for each row of `y_pred`. "
+                        ? "`y_true` must hold a row of as many class scores for each row of "
+                          "`y_pred`, such as one-hot labels; for class ids there is the metric "
+                          "named `Sparse...`. "
                         : "`y_true` must hold one label for each row of `y_pred`: the same "
                           "shape without the class axis, or with size 1 there. ") +
         "Received: " + both_shapes(batch.y_true, batch.y_pred));
@@ -233,12 +235,6 @@ void settle_rowwise(const Metric& metric, const Batch& batch, Op<RowwiseId>* op,
                            both_shapes(batch.y_true, batch.y_pred));
       }
     }
-  }
-  const std::int64_t classes = job->scores.shape[job->scores.rank - 1];
-  if (metric.k_within_classes && metric.params.k > classes) {
-    throw ValueMistake("`k` must not exceed the number of classes. Received: k=" +
-                       std::to_string(metric.params.k) +
-                       ", y_pred.shape=" + shape_text(batch.y_pred));
   }
   *op = {static_cast<RowwiseId>(metric.kernel.id), params_for(metric, batch.y_pred.dtype)};
   job->scores_are_ids = op->kernel == RowwiseId::sorted_ids_hit;
@@ -294,6 +290,15 @@ bool spread_one(View& view, std::int64_t count) {
   return true;
 }
 
+// Weights one by one, or of the leading axes.
+bool spread_weights(View& weight, const ClassIds& ids) {
+  const int rank = ids.view.rank - (ids.dense ? 1 : 0);
+  std::int64_t count = 1;
+  for (int d = 0; d < rank; ++d) count *= ids.view.shape[d];
+  if (weight.size() == count || weight.size() == 1) return spread_one(weight, count);
+  return spread_over(weight, ids.view.shape, rank);
+}
+
 std::int64_t id_count(const ClassIds& ids) {
   if (!ids.dense) return ids.view.size();
   std::int64_t rows = 1;
@@ -334,10 +339,10 @@ RowwiseWork::RowwiseWork(const Metric& metric, const Batch& batch) : batch_(batc
   const int lead = job.scores.rank - job.row_axes;
   if (!batch.has_weight) return;
   weighting_ = spread_weight(batch.sample_weight, job.scores.shape, lead, lead);
-  if (weighting_.scalar && metric.params.has_ignore_class) {
+  if (metric.params.ignored.count > 0) {
     // Ignored rows need a weight of their own.
     broadcast_to(weighting_.view, job.scores.shape, lead);
-    weighting_.scalar = lead == 0;
+    weighting_.scalar = false;
   }
   if (!weighting_.scalar) job.weight = &weighting_.view;
 }
@@ -352,8 +357,11 @@ void RowwiseWork::collect(const Metric& metric, Addition* addition) {
 }
 
 MeanShape RowwiseWork::mean_shape(const Metric& metric) const {
-  return mean_shape_of(metric, batch_.has_weight ? &weighting_ : nullptr, job.scores.shape,
-                       job.scores.rank - job.row_axes, rows_of(job), 1.0);
+  MeanShape shape =
+      mean_shape_of(metric, batch_.has_weight ? &weighting_ : nullptr, job.scores.shape,
+                    job.scores.rank - job.row_axes, rows_of(job), 1.0);
+  shape.weighted |= metric.params.ignored.count > 0;
+  return shape;
 }
 
 ColumnwiseWork::ColumnwiseWork(const Metric& metric, const Batch& batch) : batch_(batch) {
@@ -368,17 +376,11 @@ ColumnwiseWork::ColumnwiseWork(const Metric& metric, const Batch& batch) : batch
   }
   if (batch.has_weight) {
     View& weight = weight_ = batch.sample_weight;
-    bool fits = metric.any_weight_rank || weight.rank == 1;
-    if (weight.rank == 1) append_axis(weight);
-    fits = fits && broadcast_to(weight, job.y_pred.shape, 2);
-    if (!fits) {
+    if (!spread_over(weight, job.y_pred.shape, 2)) {
       throw ValueMistake(
-          std::string(metric.any_weight_rank
-                          ? "`sample_weight` must be a scalar, hold one weight per sample, or "
-                            "broadcast to the shape of `y_pred`. "
-                          : "`sample_weight` must have shape (batch_size,). ") +
-          "Received: sample_weight.shape=" + shape_text(batch.sample_weight) +
-          ", y_pred.shape=" + shape_text(batch.y_pred));
+          "`sample_weight` must be a scalar, hold one weight per sample, or broadcast to the "
+          "shape of `y_pred`. Received: sample_weight.shape=" +
+          shape_text(batch.sample_weight) + ", y_pred.shape=" + shape_text(batch.y_pred));
     }
     job.weight = &weight;
   }
@@ -393,11 +395,11 @@ InArena<Pass> ColumnwiseWork::pass(Arena& arena) { return make_pass(job, &sums, 
 void ColumnwiseWork::collect(const Metric& metric, Addition* addition) {
   const std::int64_t columns = job.y_pred.shape[1];
   const int first = metric.counts_samples ? 1 : 0;
+  const ColumnsBlocks& kinds = active_level().columnwise[metric.kernel.id];
   if (metric.counts_samples) {
-    addition->few[0] = static_cast<double>(batch_.y_true.size());
+    addition->few[0] = sums[(kinds.sums + kinds.low) * columns];
     addition->parts[0] = addition->few;
   }
-  const ColumnsBlocks& kinds = active_level().columnwise[metric.kernel.id];
   for (int k = 0; k < kinds.sums; ++k) {
     const double* part = sums.data() + k * columns;
     addition->parts[first + k] = metric.folded ? addition->few + k : part;
@@ -419,6 +421,16 @@ BinnedWork::BinnedWork(const Metric& metric, const Batch& batch) {
                        both_shapes(batch.y_true, batch.y_pred));
   }
   const int rank = job.y_pred.rank;
+  const std::int64_t classes = rank > 0 ? job.y_pred.shape[rank - 1] : 1;
+  // On a device nobody may wait for the data.
+  if (metric.binary_labels && (rank < 2 || classes == 1) && batch.y_true.device == kHost &&
+      !all_zero_or_one(batch.y_true)) {
+    throw ValueMistake(
+        "`y_true` must hold the labels 0 and 1 where `y_pred` has no axis of classes. For class "
+        "ids, give one-hot labels and a score for each class, of shape (n, num_classes), or "
+        "compare with one class: y_true == class_id. Received: " +
+        both_shapes(batch.y_true, batch.y_pred));
+  }
   if (metric.multi_label && (rank != 2 || job.y_pred.shape[1] != metric.labels)) {
     throw ValueMistake("with `multi_label=True`, `y_pred` must have shape (batch, " +
                        std::to_string(metric.labels) +
@@ -430,12 +442,6 @@ BinnedWork::BinnedWork(const Metric& metric, const Batch& batch) {
       throw ValueMistake("with `top_k`, `y_pred` must have a class axis. Received: " +
                          both_shapes(batch.y_true, batch.y_pred));
     }
-    const std::int64_t classes = job.y_pred.shape[rank - 1];
-    if (metric.k_within_classes && metric.top_k > classes) {
-      throw ValueMistake("`top_k` must not exceed the number of classes. Received: top_k=" +
-                         std::to_string(metric.top_k) +
-                         ", y_pred.shape=" + shape_text(batch.y_pred));
-    }
     job.top_k = metric.top_k;
     job.top_k_scores = job.y_pred;
   }
@@ -446,7 +452,6 @@ BinnedWork::BinnedWork(const Metric& metric, const Batch& batch) {
           "Received: " +
           both_shapes(batch.y_true, batch.y_pred));
     }
-    const std::int64_t classes = job.y_pred.shape[rank - 1];
     const std::int64_t column = metric.class_id < 0 ? metric.class_id + classes : metric.class_id;
     if (column < 0 || column >= classes) {
       throw ValueMistake("`class_id` must be a column of `y_pred`. Received: class_id=" +
@@ -459,12 +464,14 @@ BinnedWork::BinnedWork(const Metric& metric, const Batch& batch) {
   }
   if (batch.has_weight) {
     View& weight = weight_ = batch.sample_weight;
-    if (weight.rank != rank) append_axis(weight);
-    if (!broadcast_to(weight, job.y_pred.shape, rank)) {
+    if (metric.has_class_id && weight.rank == rank && weight.shape[rank - 1] == classes) {
+      take_column(weight, job.class_id);
+    }
+    if (!spread_over(weight, job.y_pred.shape, rank)) {
       throw ValueMistake(
-          "`sample_weight` must be a scalar, hold one weight per sample, or have the rank of "
-          "`y_pred` and broadcast to its shape " +
-          shape_text(job.y_pred) +
+          "`sample_weight` must be a scalar, or match the leading axes of the scores that count, "
+          "whose shape is " +
+          shape_text(job.y_pred) + " (each axis equal or 1)" +
           ". Received: sample_weight.shape=" + shape_text(batch.sample_weight));
     }
     job.weights[0] = &weight;
@@ -523,6 +530,7 @@ TabulatedWork::TabulatedWork(const Metric& metric, const Batch& batch) {
     }
   }
   const std::int64_t labels = id_count(job.labels), predicted = id_count(job.predicted);
+  const ClassIds given = job.labels;  // before one label is spread over several predictions
   job.count = labels == 1 ? predicted : labels;
   if ((labels != predicted && labels != 1 && predicted != 1) ||
       (labels != predicted && (job.labels.dense || job.predicted.dense)) ||
@@ -535,10 +543,12 @@ TabulatedWork::TabulatedWork(const Metric& metric, const Batch& batch) {
   }
   if (batch.has_weight) {
     View& weight = weight_ = batch.sample_weight;
-    if ((weight.size() != 1 && weight.size() != labels) || !spread_one(weight, job.count)) {
+    if (!spread_weights(weight, given) || !spread_one(weight, job.count)) {
       throw ValueMistake(
-          "`sample_weight` must hold one weight, or one for each of the " + std::to_string(labels) +
-          " samples. Received: sample_weight.shape=" + shape_text(batch.sample_weight));
+          "`sample_weight` must hold one weight, one for each of the " + std::to_string(labels) +
+          " samples, or match the leading axes of the class ids. Received: "
+          "sample_weight.shape=" +
+          shape_text(batch.sample_weight) + ", " + both_shapes(batch.y_true, batch.y_pred));
     }
     job.weight = &weight;
     job.whole_weights = metric.pairs.whole;

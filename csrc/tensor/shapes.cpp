@@ -133,6 +133,12 @@ void broadcast_together(View& y_true, View& y_pred) {
   y_pred = p;
 }
 
+bool spread_over(View& weight, const std::int64_t* shape, int rank) {
+  if (weight.rank == rank + 1 && weight.shape[rank] == 1) drop_axis(weight, rank);
+  while (weight.rank < rank) append_axis(weight);
+  return broadcast_to(weight, shape, rank);
+}
+
 Weighting spread_weight(const View& weight, const std::int64_t* shape, int rank, int values_rank) {
   Weighting out;
   View w = weight;

@@ -43,6 +43,10 @@ struct Weighting {
   View view;            // per element otherwise
 };
 
+// Weights as `shape`: a scalar, or aligned at the leading axes (missing axes are added at the
+// end, one of size 1 too many is dropped); false where they do not fit.
+bool spread_over(View& weight, const std::int64_t* shape, int rank);
+
 // Fits sample_weight to the values' shape (a prefix of `shape`: the first
 // `values_rank` axes) and spreads it over all of `shape`.
 Weighting spread_weight(const View& weight, const std::int64_t* shape, int rank, int values_rank);

@@ -19,11 +19,18 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
     return prepare_with(_backends.active(), x, argument, like)
 
 
-def prepare_weight(sample_weight: Any, like: Any = None) -> Any:
-    """Return weights in the same way, where there are any."""
-    if sample_weight is None:
-        return None
-    return prepare(sample_weight, "sample_weight", like)
+def prepare_pair(
+    like: Any,
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any,
+    names: tuple[str, str] = ("y_true", "y_pred"),
+) -> tuple[Any, Any, Any]:
+    """Return the inputs of an update in the same way, where `like` is."""
+    weight = sample_weight
+    if weight is not None:
+        weight = prepare(weight, "sample_weight", like)
+    return prepare(y_true, names[0], like), prepare(y_pred, names[1], like), weight
 
 
 def shape_of(x: Any, argument: str) -> tuple[int, ...]:

@@ -24,7 +24,6 @@ from keras.src.backend.common.stateless_scope import (
 from keras_tally import (
     _atomic,
     _backends,
-    _keras_version,
     _native,
     _states,
     _stored,
@@ -32,7 +31,7 @@ from keras_tally import (
 from keras_tally._building import apart, take_over
 from keras_tally._bytes import check_room
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
-from keras_tally._inputs import describe, prepare, prepare_weight, shape_of
+from keras_tally._inputs import describe, prepare_pair, shape_of
 from keras_tally._masks import combine_mask
 from keras_tally._merging import Mergeable
 from keras_tally._metric import Metric, sum_exactly
@@ -54,10 +53,8 @@ def rules() -> Rules:
     return Rules(
         floatx=keras.config.floatx(),
         epsilon=keras.config.epsilon(),
-        k_within_classes=backend.K_WITHIN_CLASSES,
         threshold_in_scores_dtype=backend.THRESHOLD_IN_SCORES_DTYPE,
         norm_has_floor=backend.NORM_HAS_FLOOR,
-        any_weight_rank=_keras_version.at_least(3, 16),
     )
 
 
@@ -83,8 +80,6 @@ class KernelMetric(Mergeable, Metric):
     _state: tuple[Any, ...] = ()
     # Where the state is packed, the places of Keras's variables.
     _parts: tuple[Part, ...] = ()
-    # Whether a Keras mask on y_pred becomes a weight.
-    _sees_mask = False
     _input_names = ("y_true", "y_pred")
     # Whether the config is all there is to the metric: no functions.
     _plain_config = True
@@ -154,7 +149,6 @@ class KernelMetric(Mergeable, Metric):
             result,
             {
                 "result_dtype": result_dtype,
-                "sees_mask": self._sees_mask,
                 **backend.plan_options(result_dtype),
                 **options,
             },
@@ -170,6 +164,14 @@ class KernelMetric(Mergeable, Metric):
         kernel, result, options = self._plan_arguments
         self._plan = make_plan(kernel, result, places, {**options, **more})
         _backends.active().register(self)
+
+    def _extra_config(self, *names: str) -> dict[str, Any]:
+        """Return those arguments, which Keras's class lacks, that are given.
+
+        Without them, Keras can read the config.
+        """
+        found = {name: getattr(self, name) for name in names}
+        return {k: v for k, v in found.items() if v is not None and v is not False}
 
     def _own_state(self) -> tuple[Any, ...]:
         """Return the variables that Keras's metric has."""
@@ -343,8 +345,7 @@ class KernelMetric(Mergeable, Metric):
 
     def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
         """Add a batch that native code does not take as it comes."""
-        if self._sees_mask:
-            sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
+        sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
         if traced(y_true, y_pred, sample_weight):
             return
         _native.count_converted()
@@ -353,7 +354,7 @@ class KernelMetric(Mergeable, Metric):
         inputs = self._prepare(like, y_true, y_pred, sample_weight)
         _atomic.add(
             self._plan_variables,
-            lambda: update(self._plan, *inputs, inputs[-1]),
+            lambda: update(self._plan, *inputs, True),
             lambda values: self._updated(values, *inputs),
         )
 
@@ -368,8 +369,7 @@ class KernelMetric(Mergeable, Metric):
         if not IN_PLACE:
             _stored.updated(self._plan, y_true, y_pred, sample_weight)
             return
-        if self._sees_mask:
-            sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
+        sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
         if not traced(y_true, y_pred, sample_weight):
             values = [variable.value for variable in self._plan_variables]
             self._updated(values, y_true, y_pred, sample_weight)
@@ -378,12 +378,8 @@ class KernelMetric(Mergeable, Metric):
         self, like: Any, y_true: Any, y_pred: Any, sample_weight: Any
     ) -> tuple[Any, Any, Any]:
         """Return inputs as tensors that native code can read, where `like` is."""
-        true_name, pred_name = self._input_names
-        return (
-            prepare(y_true, true_name, like),
-            prepare(y_pred, pred_name, like),
-            prepare_weight(sample_weight, like),
-        )
+        names = self._input_names
+        return prepare_pair(like, y_true, y_pred, sample_weight, names)
 
     def _update_states(
         self, states: list[Any], y_true: Any, y_pred: Any, sample_weight: Any
@@ -429,10 +425,10 @@ class PairMetric(KernelMetric):
         Args:
             y_true: the ground truth.
             y_pred: the predictions.
-            sample_weight: optional weights, by Keras's rules for this metric. Where
-                it honours the Keras mask of `y_pred`, masked entries weigh 0; mask
-                and weights are aligned at their leading axes, so that weights of
-                shape (batch,) and a mask of shape (batch, steps) fit.
+            sample_weight: optional weights, by Keras's rules for this metric. What
+                the Keras mask of `y_pred` leaves out weighs 0; mask and weights are
+                aligned at their leading axes, so that weights of shape (batch,) and
+                a mask of shape (batch, steps) fit.
 
         Raises:
             ValueError: shapes, weights or labels that do not fit; the state
@@ -501,6 +497,11 @@ class LateMetric(PairMetric):
     def exact_state(self) -> dict[str, Any]:
         """Return the state without rounding; before the first batch it is empty."""
         return super().exact_state() if self._built else {}
+
+
+def result_dtype_of(dtype: str) -> str:
+    """Return the dtype of a ratio in a metric of this dtype: floats, as Keras's."""
+    return "float32" if keras.backend.is_int_dtype(dtype) else dtype
 
 
 def check_matrices(name: str, y_true_shape: Shape, y_pred_shape: Shape) -> None:

@@ -17,6 +17,7 @@ def combine_mask(mask: Any, sample_weight: Any) -> Any:
     """
     if mask is None:
         return sample_weight
+    sample_weight = _backends.with_shape(sample_weight)
     dtype = _backends.active().state_dtype(keras.config.floatx())
     mask = keras.ops.cast(mask, dtype)
     if sample_weight is None:
@@ -27,3 +28,8 @@ def combine_mask(mask: Any, sample_weight: Any) -> Any:
     while len(mask.shape) < len(weight.shape):
         mask = keras.ops.expand_dims(mask, -1)
     return weight * mask
+
+
+def unmask(x: Any, mask: Any, sample_weight: Any) -> tuple[Any, Any]:
+    """Return a tensor without its mask, and the weights of which that is a part."""
+    return keras.ops.copy(x), combine_mask(mask, sample_weight)

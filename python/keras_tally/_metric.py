@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import wraps
 from typing import Any
 
 import keras
@@ -85,6 +86,23 @@ class ExactVariable(SharedVariable):
         return self._fitting(high), low
 
 
+def _reads_variables(result: Any) -> Any:
+    """Let a `result()` that returns variables return copies of their values.
+
+    In a train step of JAX, what a variable holds is gone with the step's scope; on
+    torch, a later update would change the result.
+    """
+
+    def read(x: Any) -> Any:
+        return keras.ops.copy(x.value) if isinstance(x, keras.Variable) else x
+
+    @wraps(result)
+    def reading(self: Any) -> Any:
+        return keras.tree.map_structure(read, result(self))
+
+    return reading
+
+
 class Metric(keras.metrics.Metric):  # type: ignore[misc]
     """Keras's base class of metrics, whose variables add up exactly.
 
@@ -94,6 +112,8 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
     16,777,216, and a million small numbers arrive at their sum. On torch and NumPy such
     variables are float64; everywhere each one has a second one beside it, named
     `..._low`, that takes what its dtype cannot hold.
+
+    A `result()` may return a variable itself (in Keras, that fails on JAX): it is read.
 
     `isinstance(metric, keras_tally.Metric)` holds for every metric of this package.
 
@@ -117,6 +137,12 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
 
     Source: `keras.metrics.Metric`.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        result = vars(cls).get("result")
+        if result is not None and not cls.__module__.startswith("keras_tally."):
+            cls.result = _reads_variables(result)
 
     def add_variable(
         self,

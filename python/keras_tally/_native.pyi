@@ -24,7 +24,7 @@ def make_plan(
     kernel: str, result: str, variables: Sequence[Any], options: dict[str, Any]
 ) -> Any: ...
 def update(
-    plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, masked_weight: Any = ..., /
+    plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, unmasked: bool = ..., /
 ) -> bool: ...
 def update_into(
     plan: Any, states: list[Any], y_true: Any, y_pred: Any, sample_weight: Any, /
@@ -47,7 +47,7 @@ def update_group(
     y_true: Any,
     y_pred: Any,
     sample_weight: Any,
-    masked_weight: Any = ...,
+    unmasked: bool = ...,
     /,
 ) -> bool: ...
 def update_group_into(
@@ -56,7 +56,6 @@ def update_group_into(
     y_true: Any,
     y_pred: Any,
     sample_weight: Any,
-    masked_weight: Any,
     /,
 ) -> None: ...
 def result_group(group: Any, /) -> Any: ...

@@ -95,8 +95,9 @@ class Plan:
                 [],
                 {
                     **self.spec.options,
-                    # Keras takes a vector for one sample.
+                    # Keras takes a vector for one sample, and class ids for true.
                     "vectors_are_samples": True,
+                    "binary_labels": True,
                     "sizes": self.sizes,
                     "result_dtype": dtype,
                     "numpy_results": True,

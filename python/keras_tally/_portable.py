@@ -46,20 +46,17 @@ def updated(
     plans: Sequence[Plan],
     packs: Sequence[Any],
     state: Sequence[Any],
-    batches: Sequence[Sequence[Any]],
+    batch: tuple[Any, Any, Any],
 ) -> list[Any]:
     """Return what a batch makes of the states of all plans: values of the packs.
 
-    `batches` has y_true, y_pred and the weights as each of the plans sees them.
+    `batch` is y_true, y_pred and the weights, of which a mask is a part.
     """
     found: dict[int, list[tuple[int, int, Any]]] = {id(pack): [] for pack in packs}
     with _backends.active().float64():
-        for plan, batch in zip(plans, batches, strict=True):
+        for plan in plans:
             sizes = [math.prod(part.shape) for part in plan.parts]
-            y_true, y_pred, weight = batch
-            sums = _fallback.statistics(
-                plan.kernel, plan.options, y_true, y_pred, weight, sizes
-            )
+            sums = _fallback.statistics(plan.kernel, plan.options, *batch, sizes)
             for part, value in zip(plan.parts, sums, strict=True):
                 # Statistics have no gradient.
                 value = keras.ops.stop_gradient(value)

@@ -6,6 +6,7 @@ it from here. Nothing in this file needs Keras or a framework.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,14 +25,10 @@ class Rules:
 
     floatx: str = "float32"
     epsilon: float = 1e-7
-    # More best scores than classes are an error.
-    k_within_classes: bool = True
     # Comparisons with a threshold happen in the precision of 16-bit scores.
     threshold_in_scores_dtype: bool = True
     # Norms count as at least epsilon.
     norm_has_floor: bool = True
-    # F-scores take weights of any rank.
-    any_weight_rank: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,35 @@ def _makes(
 def _always(arguments: dict[str, Any]) -> bool:
     del arguments
     return True
+
+
+def check_integer(name: str, value: Any, least: int) -> int:
+    """Return it as an int, of at least this size; 2.0 is one as well."""
+    whole = isinstance(value, (int, float, np.integer, np.floating))
+    if not whole or isinstance(value, bool) or int(value) != value or value < least:
+        raise ValueError(
+            f"`{name}` must be an integer of at least {least}. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
+
+
+# As many as a kernel compares a label with (csrc/defs/common.h).
+MOST_IGNORED = 8
+
+
+def ignored_classes(ignore_class: Any) -> list[int]:
+    """Return the class ids that are left out, given one, several or None."""
+    if ignore_class is None:
+        return []
+    several = isinstance(ignore_class, (Sequence, np.ndarray))
+    ids = list(ignore_class) if several else [ignore_class]
+    if len(ids) > MOST_IGNORED:
+        raise ValueError(
+            f"`ignore_class` may name {MOST_IGNORED} classes at most; give samples of "
+            f"more weights of 0. Received: {len(ids)} classes"
+        )
+    return [check_integer("ignore_class", i, -(2**53)) for i in ids]
 
 
 def check_positive(name: str, value: float) -> float:
@@ -144,23 +170,28 @@ def categorical_accuracy(rules: Rules) -> Spec:
 
 
 @_makes("SparseCategoricalAccuracy")
-def sparse_categorical_accuracy(rules: Rules) -> Spec:
+def sparse_categorical_accuracy(rules: Rules, ignore_class: Any = None) -> Spec:
     del rules
-    return _mean("sparse_categorical_hit")
+    ignored = ignored_classes(ignore_class)
+    return _mean("sparse_categorical_hit", ignore_class=ignored)
 
 
 @_makes("TopKCategoricalAccuracy")
 def top_k_categorical_accuracy(rules: Rules, k: int = 5) -> Spec:
-    return _mean("top_k_hit", k=k, k_within_classes=rules.k_within_classes)
+    del rules
+    return _mean("top_k_hit", k=check_integer("k", k, 1))
 
 
 @_makes("SparseTopKCategoricalAccuracy")
 def sparse_top_k_categorical_accuracy(
-    rules: Rules, k: int = 5, from_sorted_ids: bool = False
+    rules: Rules, k: int = 5, from_sorted_ids: bool = False, ignore_class: Any = None
 ) -> Spec:
-    if from_sorted_ids:  # ids are sliced, scores are ranked
-        return _mean("sorted_ids_hit", k=k, k_within_classes=False)
-    return _mean("sparse_top_k_hit", k=k, k_within_classes=rules.k_within_classes)
+    del rules
+    return _mean(
+        "sorted_ids_hit" if from_sorted_ids else "sparse_top_k_hit",
+        k=check_integer("k", k, 1),
+        ignore_class=ignored_classes(ignore_class),
+    )
 
 
 @_makes("MeanRank")
@@ -199,14 +230,27 @@ def _check_number(argument: str, count: int) -> None:
         )
 
 
+def plain_list(thresholds: Any) -> Any:
+    """Return None, a number or a list, for tuples, arrays and tensors as well."""
+    if hasattr(thresholds, "tolist"):
+        thresholds = thresholds.tolist()
+    elif hasattr(thresholds, "__array__"):
+        thresholds = np.asarray(thresholds).tolist()
+    return list(thresholds) if isinstance(thresholds, (tuple, range)) else thresholds
+
+
 def check_thresholds(thresholds: Any) -> list[float]:
     """Return one threshold or several as a list; outside of [0, 1] is an error."""
-    several = isinstance(thresholds, (Sequence, np.ndarray))
-    if several:
-        _check_number("thresholds", len(thresholds))
-    listed = list(thresholds) if several else [thresholds]
-    if not listed or any(t is None or not 0 <= t <= 1 for t in listed):
-        raise ValueError(f"Threshold values must be in [0, 1]. Received: {thresholds}")
+    thresholds = plain_list(thresholds)
+    listed = thresholds if isinstance(thresholds, Sequence) else [thresholds]
+    _check_number("thresholds", len(listed))
+    if not listed or any(
+        not isinstance(t, (int, float, np.number)) or not 0 <= t <= 1 for t in listed
+    ):
+        raise ValueError(
+            "`thresholds` must be a number in [0, 1], or a list of one or more. "
+            f"Threshold values must be in [0, 1]. Received: {thresholds}"
+        )
     return [float(t) for t in listed]
 
 
@@ -246,37 +290,74 @@ def _counts(
     )
 
 
-def _count(rules: Rules, cell: str, thresholds: Any) -> Spec:
+def _count(
+    rules: Rules, cell: str, thresholds: Any, class_id: int | None, from_logits: bool
+) -> Spec:
     checked = check_thresholds(0.5 if thresholds is None else thresholds)
-    even = are_even(checked, rules.epsilon)
-    return _counts(rules, "counts", {"accumulator": cell}, checked, even)
+    return _counts(
+        rules,
+        "counts",
+        {"accumulator": cell},
+        checked,
+        are_even(checked, rules.epsilon),
+        class_id=class_id,
+        from_logits=from_logits,
+    )
 
 
 @_makes("TruePositives")
-def true_positives(rules: Rules, thresholds: Any = None) -> Spec:
-    return _count(rules, "tp", thresholds)
+def true_positives(
+    rules: Rules,
+    thresholds: Any = None,
+    class_id: int | None = None,
+    from_logits: bool = False,
+) -> Spec:
+    return _count(rules, "tp", thresholds, class_id, from_logits)
 
 
 @_makes("TrueNegatives")
-def true_negatives(rules: Rules, thresholds: Any = None) -> Spec:
-    return _count(rules, "tn", thresholds)
+def true_negatives(
+    rules: Rules,
+    thresholds: Any = None,
+    class_id: int | None = None,
+    from_logits: bool = False,
+) -> Spec:
+    return _count(rules, "tn", thresholds, class_id, from_logits)
 
 
 @_makes("FalsePositives")
-def false_positives(rules: Rules, thresholds: Any = None) -> Spec:
-    return _count(rules, "fp", thresholds)
+def false_positives(
+    rules: Rules,
+    thresholds: Any = None,
+    class_id: int | None = None,
+    from_logits: bool = False,
+) -> Spec:
+    return _count(rules, "fp", thresholds, class_id, from_logits)
 
 
 @_makes("FalseNegatives")
-def false_negatives(rules: Rules, thresholds: Any = None) -> Spec:
-    return _count(rules, "fn", thresholds)
+def false_negatives(
+    rules: Rules,
+    thresholds: Any = None,
+    class_id: int | None = None,
+    from_logits: bool = False,
+) -> Spec:
+    return _count(rules, "fn", thresholds, class_id, from_logits)
 
 
 def _share(
-    rules: Rules, other: str, thresholds: Any, top_k: int | None, class_id: int | None
+    rules: Rules,
+    other: str,
+    thresholds: Any,
+    top_k: int | None,
+    class_id: int | None,
+    from_logits: bool,
 ) -> Spec:
+    if top_k is not None:
+        top_k = check_integer("top_k", top_k, 1)
     if thresholds is None and top_k is not None:
         checked = [BELOW_ALL_SCORES]
+        from_logits = False  # whose order is that of their probabilities
     else:
         checked = check_thresholds(0.5 if thresholds is None else thresholds)
     return _counts(
@@ -287,7 +368,7 @@ def _share(
         are_even(checked, rules.epsilon),
         top_k=top_k,
         class_id=class_id,
-        k_within_classes=rules.k_within_classes,
+        from_logits=from_logits,
     )
 
 
@@ -297,8 +378,9 @@ def precision(
     thresholds: Any = None,
     top_k: int | None = None,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Spec:
-    return _share(rules, "false_positives", thresholds, top_k, class_id)
+    return _share(rules, "false_positives", thresholds, top_k, class_id, from_logits)
 
 
 @_makes("Recall")
@@ -307,17 +389,14 @@ def recall(
     thresholds: Any = None,
     top_k: int | None = None,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Spec:
-    return _share(rules, "false_negatives", thresholds, top_k, class_id)
+    return _share(rules, "false_negatives", thresholds, top_k, class_id, from_logits)
 
 
 def spread_thresholds(num_thresholds: int) -> list[float]:
     """Return so many evenly spaced thresholds over [0, 1]; one alone is 0.5."""
-    if num_thresholds <= 0:
-        raise ValueError(
-            "`num_thresholds` must be an integer > 0. "
-            f"Received: num_thresholds={num_thresholds}"
-        )
+    num_thresholds = check_integer("num_thresholds", num_thresholds, 1)
     _check_number("num_thresholds", num_thresholds)
     if num_thresholds == 1:
         return [0.5]
@@ -332,6 +411,7 @@ def _under_constraint(
     dependent: str,
     num_thresholds: int,
     class_id: int | None,
+    from_logits: bool,
 ) -> Spec:
     if not 0 <= required <= 1:
         raise ValueError(
@@ -344,6 +424,7 @@ def _under_constraint(
         spread_thresholds(num_thresholds),
         num_thresholds > 1,
         class_id=class_id,
+        from_logits=from_logits,
         constrained=constrained,
         dependent=dependent,
         required=float(required),
@@ -357,6 +438,7 @@ def sensitivity_at_specificity(
     specificity: float,
     num_thresholds: int = 200,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Spec:
     return _under_constraint(
         rules,
@@ -366,6 +448,7 @@ def sensitivity_at_specificity(
         "recall",
         num_thresholds,
         class_id,
+        from_logits,
     )
 
 
@@ -375,6 +458,7 @@ def specificity_at_sensitivity(
     sensitivity: float,
     num_thresholds: int = 200,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Spec:
     return _under_constraint(
         rules,
@@ -384,6 +468,7 @@ def specificity_at_sensitivity(
         "specificity",
         num_thresholds,
         class_id,
+        from_logits,
     )
 
 
@@ -393,9 +478,17 @@ def precision_at_recall(
     recall: float,
     num_thresholds: int = 200,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Spec:
     return _under_constraint(
-        rules, "recall", recall, "recall", "precision", num_thresholds, class_id
+        rules,
+        "recall",
+        recall,
+        "recall",
+        "precision",
+        num_thresholds,
+        class_id,
+        from_logits,
     )
 
 
@@ -405,6 +498,7 @@ def recall_at_precision(
     precision: float,
     num_thresholds: int = 200,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Spec:
     return _under_constraint(
         rules,
@@ -414,23 +508,22 @@ def recall_at_precision(
         "recall",
         num_thresholds,
         class_id,
+        from_logits,
     )
 
 
 def curve_thresholds(
-    num_thresholds: int, thresholds: Sequence[float] | None, epsilon: float
+    num_thresholds: int, thresholds: Any, epsilon: float
 ) -> tuple[np.ndarray[Any, Any], bool]:
     """Return the thresholds of a curve, both ends included, and whether evenly so."""
     even = True
     if thresholds is not None:
-        inner = sorted(check_thresholds(thresholds)) if len(thresholds) else []
+        thresholds = plain_list(thresholds)
+        # As in Keras, none at all leave the two ends.
+        inner = sorted(check_thresholds(thresholds)) if thresholds != [] else []
         even = are_even([0.0, *inner, 1.0], epsilon)
-    elif num_thresholds <= 1:
-        raise ValueError(
-            "`num_thresholds` must be an integer > 1. "
-            f"Received: num_thresholds={num_thresholds}"
-        )
     else:
+        num_thresholds = check_integer("num_thresholds", num_thresholds, 2)
         _check_number("num_thresholds", num_thresholds)
         inner = [
             (i + 1) * 1.0 / (num_thresholds - 1) for i in range(num_thresholds - 2)
@@ -456,10 +549,16 @@ def _area(
     multi_label: bool,
     label_weights: Sequence[float] | None,
     from_logits: bool,
+    class_id: int | None,
     columns: int | None,
 ) -> Spec:
     points, even = curve_thresholds(num_thresholds, thresholds, rules.epsilon)
     labels = 1
+    if multi_label and class_id is not None:
+        raise ValueError(
+            "`class_id` takes one column, and `multi_label=True` all of them: give one "
+            f"of the two. Received: class_id={class_id}"
+        )
     if multi_label:
         if columns is None:
             raise ValueError("`y_pred` must have rank 2 when `multi_label=True`.")
@@ -495,6 +594,7 @@ def _area(
         multi_label=multi_label,
         label_weights=None if weights is None else weights.tolist(),
         from_logits=from_logits,
+        class_id=class_id,
         poison_on_nan=True,
     )
 
@@ -513,6 +613,7 @@ def auc(
     multi_label: bool = False,
     label_weights: Sequence[float] | None = None,
     from_logits: bool = False,
+    class_id: int | None = None,
     *,
     columns: int | None = None,
 ) -> Spec:
@@ -526,6 +627,7 @@ def auc(
         multi_label,
         label_weights,
         from_logits,
+        class_id,
         columns,
     )
 
@@ -538,6 +640,7 @@ def average_precision(
     multi_label: bool = False,
     label_weights: Sequence[float] | None = None,
     from_logits: bool = False,
+    class_id: int | None = None,
     *,
     columns: int | None = None,
 ) -> Spec:
@@ -550,6 +653,7 @@ def average_precision(
         multi_label,
         label_weights,
         from_logits,
+        class_id,
         columns,
     )
 
@@ -582,6 +686,7 @@ def _f_score(
     average: str | None,
     beta: float,
     threshold: float | None,
+    from_logits: bool,
     columns: int | None,
     dtype: str | None,
 ) -> Spec:
@@ -603,8 +708,14 @@ def _f_score(
             average="micro",
             beta=beta,
             epsilon=rules.epsilon,
+            from_logits=from_logits,
         )
     dtype = dtype or rules.floatx
+    if threshold is not None and from_logits:
+        # Above it is where the probability is above the threshold.
+        threshold = (
+            math.inf if threshold == 1 else math.log(threshold / (1 - threshold))
+        )
     if threshold is not None and dtype != "float64":
         threshold = float(np.float32(threshold))
     shape = () if average == "micro" else (columns,)
@@ -623,7 +734,7 @@ def _f_score(
             "folded": average == "micro",
             "precision": dtype,
             "threshold": threshold,
-            "any_weight_rank": rules.any_weight_rank,
+            "from_logits": from_logits,
             "average": average,
             "beta": beta,
             "epsilon": rules.epsilon,
@@ -637,11 +748,12 @@ def fbeta_score(
     beta: float = 1.0,
     average: str | None = None,
     threshold: float | None = None,
+    from_logits: bool = False,
     *,
     columns: int | None = None,
     dtype: str | None = None,
 ) -> Spec:
-    return _f_score(rules, average, beta, threshold, columns, dtype)
+    return _f_score(rules, average, beta, threshold, from_logits, columns, dtype)
 
 
 @_makes("F1Score", _always)
@@ -649,11 +761,12 @@ def f1_score(
     rules: Rules,
     average: str | None = None,
     threshold: float | None = None,
+    from_logits: bool = False,
     *,
     columns: int | None = None,
     dtype: str | None = None,
 ) -> Spec:
-    return _f_score(rules, average, 1.0, threshold, columns, dtype)
+    return _f_score(rules, average, 1.0, threshold, from_logits, columns, dtype)
 
 
 # Segmentation.
@@ -663,7 +776,7 @@ def f1_score(
 def confusion_matrix(
     rules: Rules,
     num_classes: int,
-    ignore_class: int | None = None,
+    ignore_class: Any = None,
     sparse_y_true: bool = True,
     sparse_y_pred: bool = True,
     axis: int = -1,
@@ -671,7 +784,8 @@ def confusion_matrix(
     spec = iou(
         rules, num_classes, (0,), ignore_class, sparse_y_true, sparse_y_pred, axis
     )
-    return replace(spec, result="counts", matrix=(num_classes, num_classes))
+    size = int(num_classes)
+    return replace(spec, result="counts", matrix=(size, size))
 
 
 # float32 ids go no further.
@@ -679,7 +793,8 @@ MOST_CLASSES = 2**24
 MOST_CELLS = 2**37  # of a confusion matrix: a TiB
 
 
-def _check_classes(num_classes: int, per_class_counts: bool) -> None:
+def _check_classes(num_classes: int, per_class_counts: bool) -> int:
+    num_classes = check_integer("num_classes", num_classes, 1)
     if num_classes > MOST_CLASSES:
         raise ValueError(
             f"`num_classes` may be {MOST_CLASSES} at most, as far as float32 ids go. "
@@ -691,6 +806,7 @@ def _check_classes(num_classes: int, per_class_counts: bool) -> None:
             "`per_class_counts=True` IoU metrics keep three counts for each class. "
             f"Received: num_classes={num_classes}"
         )
+    return num_classes
 
 
 @_makes("IoU")
@@ -698,7 +814,7 @@ def iou(
     rules: Rules,
     num_classes: int,
     target_class_ids: Sequence[int],
-    ignore_class: int | None = None,
+    ignore_class: Any = None,
     sparse_y_true: bool = True,
     sparse_y_pred: bool = True,
     axis: int = -1,
@@ -707,11 +823,11 @@ def iou(
     threshold: float | None = None,
     whole: bool = False,
 ) -> Spec:
-    _check_classes(num_classes, per_class_counts)
+    num_classes = _check_classes(num_classes, per_class_counts)
     targets = list(target_class_ids)
-    if max(targets) >= num_classes or min(targets) < -num_classes:
+    if not targets or not -num_classes <= min(targets) <= max(targets) < num_classes:
         raise ValueError(
-            f"`target_class_ids` must be in [0, {num_classes}). "
+            f"`target_class_ids` must be one or more of [0, {num_classes}). "
             f"Received: target_class_ids={targets}"
         )
     if per_class_counts:
@@ -727,7 +843,7 @@ def iou(
             "whole": whole,
             "num_classes": num_classes,
             "per_class_counts": per_class_counts,
-            "ignore_class": ignore_class,
+            "ignore_class": ignored_classes(ignore_class),
             "dense_labels": not sparse_y_true,
             "dense_predicted": not sparse_y_pred,
             "axis": axis,
@@ -749,7 +865,7 @@ def binary_iou(
 def mean_iou(
     rules: Rules,
     num_classes: int,
-    ignore_class: int | None = None,
+    ignore_class: Any = None,
     sparse_y_true: bool = True,
     sparse_y_pred: bool = True,
     axis: int = -1,
@@ -758,7 +874,7 @@ def mean_iou(
     return iou(
         rules,
         num_classes,
-        range(num_classes),
+        range(check_integer("num_classes", num_classes, 1)),
         ignore_class,
         sparse_y_true,
         sparse_y_pred,
@@ -772,7 +888,7 @@ def one_hot_iou(
     rules: Rules,
     num_classes: int,
     target_class_ids: Sequence[int],
-    ignore_class: int | None = None,
+    ignore_class: Any = None,
     sparse_y_pred: bool = False,
     axis: int = -1,
     per_class_counts: bool = False,
@@ -793,7 +909,7 @@ def one_hot_iou(
 def one_hot_mean_iou(
     rules: Rules,
     num_classes: int,
-    ignore_class: int | None = None,
+    ignore_class: Any = None,
     sparse_y_pred: bool = False,
     axis: int = -1,
     per_class_counts: bool = False,
@@ -927,7 +1043,6 @@ def r2_score(
             "columns": columns,
             "counts_samples": True,
             "aligns_ranks": True,
-            "any_weight_rank": True,
             "average": R2_AVERAGES[class_aggregation],
             "regressors": num_regressors,
         },
@@ -971,14 +1086,14 @@ def categorical_crossentropy(
 def sparse_categorical_crossentropy(
     rules: Rules,
     from_logits: bool = False,
-    ignore_class: int | None = None,
+    ignore_class: Any = None,
     axis: int = -1,
 ) -> Spec:
     return _mean(
         "sparse_categorical_crossentropy",
         from_logits=from_logits,
         epsilon=rules.epsilon,
-        ignore_class=ignore_class,
+        ignore_class=ignored_classes(ignore_class),
         axis=axis,
     )
 

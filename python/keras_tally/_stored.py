@@ -30,13 +30,13 @@ from keras.src.backend.common.masking import get_keras_mask
 from keras_tally import _backends, _native, _portable, _states
 from keras_tally._atomic import change, read_together
 from keras_tally._inputs import prepare
-from keras_tally._masks import combine_mask
+from keras_tally._masks import unmask
 
 if TYPE_CHECKING:
     from keras_tally._packed import Part
 
 # Which inputs a program gets, as bits (csrc/bind/program.h).
-TRUTH, WEIGHT, MASKED_WEIGHT = 1, 2, 4
+TRUTH, WEIGHT = 1, 2
 
 # Changes with what a program's state means: a cache on disk may outlive this version.
 _FORMAT = 1
@@ -78,8 +78,6 @@ class Member:
     description: Any
     portable: _portable.Plan
     result_dtype: str
-    sees_mask: bool
-    mask_only_with_weight: bool
 
 
 @dataclass(frozen=True)
@@ -101,16 +99,6 @@ class Plan:
     @property
     def takes_values(self) -> bool:
         return self.portable[0].takes_values
-
-    @cached_property
-    def sees_mask_of_weighted(self) -> bool:
-        """Whether the mask of a batch with weights matters to any of the metrics."""
-        return any(m.sees_mask for m in self.members)
-
-    @cached_property
-    def sees_mask(self) -> bool:
-        """Whether the mask of a batch without weights matters to any of them."""
-        return any(m.sees_mask and not m.mask_only_with_weight for m in self.members)
 
     @cached_property
     def is_made_of_operations(self) -> bool:
@@ -158,8 +146,6 @@ def make_plan(
             kernel, result, {**options, "result": result}, tuple(variables)
         ),
         result_dtype=options["result_dtype"],
-        sees_mask=options["sees_mask"],
-        mask_only_with_weight=options.get("mask_only_with_weight", False),
     )
     return _bind([member], [""])
 
@@ -184,17 +170,12 @@ def why_portable(*tensors: Any) -> str | None:
 Input = tuple[int, str, Any]
 
 
-def _inputs(
-    y_true: Any, y_pred: Any, sample_weight: Any, mask: Any, values: bool
-) -> list[Input]:
+def _inputs(y_true: Any, y_pred: Any, sample_weight: Any, values: bool) -> list[Input]:
     """List the inputs of a program, in order."""
     inputs: list[Input] = [] if values else [(TRUTH, "y_true", y_true)]
     inputs.append((0, "values" if values else "y_pred", y_pred))
     if sample_weight is not None:
         inputs.append((WEIGHT, "sample_weight", sample_weight))
-    if mask is not None:
-        masked = combine_mask(mask, sample_weight)
-        inputs.append((MASKED_WEIGHT, "sample_weight", masked))
     return inputs
 
 
@@ -203,11 +184,11 @@ def update(
     y_true: Any,
     y_pred: Any,
     sample_weight: Any,
-    masked_weight: Any = None,
+    unmasked: bool = False,
     /,
 ) -> bool:
     """Add a batch to the states of all metrics."""
-    del masked_weight  # nothing is left to Python
+    del unmasked  # nothing is left to Python
     change(plan.packs, _Sum(plan, y_true, y_pred, sample_weight))
     return True
 
@@ -260,9 +241,10 @@ def updated(
     state: Sequence[Any] | None = None,
 ) -> Sequence[Any]:
     """Return what a batch makes of a state, by default the present one."""
-    sees_mask = plan.sees_mask if sample_weight is None else plan.sees_mask_of_weighted
-    mask = get_keras_mask(y_pred) if sees_mask else None
-    inputs = _inputs(y_true, y_pred, sample_weight, mask, plan.takes_values)
+    mask = get_keras_mask(y_pred)
+    if mask is not None:
+        y_pred, sample_weight = unmask(y_pred, mask, sample_weight)
+    inputs = _inputs(y_true, y_pred, sample_weight, plan.takes_values)
     backend = _backends.active()
     if state is None:
         state = backend.read(plan.packs)
@@ -277,15 +259,8 @@ def updated(
         return new
     backend.check(plan.program.key, given, tensors)
     by_input = {bit: x for (bit, _, _), x in zip(inputs, tensors, strict=True)}
-    batches = [
-        (
-            by_input.get(TRUTH),
-            by_input[0],
-            by_input.get(WEIGHT if mask is None or not m.sees_mask else MASKED_WEIGHT),
-        )
-        for m in plan.members
-    ]
-    return _portable.updated(plan.portable, plan.packs, state, batches)
+    batch = by_input.get(TRUTH), by_input[0], by_input.get(WEIGHT)
+    return _portable.updated(plan.portable, plan.packs, state, batch)
 
 
 def _results(plan: Any) -> Sequence[Any]:

@@ -13,8 +13,11 @@ there is no gradient.
 
 Shapes, weights, NaN and labels are treated as by the class of the same metric, with
 Keras's default settings (floatx float32, epsilon 1e-7) and, where Keras's backends
-differ, as on torch. There is one exception: a vector of errors holds one sample for
-each entry, with its own weight, where Keras takes the whole vector for one sample.
+differ, as on torch. There are two exceptions. A vector of errors holds one sample for
+each entry, with its own weight, where Keras takes the whole vector for one sample. And
+where scores are a vector, labels other than 0 and 1 are class ids, which thresholds
+cannot tell apart: an error, where Keras takes them for true (on a GPU, where nobody may
+wait for the data, they are as well).
 
 >>> import numpy as np
 >>> from keras_tally import functional as F
@@ -35,7 +38,7 @@ import numpy as np
 
 from keras_tally._compiler import follow_compiler
 from keras_tally._plans import evaluate
-from keras_tally._specs import MAKERS
+from keras_tally._specs import MAKERS, plain_list
 from keras_tally._tensors import as_column
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,7 +68,7 @@ _PARAMETERS = {
     "beta": "how many times recall counts as much as precision, a float.",
     "num_classes": "number of classes.",
     "target_class_ids": "the classes to average over.",
-    "ignore_class": "a class id whose samples are left out.",
+    "ignore_class": "a class id, or a list of them, whose samples are left out.",
     "sparse_y_true": "whether `y_true` holds class ids, not rows of scores.",
     "sparse_y_pred": "whether `y_pred` holds class ids, not rows of scores.",
     "axis": "the axis of the classes or of the rows (or several).",
@@ -134,9 +137,8 @@ def _shown(value: str) -> str:
 
 def _tuple(values: Any) -> Any:
     """Return what tells lists and arrays apart, and others as they are."""
-    if hasattr(values, "tolist"):
-        values = values.tolist()
-    return tuple(values) if isinstance(values, (list, range)) else values
+    values = plain_list(values)
+    return tuple(values) if isinstance(values, list) else values
 
 
 def _columns(x: Any) -> int | None:
@@ -212,9 +214,16 @@ def categorical_accuracy(y_true: Any, y_pred: Any, sample_weight: Any = None) ->
     "0.5",
 )
 def sparse_categorical_accuracy(
-    y_true: Any, y_pred: Any, sample_weight: Any = None
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any = None,
+    *,
+    ignore_class: int | Sequence[int] | None = None,
 ) -> Any:
-    return evaluate("sparse_categorical_accuracy", (), y_true, y_pred, sample_weight)
+    arguments = (("ignore_class", _tuple(ignore_class)),)
+    return evaluate(
+        "sparse_categorical_accuracy", arguments, y_true, y_pred, sample_weight
+    )
 
 
 @_document(
@@ -245,8 +254,13 @@ def sparse_top_k_categorical_accuracy(
     *,
     k: int = 5,
     from_sorted_ids: bool = False,
+    ignore_class: int | Sequence[int] | None = None,
 ) -> Any:
-    arguments = (("from_sorted_ids", from_sorted_ids), ("k", k))
+    arguments = (
+        ("from_sorted_ids", from_sorted_ids),
+        ("ignore_class", _tuple(ignore_class)),
+        ("k", k),
+    )
     return evaluate(
         "sparse_top_k_categorical_accuracy", arguments, y_true, y_pred, sample_weight
     )
@@ -276,9 +290,19 @@ def sparse_mean_rank(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any
 
 
 def _at_thresholds(
-    name: str, y_true: Any, y_pred: Any, sample_weight: Any, thresholds: Any
+    name: str,
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any,
+    thresholds: Any,
+    class_id: int | None,
+    from_logits: bool,
 ) -> Any:
-    arguments = (("thresholds", _tuple(thresholds)),)
+    arguments = (
+        ("class_id", class_id),
+        ("from_logits", from_logits),
+        ("thresholds", _tuple(thresholds)),
+    )
     return evaluate(name, arguments, y_true, y_pred, sample_weight)
 
 
@@ -289,9 +313,23 @@ def _at_thresholds(
     "2.0",
 )
 def true_positives(
-    y_true: Any, y_pred: Any, sample_weight: Any = None, *, thresholds: Any = None
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any = None,
+    *,
+    thresholds: Any = None,
+    class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Any:
-    return _at_thresholds("true_positives", y_true, y_pred, sample_weight, thresholds)
+    return _at_thresholds(
+        "true_positives",
+        y_true,
+        y_pred,
+        sample_weight,
+        thresholds,
+        class_id,
+        from_logits,
+    )
 
 
 @_document(
@@ -301,9 +339,23 @@ def true_positives(
     "2.0",
 )
 def true_negatives(
-    y_true: Any, y_pred: Any, sample_weight: Any = None, *, thresholds: Any = None
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any = None,
+    *,
+    thresholds: Any = None,
+    class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Any:
-    return _at_thresholds("true_negatives", y_true, y_pred, sample_weight, thresholds)
+    return _at_thresholds(
+        "true_negatives",
+        y_true,
+        y_pred,
+        sample_weight,
+        thresholds,
+        class_id,
+        from_logits,
+    )
 
 
 @_document(
@@ -313,9 +365,23 @@ def true_negatives(
     "1.0",
 )
 def false_positives(
-    y_true: Any, y_pred: Any, sample_weight: Any = None, *, thresholds: Any = None
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any = None,
+    *,
+    thresholds: Any = None,
+    class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Any:
-    return _at_thresholds("false_positives", y_true, y_pred, sample_weight, thresholds)
+    return _at_thresholds(
+        "false_positives",
+        y_true,
+        y_pred,
+        sample_weight,
+        thresholds,
+        class_id,
+        from_logits,
+    )
 
 
 @_document(
@@ -325,9 +391,23 @@ def false_positives(
     "1.0",
 )
 def false_negatives(
-    y_true: Any, y_pred: Any, sample_weight: Any = None, *, thresholds: Any = None
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any = None,
+    *,
+    thresholds: Any = None,
+    class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Any:
-    return _at_thresholds("false_negatives", y_true, y_pred, sample_weight, thresholds)
+    return _at_thresholds(
+        "false_negatives",
+        y_true,
+        y_pred,
+        sample_weight,
+        thresholds,
+        class_id,
+        from_logits,
+    )
 
 
 @_document(
@@ -344,9 +424,11 @@ def precision(
     thresholds: Any = None,
     top_k: int | None = None,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Any:
     arguments = (
         ("class_id", class_id),
+        ("from_logits", from_logits),
         ("thresholds", _tuple(thresholds)),
         ("top_k", top_k),
     )
@@ -367,9 +449,11 @@ def recall(
     thresholds: Any = None,
     top_k: int | None = None,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Any:
     arguments = (
         ("class_id", class_id),
+        ("from_logits", from_logits),
         ("thresholds", _tuple(thresholds)),
         ("top_k", top_k),
     )
@@ -390,9 +474,11 @@ def sensitivity_at_specificity(
     specificity: float,
     num_thresholds: int = 200,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Any:
     arguments = (
         ("class_id", class_id),
+        ("from_logits", from_logits),
         ("num_thresholds", num_thresholds),
         ("specificity", specificity),
     )
@@ -415,9 +501,11 @@ def specificity_at_sensitivity(
     sensitivity: float,
     num_thresholds: int = 200,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Any:
     arguments = (
         ("class_id", class_id),
+        ("from_logits", from_logits),
         ("num_thresholds", num_thresholds),
         ("sensitivity", sensitivity),
     )
@@ -440,9 +528,11 @@ def precision_at_recall(
     recall: float,
     num_thresholds: int = 200,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Any:
     arguments = (
         ("class_id", class_id),
+        ("from_logits", from_logits),
         ("num_thresholds", num_thresholds),
         ("recall", recall),
     )
@@ -463,9 +553,11 @@ def recall_at_precision(
     precision: float,
     num_thresholds: int = 200,
     class_id: int | None = None,
+    from_logits: bool = False,
 ) -> Any:
     arguments = (
         ("class_id", class_id),
+        ("from_logits", from_logits),
         ("num_thresholds", num_thresholds),
         ("precision", precision),
     )
@@ -492,8 +584,10 @@ def auc(
     multi_label: bool = False,
     label_weights: Any = None,
     from_logits: bool = False,
+    class_id: int | None = None,
 ) -> Any:
     arguments: tuple[tuple[str, Any], ...] = (
+        ("class_id", class_id),
         ("curve", curve),
         ("from_logits", from_logits),
         ("label_weights", _tuple(label_weights)),
@@ -503,7 +597,7 @@ def auc(
         ("thresholds", _tuple(thresholds)),
     )
     if multi_label:
-        arguments = (("columns", _columns(y_pred)), *arguments)
+        arguments = tuple(sorted((*arguments, ("columns", _columns(y_pred)))))
     return evaluate("auc", arguments, y_true, y_pred, sample_weight)
 
 
@@ -525,8 +619,10 @@ def average_precision(
     multi_label: bool = False,
     label_weights: Any = None,
     from_logits: bool = False,
+    class_id: int | None = None,
 ) -> Any:
     arguments: tuple[tuple[str, Any], ...] = (
+        ("class_id", class_id),
         ("from_logits", from_logits),
         ("label_weights", _tuple(label_weights)),
         ("multi_label", multi_label),
@@ -534,7 +630,7 @@ def average_precision(
         ("thresholds", _tuple(thresholds)),
     )
     if multi_label:
-        arguments = (("columns", _columns(y_pred)), *arguments)
+        arguments = tuple(sorted((*arguments, ("columns", _columns(y_pred)))))
     return evaluate("average_precision", arguments, y_true, y_pred, sample_weight)
 
 
@@ -558,11 +654,13 @@ def fbeta_score(
     beta: float = 1.0,
     average: str | None = None,
     threshold: float | None = None,
+    from_logits: bool = False,
 ) -> Any:
     arguments = (
         ("average", average),
         ("beta", beta),
         ("columns", _columns(y_pred)),
+        ("from_logits", from_logits),
         ("threshold", threshold),
     )
     return evaluate("fbeta_score", arguments, y_true, y_pred, sample_weight)
@@ -584,10 +682,12 @@ def f1_score(
     *,
     average: str | None = None,
     threshold: float | None = None,
+    from_logits: bool = False,
 ) -> Any:
     arguments = (
         ("average", average),
         ("columns", _columns(y_pred)),
+        ("from_logits", from_logits),
         ("threshold", threshold),
     )
     return evaluate("f1_score", arguments, y_true, y_pred, sample_weight)
@@ -610,20 +710,21 @@ def confusion_matrix(
     sample_weight: Any = None,
     *,
     num_classes: int,
-    ignore_class: int | None = None,
+    ignore_class: int | Sequence[int] | None = None,
     sparse_y_true: bool = True,
     sparse_y_pred: bool = True,
     axis: int = -1,
 ) -> Any:
     arguments = (
         ("axis", axis),
-        ("ignore_class", ignore_class),
+        ("ignore_class", _tuple(ignore_class)),
         ("num_classes", num_classes),
         ("sparse_y_pred", sparse_y_pred),
         ("sparse_y_true", sparse_y_true),
     )
     counts = evaluate("confusion_matrix", arguments, y_true, y_pred, sample_weight)
-    counts = counts.reshape((num_classes, num_classes))
+    size = int(num_classes)
+    counts = counts.reshape((size, size))
     if sample_weight is not None:
         return counts
     return counts.astype("int64") if hasattr(counts, "astype") else counts.long()
@@ -648,14 +749,14 @@ def iou(
     *,
     num_classes: int,
     target_class_ids: Sequence[int],
-    ignore_class: int | None = None,
+    ignore_class: int | Sequence[int] | None = None,
     sparse_y_true: bool = True,
     sparse_y_pred: bool = True,
     axis: int = -1,
 ) -> Any:
     arguments = (
         ("axis", axis),
-        ("ignore_class", ignore_class),
+        ("ignore_class", _tuple(ignore_class)),
         ("num_classes", num_classes),
         _PER_CLASS,
         ("sparse_y_pred", sparse_y_pred),
@@ -700,14 +801,14 @@ def mean_iou(
     sample_weight: Any = None,
     *,
     num_classes: int,
-    ignore_class: int | None = None,
+    ignore_class: int | Sequence[int] | None = None,
     sparse_y_true: bool = True,
     sparse_y_pred: bool = True,
     axis: int = -1,
 ) -> Any:
     arguments = (
         ("axis", axis),
-        ("ignore_class", ignore_class),
+        ("ignore_class", _tuple(ignore_class)),
         ("num_classes", num_classes),
         _PER_CLASS,
         ("sparse_y_pred", sparse_y_pred),
@@ -730,13 +831,13 @@ def one_hot_iou(
     *,
     num_classes: int,
     target_class_ids: Sequence[int],
-    ignore_class: int | None = None,
+    ignore_class: int | Sequence[int] | None = None,
     sparse_y_pred: bool = False,
     axis: int = -1,
 ) -> Any:
     arguments = (
         ("axis", axis),
-        ("ignore_class", ignore_class),
+        ("ignore_class", _tuple(ignore_class)),
         ("num_classes", num_classes),
         _PER_CLASS,
         ("sparse_y_pred", sparse_y_pred),
@@ -757,13 +858,13 @@ def one_hot_mean_iou(
     sample_weight: Any = None,
     *,
     num_classes: int,
-    ignore_class: int | None = None,
+    ignore_class: int | Sequence[int] | None = None,
     sparse_y_pred: bool = False,
     axis: int = -1,
 ) -> Any:
     arguments = (
         ("axis", axis),
-        ("ignore_class", ignore_class),
+        ("ignore_class", _tuple(ignore_class)),
         ("num_classes", num_classes),
         _PER_CLASS,
         ("sparse_y_pred", sparse_y_pred),
@@ -979,13 +1080,13 @@ def sparse_categorical_crossentropy(
     sample_weight: Any = None,
     *,
     from_logits: bool = False,
-    ignore_class: int | None = None,
+    ignore_class: int | Sequence[int] | None = None,
     axis: int = -1,
 ) -> Any:
     arguments = (
         ("axis", axis),
         ("from_logits", from_logits),
-        ("ignore_class", ignore_class),
+        ("ignore_class", _tuple(ignore_class)),
     )
     return evaluate(
         "sparse_categorical_crossentropy", arguments, y_true, y_pred, sample_weight

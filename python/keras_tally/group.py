@@ -21,7 +21,7 @@ from keras_tally._engine import (
     update_group,
 )
 from keras_tally._identifiers import get
-from keras_tally._inputs import prepare, prepare_weight
+from keras_tally._inputs import prepare_pair
 from keras_tally._kernel_metric import (
     KernelMetric,
     LateMetric,
@@ -102,7 +102,6 @@ class MetricGroup(Mergeable, Metric):
         object.__setattr__(self, "_members", members)
         object.__setattr__(self, "_state", None)
         self._packed = False
-        self._sees_mask = False
         self._separate = tuple(k for k, m in members.items() if not is_fusable(m))
         self._warning_of_weights: tuple[str, ...] = ()
         self._warning_of_results: tuple[str, ...] = ()
@@ -125,7 +124,6 @@ class MetricGroup(Mergeable, Metric):
         fused = {key: m for key, m in self._members.items() if is_fusable(m)}
         self._loose_keys = tuple(k for k, m in self._members.items() if m not in packed)
         self._separate = tuple(key for key in self._members if key not in fused)
-        self._sees_mask = any(m._sees_mask for m in fused.values())
         self._warning_of_weights = tuple(
             key for key, m in fused.items() if _overrides(m, "_warn_of_weights")
         )
@@ -200,8 +198,8 @@ class MetricGroup(Mergeable, Metric):
         Args:
             y_true: the ground truth.
             y_pred: the predictions.
-            sample_weight: optional weights, for each member by its own rules. Members
-                that honour the Keras mask of `y_pred` do so here.
+            sample_weight: optional weights, for each member by its own rules. What
+                the Keras mask of `y_pred` leaves out weighs 0.
 
         Raises:
             ValueError: shapes, weights or labels that do not fit any member; the
@@ -277,24 +275,18 @@ class MetricGroup(Mergeable, Metric):
 
     def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
         """Add a batch that native code does not take as it comes."""
-        masked_weight = self._masked_weight(y_pred, sample_weight)
+        sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
         if traced(y_true, y_pred, sample_weight):
             return
         _native.count_converted()
         variables = self._state.variables
         like = _backends.active().on_device(variables[0]._value)
-        inputs = _prepare(like, y_true, y_pred, sample_weight, masked_weight)
+        inputs = prepare_pair(like, y_true, y_pred, sample_weight)
         _atomic.add(
             variables,
-            lambda: update_group(self._plan, *inputs),
+            lambda: update_group(self._plan, *inputs, True),
             lambda values: self._updated(values, *inputs),
         )
-
-    def _masked_weight(self, y_pred: Any, sample_weight: Any) -> Any:
-        """Return the weights for members that honour the mask of `y_pred`."""
-        if not self._sees_mask:
-            return sample_weight
-        return combine_mask(get_keras_mask(y_pred), sample_weight)
 
     def _updated(self, values: Sequence[Any], *inputs: Any) -> list[Any]:
         """Return what a batch makes of the value of the packed state."""
@@ -308,21 +300,16 @@ class MetricGroup(Mergeable, Metric):
         if not IN_PLACE:
             _stored.updated(self._plan, y_true, y_pred, sample_weight)
             return
-        masked_weight = self._masked_weight(y_pred, sample_weight)
+        sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
         if not traced(y_true, y_pred, sample_weight):
             values = [variable.value for variable in self._state.variables]
-            self._updated(values, y_true, y_pred, sample_weight, masked_weight)
+            self._updated(values, y_true, y_pred, sample_weight)
 
     def _update_packed(
-        self,
-        state: Any,
-        y_true: Any,
-        y_pred: Any,
-        sample_weight: Any,
-        masked_weight: Any,
+        self, state: Any, y_true: Any, y_pred: Any, sample_weight: Any
     ) -> None:
         """Add a batch to this tensor, which stands for the packed state."""
-        inputs = _prepare(state, y_true, y_pred, sample_weight, masked_weight)
+        inputs = prepare_pair(state, y_true, y_pred, sample_weight)
         _native.update_group_into(self._plan, state, *inputs)
 
     def _results_of_packed(self, state: Any) -> list[Any]:
@@ -527,21 +514,6 @@ def is_fusable(metric: Any) -> bool:
     )
     unbuilt = isinstance(metric, LateMetric) and not metric._built
     return ours and (unbuilt or _is_packable(metric))
-
-
-def _prepare(
-    like: Any, y_true: Any, y_pred: Any, sample_weight: Any, masked_weight: Any
-) -> tuple[Any, Any, Any, Any]:
-    """Return inputs as tensors that native code can read, where `like` is."""
-    weight = prepare_weight(sample_weight, like)
-    return (
-        prepare(y_true, "y_true", like),
-        prepare(y_pred, "y_pred", like),
-        weight,
-        weight
-        if masked_weight is sample_weight
-        else prepare_weight(masked_weight, like),
-    )
 
 
 def _overrides(metric: Any, name: str) -> bool:

@@ -227,13 +227,13 @@ Metric draw_metric(Bytes& bytes, const Sizes& scores) {
   params.from_logits = bytes.flag();
   const bool dense =
       metric.kernel.executor == Executor::Rowwise && metric.kernel.labels != Labels::Sparse;
-  params.has_ignore_class = !dense && bytes.flag();
-  params.ignore_class = static_cast<double>(bytes.integer());
+  params.ignored.count = !dense && bytes.flag() ? 1 : 0;
+  params.ignored.ids[0] = static_cast<double>(bytes.integer());
   params.balance_classes = bytes.flag();
   params.label_smoothing = bytes.flag() ? 0.125 : 0.0;
   params.k = std::max<std::int64_t>(1, bytes.integer());
   metric.axis = bytes.flag() ? -1 : bytes.integer();
-  metric.k_within_classes = bytes.flag();
+  metric.binary_labels = bytes.flag();
   metric.labels_in_scores_dtype = bytes.flag();
   metric.threshold_in_scores_dtype = bytes.flag();
   metric.find_zero_one_labels = metric.kernel.operands == Operands::Binary && bytes.flag();
@@ -256,7 +256,7 @@ Metric draw_metric(Bytes& bytes, const Sizes& scores) {
       metric.folded = bytes.flag();
       metric.columns = std::clamp<std::int64_t>(bytes.rarely() ? bytes.integer() : last, 0, 2048);
       metric.aligns_ranks = bytes.flag();
-      metric.any_weight_rank = bytes.flag();
+      bytes.flag();
       metric.has_precision = bytes.flag();
       metric.precision = bytes.flag() ? DType::Float32 : static_cast<DType>(9 + bytes.below(4));
       const bool r2 = std::string(metric.kernel.name) == "squared_deviations";
@@ -295,8 +295,7 @@ Metric draw_metric(Bytes& bytes, const Sizes& scores) {
       metric.pairs.classes = bytes.rarely() ? 40 : 1 + bytes.below(12);
       metric.pairs.by_class = bytes.flag();
       metric.pairs.whole = bytes.flag();
-      metric.pairs.has_ignore = params.has_ignore_class;
-      metric.pairs.ignore = params.ignore_class;
+      metric.pairs.ignored = params.ignored;
       metric.dense_labels = bytes.flag();
       metric.dense_predicted = bytes.flag();
       for (int i = 0, targets = bytes.below(4); i < targets; ++i) {

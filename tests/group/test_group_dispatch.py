@@ -1,13 +1,11 @@
 """A group's members are computed by one native call, equal parts of them once."""
 
-import numpy as np
 import pytest
 
 import keras_tally as kt
 from cases import make_probabilities
 from groups import assert_same, binary_batch, binary_metrics, native_only, seeded
-from keras_tally import _native
-from support import attach_mask, to_backend
+from support import to_backend
 
 
 def taken(roads):
@@ -59,20 +57,3 @@ def test_equal_statistics_are_computed_once(monkeypatch):
 
     kt.set_num_threads(1)
     assert seconds(24) < 6 * seconds(1)
-
-
-@native_only
-def test_mask_that_nobody_honours_keeps_the_fast_road():
-    batch = binary_batch(0)
-    y_true, y_pred = (to_backend(a) for a in batch.args[:2])
-    y_pred = attach_mask(y_pred, np.zeros(len(batch.args[0]), bool))
-    group = kt.MetricGroup([kt.AUC(name="auc"), kt.Precision(name="precision")])
-    before = _native.road_counts()
-    group.update_state(y_true, y_pred)
-    after = _native.road_counts()
-    assert after["in_place"] == before["in_place"] + 1
-    assert after["converted"] == before["converted"]
-    group = kt.MetricGroup([kt.AUC(name="auc"), kt.MeanSquaredError(name="mse")])
-    group.update_state(y_true, y_pred)
-    assert _native.road_counts()["converted"] == after["converted"] + 1
-    assert float(group.result()["mse"]) == 0.0

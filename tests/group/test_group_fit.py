@@ -197,9 +197,6 @@ def test_mask_of_an_embedding(weighted):
 
     logs = run([kt.MetricGroup(members())])
     assert_logs_equal(logs, run(members()))
-    # The mask does count.
-    metric = kt.SparseCategoricalAccuracy()
-    assert metric._sees_mask
 
 
 @needs_fit

@@ -16,7 +16,10 @@ import numpy as np
 from jax import lax
 from jax._src.array import ArrayImpl as _Concrete
 from jax.experimental import multihost_utils
-from keras.src.backend.common.stateless_scope import in_stateless_scope
+from keras.src.backend.common.stateless_scope import (
+    get_stateless_scope,
+    in_stateless_scope,
+)
 
 from keras_tally import _native
 from keras_tally._backends import Assignment, Road
@@ -207,10 +210,31 @@ def _require_32_bits(x: np.ndarray[Any, Any]) -> None:
             )
 
 
+def _value_in(scope: Any, variable: Any) -> Any:
+    """Return a variable's value in a train step.
+
+    Raises:
+        RuntimeError: the step does not know it. Keras keeps the variables of a model's
+            metrics out of what its layers may change.
+    """
+    gone = vars(variable).get("_value", variable) is None
+    made_here = gone and variable._initializer is not None
+    if gone and not made_here and scope.get_current_value(variable) is None:
+        raise RuntimeError(
+            f"{variable.path} is the state of a metric that a layer updates in its "
+            "call(), which a train step of Keras on JAX cannot change. Return the "
+            "numbers as an output of the model and give the metric to `compile()`, or "
+            "keep them in a variable of the layer (`add_weight()` with "
+            "`trainable=False`)."
+        )
+    return variable.value
+
+
 def read(variables: Sequence[Any]) -> list[Any]:
     """Return the arrays that are the variables' values."""
     if in_stateless_scope():
-        return [v.value for v in variables]
+        scope = get_stateless_scope()
+        return [_value_in(scope, v) for v in variables]
     return [v._value if _is_plain(v) else v.value for v in variables]
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from keras_tally._backends import Assignment, Road
 
-K_WITHIN_CLASSES = False
 THRESHOLD_IN_SCORES_DTYPE = False
 NORM_HAS_FLOOR = False
 

@@ -10,7 +10,6 @@ import keras
 from keras_tally._backends import active
 
 __all__ = [
-    "K_WITHIN_CLASSES",
     "NORM_HAS_FLOOR",
     "THRESHOLD_IN_SCORES_DTYPE",
     "described",
@@ -23,7 +22,6 @@ __all__ = [
 ]
 
 # What native kernels must know of Keras's rules there.
-K_WITHIN_CLASSES = False
 THRESHOLD_IN_SCORES_DTYPE = True
 NORM_HAS_FLOOR = True
 
@@ -31,17 +29,19 @@ NORM_HAS_FLOOR = True
 def state_dtype(dtype: str) -> str:
     """Return the dtype of a variable to which Keras gives `dtype`.
 
-    Two 16-bit floats would hold no more than one of 32 bits, and less far. Integers of
-    32 bits turn negative at 2^31: two floats count on to 2^48.
+    Two 16-bit floats would hold no more than one of 32 bits, and less far; integers
+    would truncate what is added up.
     """
-    holds_int64 = keras.backend.backend() != "jax" or active().has_64_bits()
-    kept = ("float32", "float64", "int64" if holds_int64 else "float32")
-    return dtype if dtype in kept else "float32"
+    return "float64" if dtype == "float64" else "float32"
 
 
 def whole_dtype(dtype: str) -> str:
-    """Return the dtype of a variable of integers to which Keras gives `dtype`."""
-    return state_dtype(dtype)
+    """Return the dtype of a variable of integers to which Keras gives `dtype`.
+
+    Integers of 32 bits turn negative at 2^31: two floats count on to 2^48.
+    """
+    holds_int64 = keras.backend.backend() != "jax" or active().has_64_bits()
+    return "int64" if dtype == "int64" and holds_int64 else state_dtype(dtype)
 
 
 def register(metric: Any) -> None:

@@ -15,9 +15,7 @@ from keras_tally._tensors.torch import is_symbolic as is_symbolic
 from keras_tally._tensors.torch import on_device as on_device
 from keras_tally._tensors.torch import prepare as prepare_tensor
 
-# torch.topk refuses k beyond the classes; comparisons with a Python float
-# happen in a 16-bit tensor's own precision.
-K_WITHIN_CLASSES = True
+# Comparisons with a Python float happen in a 16-bit tensor's own precision.
 THRESHOLD_IN_SCORES_DTYPE = True
 # Keras divides by a norm of at least epsilon (on NumPy: by any that is not 0).
 NORM_HAS_FLOOR = True

@@ -80,10 +80,8 @@ def _update_group(
     y_true: torch.Tensor,
     y_pred: torch.Tensor,
     sample_weight: torch.Tensor | None,
-    masked_weight: torch.Tensor | None,
 ) -> None:
-    weights = sample_weight, masked_weight
-    _metric_of(plan)._update_packed(state, y_true, y_pred, *weights)
+    _metric_of(plan)._update_packed(state, y_true, y_pred, sample_weight)
 
 
 def _result_group(state: torch.Tensor, plan: int) -> list[torch.Tensor]:
@@ -104,7 +102,7 @@ define(
 )
 define(
     "update_group(Tensor(a!) state, int plan, Tensor y_true, Tensor y_pred, "
-    "Tensor? sample_weight, Tensor? masked_weight) -> ()",
+    "Tensor? sample_weight) -> ()",
     _update_group,
     lambda *_: None,
 )
@@ -143,15 +141,15 @@ def _tensor(x: Any) -> Any:
 
 @_substitute(_native.update)  # type: ignore[untyped-decorator,unused-ignore]
 def _traced_update(
-    plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, *masked_weight: Any
+    plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, unmasked: bool = False
 ) -> bool:
     if in_stateless_scope():
         return False
     metric: Any = getattr(_metrics, _key(id(plan)))()
-    if metric._sees_mask and not masked_weight and hasattr(y_pred, "_keras_mask"):
+    if not unmasked and hasattr(y_pred, "_keras_mask"):
         return False
     states = [variable._value for variable in metric._plan_variables]
-    batch = [_tensor(x) for x in (y_true, y_pred, *(masked_weight or [sample_weight]))]
+    batch = [_tensor(x) for x in (y_true, y_pred, sample_weight)]
     torch.ops.keras_tally.update(states, id(plan), *batch)
     return True
 
@@ -167,16 +165,15 @@ def _traced_result(plan: Any) -> Any:
 
 @_substitute(_native.update_group)  # type: ignore[untyped-decorator,unused-ignore]
 def _traced_update_group(
-    plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, *masked_weight: Any
+    plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, unmasked: bool = False
 ) -> bool:
     if in_stateless_scope():
         return False
     group: Any = getattr(_metrics, _key(id(plan)))()
-    if group._sees_mask and not masked_weight and hasattr(y_pred, "_keras_mask"):
+    if not unmasked and hasattr(y_pred, "_keras_mask"):
         return False
     (variable,) = group._state.variables
-    weights = sample_weight, *(masked_weight or [sample_weight])
-    batch = [_tensor(x) for x in (y_true, y_pred, *weights)]
+    batch = [_tensor(x) for x in (y_true, y_pred, sample_weight)]
     torch.ops.keras_tally.update_group(variable._value, id(plan), *batch)
     return True
 

@@ -79,6 +79,19 @@ def spread_weight(weight: Any, rank: int) -> Any:
     return expand_to(weight, rank) if len(weight.shape) > 0 else weight
 
 
+def spread_over(weight: Any, x: Any) -> Any:
+    """Return a weight for each entry of a tensor, whose leading axes they match."""
+    return spread_weight(weight, len(x.shape)) + ops.zeros_like(x, dtype="float64")
+
+
+def is_ignored(labels: Any, options: Options) -> Any:
+    """Tell of each label whether it is one of `ignore_class`."""
+    found = ops.zeros_like(labels, dtype="bool")
+    for class_id in options.get("ignore_class") or ():
+        found = ops.logical_or(found, ops.equal(labels, float(class_id)))
+    return found
+
+
 def total_of(x: Any) -> Any:
     """Return the sum of all entries.
 

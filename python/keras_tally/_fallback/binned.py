@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_tally._fallback.arrays import Options, align_ranks, wide
+from keras_tally._fallback.arrays import Options, align_ranks, spread_over, wide
 
 # Up to so many thresholds each score is compared with all of them, in one loop.
 FEW = 8
@@ -32,18 +32,14 @@ def counts(
     scores = ops.cast(scores, precision)
     if options.get("top_k"):
         scores = _best(scores, int(options["top_k"]))
-    rank = len(scores.shape)
     if options.get("class_id") is not None:
         first = int(options["class_id"])
         column = slice(first, first + 1 or None)
+        if sample_weight is not None and sample_weight.shape == scores.shape:
+            sample_weight = sample_weight[..., column]
         scores, labels = scores[..., column], labels[..., column]
     positive = ops.not_equal(ops.cast(labels, precision), 0)
-    weight = ops.ones_like(scores, dtype="float64")
-    if sample_weight is not None:
-        given = wide(sample_weight)
-        if len(given.shape) != rank:
-            given = ops.expand_dims(given, -1)
-        weight = weight * given
+    weight = spread_over(1.0 if sample_weight is None else sample_weight, scores)
     if options.get("label_weights") is not None and not options.get("multi_label"):
         weight = weight * np.asarray(options["label_weights"], "float64")
     columns_of_state = int(options.get("labels") or 1)

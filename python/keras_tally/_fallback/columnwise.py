@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_tally._fallback.arrays import Options, align_ranks, count, expand_to, wide
+from keras_tally._fallback.arrays import Options, align_ranks, sizes, spread_over, wide
 
 
 def sums(
@@ -18,9 +18,7 @@ def sums(
     t = wide(y_true)
     weight = None
     if sample_weight is not None:
-        weight = wide(sample_weight)
-        weight = expand_to(weight, 2) if len(weight.shape) == 1 else weight
-        weight = weight + ops.zeros_like(t)
+        weight = spread_over(sample_weight, t)
     if kernel == "squared_deviations":
         terms = _squared_deviations(t, wide(y_pred), weight)
     else:
@@ -29,7 +27,7 @@ def sums(
     if options.get("folded"):
         found = [ops.sum(x) for x in found]
     if options.get("counts_samples"):
-        found.insert(0, ops.convert_to_tensor(count(y_true), "float64"))
+        found.insert(0, _samples(t, weight))
     return found
 
 
@@ -37,6 +35,13 @@ def _squared_deviations(t: Any, p: Any, weight: Any) -> list[Any]:
     if weight is None:
         return [t * t, t, (t - p) * (t - p), ops.ones_like(t)]
     return [t * t * weight, t * weight, (t - p) * (t - p) * weight, weight]
+
+
+def _samples(t: Any, weight: Any) -> Any:
+    """Return how many rows there are that weigh something."""
+    if weight is None:
+        return ops.convert_to_tensor(sizes(t)[0], "float64")
+    return ops.sum(wide(ops.any(ops.not_equal(weight, 0.0), axis=-1)))
 
 
 def _predicted(y_pred: Any, options: Options) -> Any:
@@ -50,7 +55,9 @@ def _predicted(y_pred: Any, options: Options) -> Any:
         return wide(scores > float(options["threshold"]))
     scores = wide(scores)
     largest = ops.max(scores, axis=-1, keepdims=True)
-    hit = ops.logical_and(scores >= largest, ops.abs(scores) > 1e-9)
+    hit = scores >= largest
+    if not options.get("from_logits"):  # which have no number that is nothing
+        hit = ops.logical_and(hit, ops.abs(scores) > 1e-9)
     nan = ops.any(ops.isnan(scores), axis=-1, keepdims=True)
     return ops.where(nan, 0.0, wide(hit))
 

@@ -14,11 +14,12 @@ from keras_tally._fallback.arrays import (
     expand_to,
     first_largest,
     iota,
+    is_ignored,
     limits,
     mean,
     mean_sums,
     sizes,
-    spread_weight,
+    spread_over,
     wide,
 )
 
@@ -30,12 +31,11 @@ def sums(
 ) -> tuple[Any, Any]:
     """Return what a batch adds to `total` and `count`."""
     found = values(kernel, options, y_true, y_pred)
-    if sample_weight is not None and options.get("ignore_class") is not None:
-        # Rows of no value have no weight either.
+    if options.get("ignore_class"):
         labels = _labels(y_true, y_pred, int(options.get("axis", -1)))
-        counts = ops.not_equal(labels, float(options["ignore_class"]))
-        weight = spread_weight(sample_weight, len(found.shape))
-        sample_weight = ops.where(counts, weight, 0.0)
+        weight = 1.0 if sample_weight is None else sample_weight
+        weight = spread_over(weight, found)
+        sample_weight = ops.where(is_ignored(labels, options), 0.0, weight)
     return mean_sums(found, sample_weight)
 
 
@@ -57,10 +57,7 @@ def values(kernel: str, options: Options, y_true: Any, y_pred: Any) -> Any:
         return _OF_TARGETS[kernel](targets, scores, options, y_pred)
     labels = _labels(y_true, y_pred, axis)
     found = _OF_LABELS[kernel](labels, scores, options, y_pred)
-    if options.get("ignore_class") is not None:
-        ignored = ops.equal(labels, float(options["ignore_class"]))
-        found = ops.where(ignored, 0.0, found)
-    return found
+    return ops.where(is_ignored(labels, options), 0.0, found)
 
 
 def _labels(y_true: Any, y_pred: Any, axis: int) -> Any:

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_tally._fallback.arrays import Options, first_largest, wide
+from keras_tally._fallback.arrays import (
+    Options,
+    count,
+    first_largest,
+    is_ignored,
+    spread_over,
+    wide,
+)
 
 
 def counts(
@@ -22,20 +29,20 @@ def counts(
         threshold = float(np.float32(options["threshold"]))
         predicted = wide(ops.cast(predicted, "float32") >= threshold)
     # One of them may stand for all of the others.
+    weight = None if sample_weight is None else _weights(sample_weight, labels)
+    labels, predicted = ops.reshape(labels, (-1,)), ops.reshape(predicted, (-1,))
     both = ops.zeros_like(labels) + ops.zeros_like(predicted)
     labels, predicted = labels + both, predicted + both
     t, known_t = _classes(labels, classes, whole)
     p, known_p = _classes(predicted, classes, whole)
     counted = ops.logical_and(known_t, known_p)
-    if options.get("ignore_class") is not None:
-        # Ids that are not truncated are compared as they came.
-        label = wide(t) if whole else labels
-        ignored = ops.equal(label, float(options["ignore_class"]))
-        counted = ops.logical_and(counted, ops.logical_not(ignored))
-    weight = ops.ones_like(labels)
-    if sample_weight is not None:
-        given = ops.reshape(wide(sample_weight), (-1,))
-        weight = weight * (ops.trunc(given) if whole else given)
+    # Ids that are not truncated are compared as they came.
+    ignored = is_ignored(wide(t) if whole else labels, options)
+    counted = ops.logical_and(counted, ops.logical_not(ignored))
+    if weight is None:
+        weight = ops.ones_like(labels)
+    elif whole:
+        weight = ops.trunc(weight)
     weight = ops.where(counted, weight, 0.0)
     if not options.get("per_class_counts"):
         return [ops.segment_sum(weight, t * classes + p, num_segments=classes**2)]
@@ -48,10 +55,18 @@ def counts(
 
 
 def _ids(y: Any, scores: bool, options: Options) -> Any:
-    """Return class ids as they came, one after the other."""
+    """Return class ids as they came."""
     if scores:
         y = first_largest(ops.moveaxis(y, int(options["axis"]), -1))
-    return ops.reshape(wide(y), (-1,))
+    return wide(y)
+
+
+def _weights(sample_weight: Any, labels: Any) -> Any:
+    """Return weights given one by one, or those of leading axes, for each label."""
+    given = count(sample_weight)
+    if not isinstance(given, float) or given not in (1.0, count(labels)):
+        sample_weight = spread_over(sample_weight, labels)
+    return ops.reshape(wide(sample_weight), (-1,))
 
 
 def _classes(ids: Any, classes: int, whole: bool) -> tuple[Any, Any]:

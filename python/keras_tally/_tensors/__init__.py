@@ -64,6 +64,8 @@ def prepare_with(adapter: ModuleType, x: Any, argument: str, like: Any = None) -
     except WrongDeviceError:
         raise
     except Exception as error:
+        if str(error).startswith(f"`{argument}`"):  # says all there is to say
+            raise
         raise no_tensor(x, argument, error) from error
 
 

@@ -19,7 +19,8 @@ def is_symbolic(x: Any) -> bool:
 def prepare(x: Any, argument: str, like: Any = None) -> torch.Tensor:
     """Return `x` as a plain tensor where `like` is (default: in host memory).
 
-    It is copied only if need be.
+    It is copied only if need be. Of a DTensor the local part is taken: processes have
+    their shares of a batch, which `keras_tally.sync` adds up.
     """
     if not isinstance(x, torch.Tensor):
         x = torch.as_tensor(x)
@@ -31,10 +32,28 @@ def prepare(x: Any, argument: str, like: Any = None) -> torch.Tensor:
         )
     if is_symbolic(x):
         raise TypeError(f"`{argument}` must hold data, not only a shape.")
+    if hasattr(x, "placements") and hasattr(x, "to_local"):
+        x = _local_part(x, argument)
+    if x.is_nested:
+        raise TypeError(
+            f"`{argument}` must be a dense tensor. Received: a nested tensor. Use "
+            "`torch.nested.to_padded_tensor()` with weights of 0 for the padding, or "
+            "update with one part after the other."
+        )
+    if x.is_quantized:
+        raise TypeError(
+            f"`{argument}` must hold numbers as they are. Received: a quantized tensor "
+            f"of dtype {x.dtype}. Use `.dequantize()`."
+        )
     if x.layout is not torch.strided:
         raise TypeError(
             f"`{argument}` must be a dense tensor. Received: layout={x.layout}. "
             "Use `.to_dense()`."
+        )
+    if x.untyped_storage().nbytes() == 0 and x.numel() > 0:
+        raise TypeError(
+            f"`{argument}` must hold data. Received: a tensor whose memory has been "
+            "freed (`untyped_storage().resize_(0)`, as FSDP does with parameters)."
         )
     if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
         x = x.as_subclass(torch.Tensor)
@@ -46,6 +65,17 @@ def prepare(x: Any, argument: str, like: Any = None) -> torch.Tensor:
             "that device."
         )
     return x.detach().resolve_conj().resolve_neg().to(device)
+
+
+def _local_part(x: Any, argument: str) -> torch.Tensor:
+    """Return what this process has of a DTensor: its share of the batch."""
+    if any(placement.is_partial() for placement in x.placements):
+        raise TypeError(
+            f"`{argument}` must hold values. Received: a DTensor of partial sums. Use "
+            "`.full_tensor()`."
+        )
+    local: torch.Tensor = x.to_local()
+    return local
 
 
 def on_device(*tensors: Any) -> torch.Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras_tally import _specs
@@ -115,10 +116,11 @@ class CategoricalAccuracy(_HitMean):
     Formula: `mean(argmax(y_true, -1) == argmax(y_pred, -1))`, weighted by
     `sample_weight`. The first of equal scores wins; NaN is the largest score.
 
-    Shapes and dtypes: `y_true` and `y_pred` of shape `(..., num_classes)`, bool,
-    integer or float; the result is a scalar of `dtype`.
+    Shapes and dtypes: `y_true` and `y_pred` of one shape `(..., num_classes)` with at
+    least two axes, bool, integer or float; the result is a scalar of `dtype`.
 
-    Differences from Keras: exact counts in a float64 state.
+    Differences from Keras: exact counts in a float64 state; class ids in place of
+    one-hot labels are an error, where Keras takes the batch for one sample.
 
     Args:
         name: string name of the metric instance.
@@ -158,11 +160,14 @@ class SparseCategoricalAccuracy(_HitMean):
     float; the result is a scalar of `dtype`.
 
     Differences from Keras: exact counts in a float64 state; labels are not
-    rounded to the dtype of `y_pred` (in float16, 2049 would equal 2048).
+    rounded to the dtype of `y_pred` (in float16, 2049 would equal 2048);
+    `ignore_class` is not in Keras.
 
     Args:
         name: string name of the metric instance.
         dtype: dtype of the result.
+        ignore_class: a label, or a list of labels, whose samples are left out.
+            Keyword only.
 
     Raises:
         ValueError: shapes or weights that do not fit.
@@ -182,9 +187,21 @@ class SparseCategoricalAccuracy(_HitMean):
     _kernel = "sparse_categorical_hit"
 
     def __init__(
-        self, name: str = "sparse_categorical_accuracy", dtype: Any = None
+        self,
+        name: str = "sparse_categorical_accuracy",
+        dtype: Any = None,
+        *,
+        ignore_class: int | Sequence[int] | None = None,
     ) -> None:
+        self.ignore_class = ignore_class
         super().__init__(name=name, dtype=dtype)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return _specs.sparse_categorical_accuracy(rules(), self.ignore_class).options
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        return {**super().get_config(), **self._extra_config("ignore_class")}
 
 
 @register
@@ -194,19 +211,20 @@ class TopKCategoricalAccuracy(_HitMean):
     Formula: `mean(count(y_pred > y_pred[argmax(y_true)]) < k)`, weighted by
     `sample_weight`: scores equal to the true class's do not push it out.
 
-    Shapes and dtypes: `y_true` and `y_pred` of shape `(..., num_classes)`, bool,
+    Shapes and dtypes: `y_true` and `y_pred` of one shape `(..., num_classes)`, bool,
     integer or float; the result is a scalar of `dtype`.
 
-    Differences from Keras: exact counts in a float64 state.
+    Differences from Keras: exact counts in a float64 state; with `k` beyond the number
+    of classes everything is a hit, which on torch is an error of Keras's.
 
     Args:
-        k: number of best scores to look at.
+        k: number of best scores to look at, at least 1.
         name: string name of the metric instance.
         dtype: dtype of the result.
 
     Raises:
-        ValueError: shapes or weights that do not fit; `k` beyond the number of
-            classes (on torch; on NumPy everything is then a hit, as in Keras).
+        ValueError: shapes or weights that do not fit; a `k` that is no positive
+            integer.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -228,7 +246,7 @@ class TopKCategoricalAccuracy(_HitMean):
         name: str = "top_k_categorical_accuracy",
         dtype: Any = None,
     ) -> None:
-        self.k = k
+        self.k = _specs.check_integer("k", k, 1)
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
@@ -252,18 +270,22 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
     float; the result is a scalar of `dtype`.
 
     Differences from Keras: exact counts in a float64 state; a label out of range
-    is an error on both backends.
+    is an error on all backends (with `from_sorted_ids` a miss); with `k` beyond the
+    number of classes everything is a hit, which on torch is an error of Keras's;
+    `ignore_class` is not in Keras.
 
     Args:
-        k: number of best scores to look at.
+        k: number of best scores to look at, at least 1.
         name: string name of the metric instance.
         dtype: dtype of the result.
         from_sorted_ids: whether `y_pred` holds class ids, best first, instead of
             scores.
+        ignore_class: a label, or a list of labels, whose samples are left out.
+            Keyword only.
 
     Raises:
         ValueError: shapes or weights that do not fit; a label outside
-            `[0, num_classes)`; `k` beyond the number of classes (on torch).
+            `[0, num_classes)` that is not ignored; a `k` that is no positive integer.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -285,7 +307,10 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
         name: str = "sparse_top_k_categorical_accuracy",
         dtype: Any = None,
         from_sorted_ids: bool = False,
+        *,
+        ignore_class: int | Sequence[int] | None = None,
     ) -> None:
+        self.ignore_class = ignore_class
         self.from_sorted_ids = from_sorted_ids
         if from_sorted_ids:
             self._kernel = "sorted_ids_hit"
@@ -293,16 +318,16 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
 
     def _kernel_options(self) -> dict[str, Any]:
         spec = _specs.sparse_top_k_categorical_accuracy(
-            rules(), self.k, self.from_sorted_ids
+            rules(), self.k, self.from_sorted_ids, self.ignore_class
         )
         return spec.options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
-        config = super().get_config()
-        if self.from_sorted_ids:
-            config["from_sorted_ids"] = True
-        return config
+        return {
+            **super().get_config(),
+            **self._extra_config("from_sorted_ids", "ignore_class"),
+        }
 
 
 class _RankMean(KernelMean):

@@ -10,20 +10,11 @@ from keras.src.metrics.metrics_utils import (
     NEG_INF,
     AUCCurve,
     AUCSummationMethod,
-    parse_init_thresholds,
 )
 
 from keras_tally import _specs
 from keras_tally._kernel_metric import LateMetric, PairMetric, Shape, rules
 from keras_tally._registration import register
-
-
-def checked_thresholds(thresholds: Any, default: float = 0.5) -> list[float]:
-    """Return thresholds as Keras reads them; NaN is refused as well."""
-    parsed: list[float] = parse_init_thresholds(thresholds, default)
-    if any(t != t for t in parsed):
-        raise ValueError(f"Threshold values must be in [0, 1]. Received: {thresholds}")
-    return parsed
 
 
 def _plan_counts(metric: Any, spec: _specs.Spec) -> None:
@@ -42,10 +33,14 @@ class _ThresholdCounts(PairMetric):
     """Counts at each threshold, one state variable per kind of count."""
 
     thresholds: list[float]
+    class_id: int | None = None
+    from_logits = False
 
     def _set_thresholds(self, thresholds: Any, default: float) -> None:
-        self.init_thresholds = thresholds
-        self.thresholds = checked_thresholds(thresholds, default)
+        self.init_thresholds = _specs.plain_list(thresholds)
+        self.thresholds = (
+            [default] if thresholds is None else _specs.check_thresholds(thresholds)
+        )
         self._thresholds_distributed_evenly = _specs.are_even(
             self.thresholds, keras.config.epsilon()
         )
@@ -57,15 +52,27 @@ class _Count(_ThresholdCounts):
     _make_spec: Callable[..., _specs.Spec]
 
     def __init__(
-        self, thresholds: Any = None, name: str | None = None, dtype: Any = None
+        self,
+        thresholds: Any = None,
+        name: str | None = None,
+        dtype: Any = None,
+        *,
+        class_id: int | None = None,
+        from_logits: bool = False,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self._set_thresholds(thresholds, 0.5)
-        _plan_counts(self, self._make_spec(rules(), thresholds))
+        self.class_id = class_id
+        self.from_logits = from_logits
+        _plan_counts(self, self._make_spec(rules(), thresholds, class_id, from_logits))
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
-        return {**super().get_config(), "thresholds": self.init_thresholds}
+        return {
+            **super().get_config(),
+            "thresholds": self.init_thresholds,
+            **self._extra_config("class_id", "from_logits"),
+        }
 
 
 _COUNT_DOC = """The number of {what}.
@@ -86,6 +93,10 @@ _COUNT_DOC = """The number of {what}.
         thresholds: a float or a list of floats in [0, 1]; 0.5 by default.
         name: string name of the metric instance.
         dtype: accepted for compatibility; the result has Keras's floatx.
+        class_id: count only this column of `y_true` and `y_pred` (and of weights
+            that have the columns). Keyword only; not in Keras.
+        from_logits: whether `y_pred` holds logits instead of probabilities. Keyword
+            only; not in Keras.
 
     Raises:
         ValueError: thresholds outside [0, 1], shapes or weights that do not fit.
@@ -150,12 +161,16 @@ class _Share(_ThresholdCounts):
         class_id: int | None = None,
         name: str | None = None,
         dtype: Any = None,
+        *,
+        from_logits: bool = False,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self._set_thresholds(thresholds, 0.5 if top_k is None else NEG_INF)
         self.top_k = top_k
         self.class_id = class_id
-        _plan_counts(self, self._make_spec(rules(), thresholds, top_k, class_id))
+        self.from_logits = from_logits
+        spec = self._make_spec(rules(), thresholds, top_k, class_id, from_logits)
+        _plan_counts(self, spec)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -164,6 +179,7 @@ class _Share(_ThresholdCounts):
             "thresholds": self.init_thresholds,
             "top_k": self.top_k,
             "class_id": self.class_id,
+            **self._extra_config("from_logits"),
         }
 
 
@@ -187,14 +203,18 @@ class Precision(_Share):
     Args:
         thresholds: a float or a list of floats in [0, 1]; by default 0.5, or
             none with `top_k`.
-        top_k: count only the `top_k` best scores of each row as predictions.
-        class_id: count only this column of `y_true` and `y_pred`.
+        top_k: count only the `top_k` best scores of each row as predictions; with
+            fewer columns, all of them.
+        class_id: count only this column of `y_true` and `y_pred` (and of weights
+            that have the columns).
         name: string name of the metric instance.
         dtype: accepted for compatibility; the result has Keras's floatx.
+        from_logits: whether `y_pred` holds logits instead of probabilities. Keyword
+            only; not in Keras.
 
     Raises:
         ValueError: thresholds outside [0, 1], shapes or weights that do not fit,
-            `class_id` that is no column, `top_k` beyond the columns (on torch).
+            `class_id` that is no column, `top_k` below 1.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -226,14 +246,18 @@ class Recall(_Share):
     Args:
         thresholds: a float or a list of floats in [0, 1]; by default 0.5, or
             none with `top_k`.
-        top_k: count only the `top_k` best scores of each row as predictions.
-        class_id: count only this column of `y_true` and `y_pred`.
+        top_k: count only the `top_k` best scores of each row as predictions; with
+            fewer columns, all of them.
+        class_id: count only this column of `y_true` and `y_pred` (and of weights
+            that have the columns).
         name: string name of the metric instance.
         dtype: accepted for compatibility; the result has Keras's floatx.
+        from_logits: whether `y_pred` holds logits instead of probabilities. Keyword
+            only; not in Keras.
 
     Raises:
         ValueError: thresholds outside [0, 1], shapes or weights that do not fit,
-            `class_id` that is no column, `top_k` beyond the columns (on torch).
+            `class_id` that is no column, `top_k` below 1.
         TypeError: a dtype that is no bool, integer or float up to 64 bits.
 
     Example:
@@ -263,13 +287,15 @@ class _RateUnderConstraint(_ThresholdCounts):
         class_id: int | None,
         name: str | None,
         dtype: Any,
+        from_logits: bool,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        spec = self._make_spec(rules(), value, num_thresholds, class_id)
+        spec = self._make_spec(rules(), value, num_thresholds, class_id, from_logits)
         self.value = value
-        self.num_thresholds = num_thresholds
-        self.class_id = class_id
         self.thresholds = _specs.spread_thresholds(num_thresholds)
+        self.num_thresholds = num_thresholds = len(self.thresholds)
+        self.class_id = class_id
+        self.from_logits = from_logits
         self._thresholds_distributed_evenly = num_thresholds > 1
         _plan_counts(self, spec)
 
@@ -282,6 +308,7 @@ class _RateUnderConstraint(_ThresholdCounts):
             **super().get_config(),
             "num_thresholds": self.num_thresholds,
             "class_id": self.class_id,
+            **self._extra_config("from_logits"),
         }
 
 
@@ -304,9 +331,12 @@ class SensitivityAtSpecificity(_RateUnderConstraint):
     Args:
         specificity: float in [0, 1], the least value of what is constrained.
         num_thresholds: number of evenly spaced thresholds; one alone is 0.5.
-        class_id: count only this column of `y_true` and `y_pred`.
+        class_id: count only this column of `y_true` and `y_pred` (and of weights
+            that have the columns).
         name: string name of the metric instance.
         dtype: accepted for compatibility; the result has Keras's floatx.
+        from_logits: whether `y_pred` holds logits instead of probabilities. Keyword
+            only; not in Keras.
 
     Raises:
         ValueError: `specificity` outside [0, 1], `num_thresholds` below 1 or
@@ -334,9 +364,13 @@ class SensitivityAtSpecificity(_RateUnderConstraint):
         class_id: int | None = None,
         name: str | None = None,
         dtype: Any = None,
+        *,
+        from_logits: bool = False,
     ) -> None:
         self.specificity = specificity
-        super().__init__(specificity, num_thresholds, class_id, name, dtype)
+        super().__init__(
+            specificity, num_thresholds, class_id, name, dtype, from_logits
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -362,9 +396,12 @@ class SpecificityAtSensitivity(_RateUnderConstraint):
     Args:
         sensitivity: float in [0, 1], the least value of what is constrained.
         num_thresholds: number of evenly spaced thresholds; one alone is 0.5.
-        class_id: count only this column of `y_true` and `y_pred`.
+        class_id: count only this column of `y_true` and `y_pred` (and of weights
+            that have the columns).
         name: string name of the metric instance.
         dtype: accepted for compatibility; the result has Keras's floatx.
+        from_logits: whether `y_pred` holds logits instead of probabilities. Keyword
+            only; not in Keras.
 
     Raises:
         ValueError: `sensitivity` outside [0, 1], `num_thresholds` below 1 or
@@ -392,9 +429,13 @@ class SpecificityAtSensitivity(_RateUnderConstraint):
         class_id: int | None = None,
         name: str | None = None,
         dtype: Any = None,
+        *,
+        from_logits: bool = False,
     ) -> None:
         self.sensitivity = sensitivity
-        super().__init__(sensitivity, num_thresholds, class_id, name, dtype)
+        super().__init__(
+            sensitivity, num_thresholds, class_id, name, dtype, from_logits
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -420,9 +461,12 @@ class PrecisionAtRecall(_RateUnderConstraint):
     Args:
         recall: float in [0, 1], the least value of what is constrained.
         num_thresholds: number of evenly spaced thresholds; one alone is 0.5.
-        class_id: count only this column of `y_true` and `y_pred`.
+        class_id: count only this column of `y_true` and `y_pred` (and of weights
+            that have the columns).
         name: string name of the metric instance.
         dtype: accepted for compatibility; the result has Keras's floatx.
+        from_logits: whether `y_pred` holds logits instead of probabilities. Keyword
+            only; not in Keras.
 
     Raises:
         ValueError: `recall` outside [0, 1], `num_thresholds` below 1 or
@@ -450,9 +494,11 @@ class PrecisionAtRecall(_RateUnderConstraint):
         class_id: int | None = None,
         name: str | None = None,
         dtype: Any = None,
+        *,
+        from_logits: bool = False,
     ) -> None:
         self.recall = recall
-        super().__init__(recall, num_thresholds, class_id, name, dtype)
+        super().__init__(recall, num_thresholds, class_id, name, dtype, from_logits)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -478,9 +524,12 @@ class RecallAtPrecision(_RateUnderConstraint):
     Args:
         precision: float in [0, 1], the least value of what is constrained.
         num_thresholds: number of evenly spaced thresholds; one alone is 0.5.
-        class_id: count only this column of `y_true` and `y_pred`.
+        class_id: count only this column of `y_true` and `y_pred` (and of weights
+            that have the columns).
         name: string name of the metric instance.
         dtype: accepted for compatibility; the result has Keras's floatx.
+        from_logits: whether `y_pred` holds logits instead of probabilities. Keyword
+            only; not in Keras.
 
     Raises:
         ValueError: `precision` outside [0, 1], `num_thresholds` below 1 or
@@ -508,9 +557,11 @@ class RecallAtPrecision(_RateUnderConstraint):
         class_id: int | None = None,
         name: str | None = None,
         dtype: Any = None,
+        *,
+        from_logits: bool = False,
     ) -> None:
         self.precision = precision
-        super().__init__(precision, num_thresholds, class_id, name, dtype)
+        super().__init__(precision, num_thresholds, class_id, name, dtype, from_logits)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -554,6 +605,8 @@ class AUC(LateMetric):
         label_weights: weights of the columns: in the average with
             `multi_label`, of the single predictions without.
         from_logits: whether `y_pred` holds logits instead of probabilities.
+        class_id: count only this column of `y_true` and `y_pred` (and of weights
+            that have the columns). Keyword only; not in Keras.
 
     Raises:
         ValueError: an unknown curve or method, fewer than 2 thresholds or more than
@@ -587,12 +640,12 @@ class AUC(LateMetric):
         num_labels: int | None = None,
         label_weights: Any = None,
         from_logits: bool = False,
+        *,
+        class_id: int | None = None,
     ) -> None:
         self._init_from_thresholds = thresholds is not None
         self._thresholds, self._thresholds_distributed_evenly = _specs.curve_thresholds(
-            num_thresholds,
-            None if thresholds is None else list(thresholds),
-            keras.config.epsilon(),
+            num_thresholds, thresholds, keras.config.epsilon()
         )
         self.num_thresholds = len(self._thresholds)
         self.curve = curve if isinstance(curve, AUCCurve) else AUCCurve.from_str(curve)
@@ -615,6 +668,7 @@ class AUC(LateMetric):
             else keras.ops.array(label_weights, dtype=self.dtype)
         )
         self._from_logits = from_logits
+        self.class_id = class_id
         if multi_label:
             if num_labels:
                 if int(num_labels) != num_labels or num_labels < 0:
@@ -656,6 +710,7 @@ class AUC(LateMetric):
             self.multi_label,
             label_weights,
             self._from_logits,
+            self.class_id,
             columns=self._num_labels if self.multi_label else None,
         )
         self._build_input_shape = shape
@@ -687,7 +742,8 @@ class AUC(LateMetric):
                 else keras.ops.convert_to_numpy(self.label_weights).tolist()
             ),
             "from_logits": self._from_logits,
+            **self._extra_config("class_id"),
         }
         if self._init_from_thresholds:
-            config["thresholds"] = self.thresholds[1:-1]
+            config["thresholds"] = self._thresholds[1:-1].tolist()
         return config

@@ -83,7 +83,6 @@ class ElementwiseMetric(PairMetric):
     0.5
     """
 
-    _sees_mask = True
     # What subclasses define.
     fn: Callable[..., Any] | None = None
     finalize: Callable[..., Any] | None = None

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from keras_tally import _specs
-from keras_tally._kernel_metric import LateMetric, Shape, check_matrices, rules
+from keras_tally._kernel_metric import (
+    LateMetric,
+    Shape,
+    check_matrices,
+    result_dtype_of,
+    rules,
+)
 from keras_tally._registration import register
 
 
@@ -20,14 +26,15 @@ class FBetaScore(LateMetric):
     `average` says.
 
     Shapes and dtypes: `y_true` and `y_pred` of shape (batch_size, columns), bool,
-    integer or float, compared in `dtype`; `sample_weight` one per sample (with
-    Keras 3.16 also a scalar, or of the shape of `y_pred`); the result is a scalar,
-    or has one entry per column, of `dtype`. In a row with a NaN score nothing is
-    the largest; NaN is above no threshold.
+    integer or float, compared in `dtype`; `sample_weight` one per sample, a scalar,
+    or of the shape of `y_pred`; the result is a scalar, or has one entry per column,
+    of `dtype` (float32 where that is one of integers). In a row with a NaN score
+    nothing is the largest; NaN is above no threshold.
 
     Differences from Keras: the state (`true_positives`, `false_positives`,
     `false_negatives`, `intermediate_weights`, `compensation`) is float64 and
-    exact; later batches must have the columns of the first one.
+    exact; weights may have any shape that broadcasts, as in Keras 3.16; later
+    batches must have the columns of the first one.
 
     Args:
         average: None for one score per column, `'micro'` for one score of all
@@ -39,6 +46,9 @@ class FBetaScore(LateMetric):
             None: the largest score of each row does (all that tie, except zeros).
         name: string name of the metric instance.
         dtype: dtype of the comparison and of the result.
+        from_logits: whether `y_pred` holds logits instead of probabilities: then
+            scores above `log(threshold / (1 - threshold))` count as predictions, and
+            a row's largest score does whatever it is. Keyword only; not in Keras.
 
     Raises:
         ValueError: an unknown average, a `beta` or `threshold` that is no such
@@ -69,12 +79,15 @@ class FBetaScore(LateMetric):
         threshold: float | None = None,
         name: str = "fbeta_score",
         dtype: Any = None,
+        *,
+        from_logits: bool = False,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         _specs.check_f_score(average, beta, threshold)
         self.average = average
         self.beta = beta
         self.threshold = threshold
+        self.from_logits = from_logits
         self.axis = None if average == "micro" else 0
 
     def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
@@ -92,6 +105,7 @@ class FBetaScore(LateMetric):
             self.beta,
             self.average,
             self.threshold,
+            self.from_logits,
             columns=y_pred_shape[-1],
             dtype=self.dtype,
         )
@@ -104,7 +118,7 @@ class FBetaScore(LateMetric):
                 self.false_negatives,
                 self.intermediate_weights,
             ],
-            self.dtype,
+            result_dtype_of(self.dtype),
             **spec.options,
         )
         self._built = True
@@ -119,6 +133,7 @@ class FBetaScore(LateMetric):
             "average": self.average,
             "beta": self.beta,
             "threshold": self.threshold,
+            **self._extra_config("from_logits"),
         }
 
 
@@ -141,6 +156,9 @@ class F1Score(FBetaScore):
             None: the largest score of each row does (all that tie, except zeros).
         name: string name of the metric instance.
         dtype: dtype of the comparison and of the result.
+        from_logits: whether `y_pred` holds logits instead of probabilities: then
+            scores above `log(threshold / (1 - threshold))` count as predictions, and
+            a row's largest score does whatever it is. Keyword only; not in Keras.
 
     Raises:
         ValueError: an unknown average, a `threshold` that is no such float, inputs
@@ -167,9 +185,16 @@ class F1Score(FBetaScore):
         threshold: float | None = None,
         name: str = "f1_score",
         dtype: Any = None,
+        *,
+        from_logits: bool = False,
     ) -> None:
         super().__init__(
-            average=average, beta=1.0, threshold=threshold, name=name, dtype=dtype
+            average=average,
+            beta=1.0,
+            threshold=threshold,
+            name=name,
+            dtype=dtype,
+            from_logits=from_logits,
         )
 
     def get_config(self) -> dict[str, Any]:

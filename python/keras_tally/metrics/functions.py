@@ -390,11 +390,6 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
     return values
 
 
-def _within_classes(kernel: str) -> bool:
-    # Sorted ids are sliced, scores are ranked.
-    return kernel != "sorted_ids_hit" and _backends.active().K_WITHIN_CLASSES
-
-
 @_document(
     "Return where a one-hot label's class is among the `k` best scores.",
     "`count(y_pred > y_pred[argmax(y_true)]) < k`, as 0 and 1.",
@@ -411,7 +406,6 @@ def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Any:
         keras_arguments={"k": k},
         dtype=keras.config.floatx(),
         k=k,
-        k_within_classes=_within_classes("top_k_hit"),
     )
 
 
@@ -434,7 +428,6 @@ def sparse_top_k_categorical_accuracy(
         keras_arguments={"k": k, "from_sorted_ids": from_sorted_ids},
         dtype=keras.config.floatx(),
         k=k,
-        k_within_classes=_within_classes(kernel),
     )
     shape = tuple(getattr(y_true, "shape", values.shape))
     return values if tuple(values.shape) == shape else keras.ops.reshape(values, shape)
@@ -585,6 +578,7 @@ def sparse_categorical_crossentropy(
         "ignore_class": ignore_class,
         "axis": axis,
     }
+    ignored = () if ignore_class is None else (int(ignore_class),)
     values = _values(
         "sparse_categorical_crossentropy",
         keras.losses.sparse_categorical_crossentropy,
@@ -592,7 +586,7 @@ def sparse_categorical_crossentropy(
         y_pred,
         keras_arguments=arguments,
         epsilon=keras.config.epsilon(),
-        **arguments,
+        **{**arguments, "ignore_class": ignored},
     )
     if ignore_class is not None and IN_PLACE:
         valid = keras.ops.not_equal(y_true, ignore_class)

@@ -26,7 +26,7 @@ class _IoUBase(PairMetric):
         num_classes: int,
         name: str | None = None,
         dtype: Any = None,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         sparse_y_true: bool = True,
         sparse_y_pred: bool = True,
         axis: int = -1,
@@ -35,7 +35,9 @@ class _IoUBase(PairMetric):
         per_class_counts: bool = False,
     ) -> None:
         super().__init__(name=name, dtype=dtype or "int")
-        self.num_classes = num_classes
+        self.num_classes = num_classes = _specs.check_integer(
+            "num_classes", num_classes, 1
+        )
         self.ignore_class = ignore_class
         self.sparse_y_true = sparse_y_true
         self.sparse_y_pred = sparse_y_pred
@@ -78,7 +80,9 @@ class _IoUBase(PairMetric):
         Args:
             y_true: the true classes.
             y_pred: the predicted ones, one for each of `y_true`.
-            sample_weight: optional weights: one for all, or one for each sample.
+            sample_weight: optional weights: one for all, one for each sample, or
+                one for each entry of the leading axes (such as the images). What the
+                Keras mask of `y_pred` leaves out weighs 0.
 
         Raises:
             ValueError: inputs of different numbers of samples, no such axis,
@@ -133,7 +137,8 @@ class IoU(_IoUBase):
         name: string name of the metric instance.
         dtype: dtype of the state: integers count exactly and truncate weights,
             floats take weights as they are. The result is float32 in any case.
-        ignore_class: a class id whose samples (by `y_true`) are left out.
+        ignore_class: a class id, or a list of them, whose samples (by `y_true`) are
+            left out.
         sparse_y_true: whether `y_true` holds class ids; otherwise its largest
             entry along `axis` is the class.
         sparse_y_pred: whether `y_pred` holds class ids; otherwise its largest
@@ -168,7 +173,7 @@ class IoU(_IoUBase):
         target_class_ids: Sequence[int],
         name: str | None = None,
         dtype: Any = None,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         sparse_y_true: bool = True,
         sparse_y_pred: bool = True,
         axis: int = -1,
@@ -280,7 +285,8 @@ class MeanIoU(IoU):
         name: string name of the metric instance.
         dtype: dtype of the state: integers count exactly and truncate weights,
             floats take weights as they are. The result is float32 in any case.
-        ignore_class: a class id whose samples (by `y_true`) are left out.
+        ignore_class: a class id, or a list of them, whose samples (by `y_true`) are
+            left out.
         sparse_y_true: whether `y_true` holds class ids; otherwise its largest
             entry along `axis` is the class.
         sparse_y_pred: whether `y_pred` holds class ids; otherwise its largest
@@ -314,7 +320,7 @@ class MeanIoU(IoU):
         num_classes: int,
         name: str | None = None,
         dtype: Any = None,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         sparse_y_true: bool = True,
         sparse_y_pred: bool = True,
         axis: int = -1,
@@ -323,7 +329,7 @@ class MeanIoU(IoU):
     ) -> None:
         super().__init__(
             num_classes=num_classes,
-            target_class_ids=range(num_classes),
+            target_class_ids=range(_specs.check_integer("num_classes", num_classes, 1)),
             name=name,
             dtype=dtype,
             ignore_class=ignore_class,
@@ -364,7 +370,8 @@ class OneHotIoU(IoU):
         name: string name of the metric instance.
         dtype: dtype of the state: integers count exactly and truncate weights,
             floats take weights as they are. The result is float32 in any case.
-        ignore_class: a class id whose samples (by `y_true`) are left out.
+        ignore_class: a class id, or a list of them, whose samples (by `y_true`) are
+            left out.
         sparse_y_pred: whether `y_pred` holds class ids; otherwise its largest
             entry along `axis` is the class.
         axis: the class axis of inputs that are not sparse.
@@ -399,7 +406,7 @@ class OneHotIoU(IoU):
         target_class_ids: Sequence[int],
         name: str | None = None,
         dtype: Any = None,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         sparse_y_pred: bool = False,
         axis: int = -1,
         *,
@@ -447,7 +454,8 @@ class OneHotMeanIoU(MeanIoU):
         name: string name of the metric instance.
         dtype: dtype of the state: integers count exactly and truncate weights,
             floats take weights as they are. The result is float32 in any case.
-        ignore_class: a class id whose samples (by `y_true`) are left out.
+        ignore_class: a class id, or a list of them, whose samples (by `y_true`) are
+            left out.
         sparse_y_pred: whether `y_pred` holds class ids; otherwise its largest
             entry along `axis` is the class.
         axis: the class axis of inputs that are not sparse.
@@ -481,7 +489,7 @@ class OneHotMeanIoU(MeanIoU):
         num_classes: int,
         name: str | None = None,
         dtype: Any = None,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         sparse_y_pred: bool = False,
         axis: int = -1,
         *,

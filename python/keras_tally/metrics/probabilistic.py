@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras_tally import _specs
@@ -162,14 +163,15 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     is a scalar of `dtype`, in nats.
 
     Differences from Keras: computed and summed in float64; a label that is no
-    class is an error on both backends.
+    class is an error on all backends; samples of `ignore_class` are left out as in
+    `keras.losses`, where Keras's metric counts them as losses of 0 unless there are
+    weights; several labels may be ignored.
 
     Args:
         name: string name of the metric instance.
         dtype: dtype of the result.
         from_logits: whether `y_pred` holds logits instead of probabilities.
-        ignore_class: a label whose samples count as zeros and, where a
-            `sample_weight` is given, weigh nothing.
+        ignore_class: a label, or a list of labels, whose samples are left out.
         axis: the class axis.
 
     Raises:
@@ -195,7 +197,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         name: str = "sparse_categorical_crossentropy",
         dtype: Any = None,
         from_logits: bool = False,
-        ignore_class: int | None = None,
+        ignore_class: int | Sequence[int] | None = None,
         axis: int = -1,
     ) -> None:
         self.from_logits = from_logits

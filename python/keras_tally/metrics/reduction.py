@@ -10,7 +10,7 @@ from keras.src import losses
 from keras.src.backend.common.masking import get_keras_mask
 
 from keras_tally._engine import update
-from keras_tally._kernel_metric import KernelMetric, PairMetric
+from keras_tally._kernel_metric import KernelMetric, PairMetric, result_dtype_of
 from keras_tally._masks import combine_mask
 from keras_tally._registration import register
 
@@ -26,25 +26,20 @@ class ValueReduction(KernelMetric):
         Args:
             values: a tensor of any rank.
             sample_weight: optional weights: a scalar, or a tensor that matches
-                the leading axes of `values` (each axis equal or 1).
+                the leading axes of `values` (each axis equal or 1). What the Keras
+                mask of `values` leaves out weighs 0.
 
         Raises:
             ValueError: weights that do not fit; the state is as it was.
             TypeError: an argument that is no tensor of an accepted dtype.
         """
         if not update(self._plan, None, values, sample_weight):
-            if sample_weight is not None:
-                sample_weight = combine_mask(get_keras_mask(values), sample_weight)
             self._update_general(values, values, sample_weight)
 
     def _value_options(self) -> dict[str, Any]:
         # An integer metric truncates its values, as a cast does.
         whole = keras.backend.is_int_dtype(self.dtype)
-        return {
-            "sees_mask": True,
-            "mask_only_with_weight": True,
-            "value_dtype": self.dtype if whole else None,
-        }
+        return {"value_dtype": self.dtype if whole else None}
 
 
 @register
@@ -57,7 +52,8 @@ class Sum(ValueReduction):
     Shapes and dtypes: `values` of any shape and any bool, integer or float
     dtype; the result is a scalar of `dtype`.
 
-    Differences from Keras: the state (`total`, `compensation`) is float64.
+    Differences from Keras: the state (`total`, `compensation`) is float64; a Keras
+    mask counts without weights, too.
 
     Args:
         name: string name of the metric instance.
@@ -98,10 +94,11 @@ class Mean(ValueReduction):
     weight makes the batch one sample. `0 / 0` is 0.
 
     Shapes and dtypes: `values` of any shape and any bool, integer or float
-    dtype; the result is a scalar of `dtype`.
+    dtype; the result is a scalar of `dtype`, or float32 where that is one of
+    integers.
 
     Differences from Keras: the state (`total`, `count`, `compensation`) is float64
-    and exact; an empty batch adds nothing.
+    and exact; an empty batch adds nothing; a Keras mask counts without weights, too.
 
     Args:
         name: string name of the metric instance.
@@ -139,7 +136,7 @@ class Mean(ValueReduction):
             "identity",
             self._mean_result,
             [self.total, self.count],
-            self.dtype,
+            result_dtype_of(self.dtype),
             **self._value_options(),
         )
 
@@ -152,7 +149,6 @@ class KernelMean(Mean):
     """
 
     _kernel: str
-    _sees_mask = True
     _input_names = KernelMetric._input_names
 
     # As in Keras, a mean of computed values takes pairs where `Mean` takes values.
@@ -164,7 +160,7 @@ class KernelMean(Mean):
             self._kernel,
             self._mean_result,
             [self.total, self.count],
-            self.dtype,
+            result_dtype_of(self.dtype),
             **self._kernel_options(),
         )
 

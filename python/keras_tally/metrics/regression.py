@@ -70,7 +70,7 @@ class RootMeanSquaredError(KernelMean):
     Formula: `sqrt(mean((y_true - y_pred) ** 2))`.
 
     Shapes and dtypes: as `MeanSquaredError`; `sample_weight` may also have the
-    full shape of the inputs. Keras masks are ignored, as in Keras.
+    full shape of the inputs.
 
     Differences from Keras: errors are computed and summed in float64.
 
@@ -96,7 +96,6 @@ class RootMeanSquaredError(KernelMean):
     _direction = "down"
     _kernel = "squared_error"
     _mean_result = "root_mean"
-    _sees_mask = False
 
     def __init__(
         self, name: str = "root_mean_squared_error", dtype: Any = None
@@ -377,8 +376,8 @@ class R2Score(LateMetric):
     `1 - sum((y_true - y_pred) ** 2) / sum((y_true - mean(y_true)) ** 2)`, sums
     and mean weighted by `sample_weight`; then averaged over columns as
     `class_aggregation` says. With `p = num_regressors` other than 0 adjusted to
-    `1 - (1 - r2) * (n - 1) / (n - p - 1)`, where `n` counts the entries of
-    `y_true`. An infinite score counts as 0; `0 / 0` is NaN.
+    `1 - (1 - r2) * (n - 1) / (n - p - 1)`, where `n` counts the samples with a weight
+    other than 0. Of a constant column the score is 1 where all is right, else 0.
 
     Shapes and dtypes: `y_true` and `y_pred` of shape (batch_size, columns), bool,
     integer or float; `sample_weight` a scalar, one per sample, or of that shape;
@@ -386,8 +385,9 @@ class R2Score(LateMetric):
 
     Differences from Keras: the state (`num_samples`, `squared_sum`, `sum`,
     `residual`, `count`, `compensation`) is float64, so that a large mean does not
-    cancel the variance away; `y_true` of one column does not broadcast to
-    several.
+    cancel the variance away; the adjusted score counts samples, as Keras 3.16 does
+    (Keras 3.15: entries); a constant column that is right scores 1, as in
+    scikit-learn (Keras: NaN); `y_true` of one column does not broadcast to several.
 
     Args:
         class_aggregation: `'uniform_average'`, `'variance_weighted_average'` or
