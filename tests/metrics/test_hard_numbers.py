@@ -127,7 +127,6 @@ def test_an_empty_batch_adds_nothing(path, shape):
         (kt.Precision, [(2, 3), (3, 2)], "y_pred"),
         (kt.CosineSimilarity, [(3, 1), (3, 4)], "y_pred"),
         (kt.PearsonCorrelation, [(3, 1), (3, 4)], "y_pred"),
-        (kt.F1Score, [(3, 2), (3, 2), (3, 2)], "sample_weight"),
         (lambda: kt.Precision(class_id=99), [(3, 2), (3, 2)], "class_id"),
         (lambda: kt.AUC(multi_label=True, num_labels=2), [(3, 2), (3, 3)], "y_pred"),
         (kt.MeanSquaredError, [(3, 2), (3, 2), (2,)], "sample_weight"),
@@ -139,19 +138,10 @@ def test_an_empty_batch_adds_nothing(path, shape):
     ids=lambda x: getattr(x, "__name__", str(x)),
 )
 def test_shapes_are_refused(path, make, shapes, argument):
-    # What the F-scores take in newer versions of Keras.
     metric, batch = make(), [np.zeros(shape, "float32") for shape in shapes]
-    if isinstance(metric, kt.F1Score) and _specs_take_any_rank():
-        pytest.skip("this version of Keras gives such weights a meaning")
     with pytest.raises(ValueError, match=f"`{argument}`|{argument}.shape"):
         updated(path, metric, batch)
     assert not any(to_numpy(v).any() for v in metric.variables)
-
-
-def _specs_take_any_rank():
-    from keras_tally._kernel_metric import rules
-
-    return rules().any_weight_rank
 
 
 def test_a_vector_is_as_near_to_itself_as_can_be(path):
