@@ -227,6 +227,56 @@ def test_subclass_of_ours():
     assert as_float(metric) == pytest.approx(1 / 3)
 
 
+def hostile(case):
+    """Batches at which Keras's classes and the kernels part."""
+    batch = case.sample(3, 8)
+    yield batch
+    yield batch._replace(weight=np.float32([0, 1, 0, 2, 1, 1, 0, 3]))
+    yield batch._replace(weight=np.float32(0.5))
+    yield batch._replace(weight=np.ones(5, np.float32))
+    yield batch._replace(weight=np.ones((8, 1, 1, 1), np.float32))
+    yield Batch(tuple(np.asarray(x)[:0] for x in batch.args))
+    *labels, scores = map(np.asarray, batch.args)
+    yield Batch((*labels, scores.astype("uint8")))
+    if not labels:
+        return
+    (labels,) = labels
+    yield Batch((labels[:4], scores))
+    yield Batch((labels.astype("float32") + np.float32(0.25), scores))
+    yield Batch((labels, scores.astype("float16")))
+    if scores.dtype.kind == "f":
+        yield Batch((labels, scores + np.float32(3000)))
+        yield Batch((labels, np.round(scores)))
+        scores = scores.copy()
+        scores.reshape(-1)[3] = np.nan
+        yield Batch((labels, scores))
+        yield Batch((labels, scores), weight=np.float32([1, 0, 1, 0, 1, 1, 1, 1]))
+
+
+@portable_only
+@every_class
+def test_equals_the_kernel(case, monkeypatch):
+    """In results and in errors, which one piece of code raises."""
+    if case.name == "MeanMetricWrapper":
+        pytest.skip("the user's function gets what the user gives")
+
+    def outcome(batch, portable):
+        monkeypatch.setattr(_stored, "only_portable", portable)
+        try:
+            return np.float64(to_numpy(updated(case.ours(), [batch]).result()))
+        except (ValueError, TypeError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    for batch in hostile(case):
+        native, portable = outcome(batch, False), outcome(batch, True)
+        if "must hold class labels" in str(native):  # seen by what reads the data
+            native = np.nan
+        if isinstance(native, str):
+            assert portable == native
+        else:
+            assert_close(portable, native, 3e-7, 1e-30, what=case.name)
+
+
 # Pure functions, compiled
 
 

@@ -132,12 +132,19 @@ def _r2(options: Options, sums: Sums) -> Any:
     variation = ops.where(
         ops.abs(variation) <= _UNTOLD * squares, ops.zeros_like(variation), variation
     )
-    score = 1.0 - residual / variation
+    # Of a constant column it is 1 where all is right and 0 where not.
+    perfect = ops.logical_and(ops.equal(variation, 0.0), ops.equal(residual, 0.0))
+    score = ops.where(perfect, 1.0, 1.0 - residual / variation)
     score = ops.where(ops.isinf(score), 0.0, score)
-    if options["average"] == "weighted":
-        score = ops.sum(score * variation) / ops.sum(variation)
-    elif options["average"] is not None:
-        score = mean(score)
+    if options["average"] is not None:
+        plain = mean(score)
+        if options["average"] == "weighted":
+            # Constant columns have no variance to weigh them by.
+            of_all = ops.sum(variation)
+            varies = ops.not_equal(of_all, 0.0)
+            weighted = ops.sum(score * variation) / ops.where(varies, of_all, 1.0)
+            plain = ops.where(varies, weighted, plain)
+        score = plain
     # Corrected for the number of regressors; unchanged where that has no meaning.
     p = float(options["regressors"])
     left = samples - p - 1.0
