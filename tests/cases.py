@@ -309,7 +309,7 @@ class Case:
 
         Without weights: Keras 3.15 counts the entries of R2Score as its samples.
         """
-        if self.name == "R2Score":
+        if self.name == "R2Score" and "sum" in values:
             entries, columns = values["num_samples"], np.size(values["sum"])
             return {**values, "num_samples": entries / columns}
         if not self.kwargs.get("per_class_counts"):
