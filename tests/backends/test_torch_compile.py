@@ -201,7 +201,7 @@ def operators():
     yield metric, "update", (states, id(metric._plan), y, p, None)
     yield metric, "update", (states, id(metric._plan), y, p, p)
     yield metric, "result", (states, id(metric._plan))
-    yield group, "update_group", (pack._value, id(group._plan), y, p, None, None)
+    yield group, "update_group", (pack._value, id(group._plan), y, p, None)
     yield group, "result_group", (pack._value, id(group._plan))
     yield None, "evaluate", (text, y, p, None)
     yield None, "evaluate", (text, y, p.double().requires_grad_(), p)
