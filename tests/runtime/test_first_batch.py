@@ -156,4 +156,4 @@ def test_a_variable_that_was_there_before_is_the_same():
     (before,) = metric.variables
     metric.update_state(*LISTS)
     assert metric.variables[0] is metric.num_samples is before
-    assert float(before.value) == TRUTH.size
+    assert float(before.value) == len(TRUTH)

@@ -290,6 +290,7 @@ def elementwise(
 
     Example:
 
+    >>> import keras
     >>> import keras_tally as kt
     >>> def asymmetric(y_true, y_pred, above):
     ...     error = y_pred - y_true
