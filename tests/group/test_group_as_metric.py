@@ -16,7 +16,7 @@ from groups import (
     used_group,
     used_members,
 )
-from support import IS_PORTABLE, IS_TORCH, to_backend, to_numpy, updated
+from support import BACKEND, IS_PORTABLE, IS_TORCH, to_backend, to_numpy, updated
 
 
 @pytest.mark.parametrize("prefix", ["", "yes_"])
@@ -128,7 +128,9 @@ def test_one_variable():
 def test_a_variable_for_each_dtype():
     group = used_group()
     dtypes = [v.dtype for v in group.variables]
-    assert len(set(dtypes)) == len(dtypes) == 2
+    # Whose integers of 32 bits would not count far.
+    expected = 1 if BACKEND == "jax" else 2
+    assert len(set(dtypes)) == len(dtypes) == expected
     assert dtypes[0] == "float32"
 
 
