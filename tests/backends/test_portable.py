@@ -12,7 +12,7 @@ import pytest
 from keras.src.backend.common.stateless_scope import StatelessScope
 
 import keras_tally as kt
-from cases import ALL_CASES, CASES, DEFAULT_CASES, Batch
+from cases import ALL_CASES, CASES, DEFAULT_CASES, Batch, few_if_compiled
 from keras_tally import _engine, _kernel_metric, _native, _stored
 from keras_tally.metrics import reduction
 from support import (
@@ -36,6 +36,7 @@ portable_only = pytest.mark.skipif(
 )
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
 every_class = pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
+few_classes = pytest.mark.parametrize("case", few_if_compiled(DEFAULT_CASES))
 built_cases = pytest.mark.parametrize(
     "case", [c for c in CASES if not c.built_late], ids=lambda c: c.id
 )
@@ -163,7 +164,7 @@ def test_equals_keras(case, weighted):
 
 
 @portable_only
-@every_class
+@few_classes
 def test_equals_keras_at_every_rank(case):
     for rank in case.ranks:
         ours, theirs = case.ours(), case.keras()
@@ -175,7 +176,7 @@ def test_equals_keras_at_every_rank(case):
 
 
 @portable_only
-@every_class
+@few_classes
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_dtype_of_the_result(case, dtype):
     """The state has 32 bits at least, whatever the result has."""
@@ -433,7 +434,7 @@ def test_infinite_and_nan(value):
 # The lifecycle
 
 
-@every_class
+@few_classes
 def test_reset(case):
     batch = case.sample(0, 10)
     metric = updated(case.ours(), [batch, case.sample(1, 4)])
