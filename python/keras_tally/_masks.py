@@ -28,8 +28,3 @@ def combine_mask(mask: Any, sample_weight: Any) -> Any:
     while len(mask.shape) < len(weight.shape):
         mask = keras.ops.expand_dims(mask, -1)
     return weight * mask
-
-
-def unmask(x: Any, mask: Any, sample_weight: Any) -> tuple[Any, Any]:
-    """Return a tensor without its mask, and the weights of which that is a part."""
-    return keras.ops.copy(x), combine_mask(mask, sample_weight)

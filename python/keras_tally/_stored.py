@@ -30,7 +30,7 @@ from keras.src.backend.common.masking import get_keras_mask
 from keras_tally import _backends, _native, _portable, _states
 from keras_tally._atomic import change, read_together
 from keras_tally._inputs import prepare
-from keras_tally._masks import unmask
+from keras_tally._masks import combine_mask
 
 if TYPE_CHECKING:
     from keras_tally._packed import Part
@@ -241,9 +241,7 @@ def updated(
     state: Sequence[Any] | None = None,
 ) -> Sequence[Any]:
     """Return what a batch makes of a state, by default the present one."""
-    mask = get_keras_mask(y_pred)
-    if mask is not None:
-        y_pred, sample_weight = unmask(y_pred, mask, sample_weight)
+    sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
     inputs = _inputs(y_true, y_pred, sample_weight, plan.takes_values)
     backend = _backends.active()
     if state is None:
@@ -252,7 +250,7 @@ def updated(
     why = why_portable(*state, *(x for _, _, x in inputs))
     tensors = [prepare(x, argument) for _, argument, x in inputs]
     if why is None and not even_small:
-        why = backend.why_no_call(plan, state, tensors, mask is not None)
+        why = backend.why_no_call(plan, state, tensors)
     plan.taken["update"] = why or "native"
     if why is None:
         new: Sequence[Any] = backend.update(plan.program, state, given, tensors)

@@ -162,11 +162,8 @@ def why_portable(*tensors: Any) -> str | None:
 MANY_CELLS = 2**12
 
 
-def why_no_call(
-    plan: Any, state: Sequence[Any], inputs: Sequence[Any], masked: bool
-) -> str | None:
+def why_no_call(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
     """Return why the call of a kernel does not pay in this trace; None if it does."""
-    del masked
     if not is_compiling((*state, *inputs)):
         return None
     if plan.is_made_of_operations:

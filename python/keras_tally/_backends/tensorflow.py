@@ -112,11 +112,8 @@ def is_compiling(tensors: Sequence[Any]) -> bool:
     return not tf.executing_eagerly()
 
 
-def why_no_call(
-    plan: Any, state: Sequence[Any], inputs: Sequence[Any], masked: bool
-) -> str | None:
+def why_no_call(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
     """Return why the call of a kernel does not pay; None if it does."""
-    del masked
     if plan.is_made_of_operations and is_compiling((*state, *inputs)):
         return "the function is made of operations, which the compiler merges"
     return None
