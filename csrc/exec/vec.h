@@ -387,6 +387,7 @@ KT_HOST_DEVICE Bits<Eight> eight_below(std::int64_t n) { return EightOf<Eight>::
 #endif
 typedef std::int32_t I32Quarter __attribute__((vector_size(16)));
 typedef std::int64_t I64Quarter __attribute__((vector_size(16)));
+typedef std::int64_t I64Four __attribute__((vector_size(32)));
 
 // The largest lanes of a vector, as many as 16 bytes hold.
 #if KT_REGISTER == 64
@@ -464,7 +465,6 @@ KT_HOST_DEVICE void sum_lanes(Eight a, Eight b, Eight c, double* sums) {
 #if KT_REGISTER >= 32
   // For the price of little more than one.
   typedef double Half __attribute__((vector_size(32)));
-  typedef std::int64_t Order __attribute__((vector_size(32)));
   const Eight all[3] = {a, b, c};
   Half folded[3];
   for (int i = 0; i < 3; ++i) {
@@ -472,10 +472,10 @@ KT_HOST_DEVICE void sum_lanes(Eight a, Eight b, Eight c, double* sums) {
     std::memcpy(half, &all[i], sizeof(half));
     folded[i] = half[0] + half[1];
   }
-  const Half ab = KT_SHUFFLE(Order, folded[0], folded[1], 0, 4, 1, 5) +
-                  KT_SHUFFLE(Order, folded[0], folded[1], 2, 6, 3, 7);
-  const Half cc = KT_SHUFFLE(Order, folded[2], folded[2], 0, 0, 1, 1) +
-                  KT_SHUFFLE(Order, folded[2], folded[2], 2, 2, 3, 3);
+  const Half ab = KT_SHUFFLE(I64Four, folded[0], folded[1], 0, 4, 1, 5) +
+                  KT_SHUFFLE(I64Four, folded[0], folded[1], 2, 6, 3, 7);
+  const Half cc = KT_SHUFFLE(I64Four, folded[2], folded[2], 0, 0, 1, 1) +
+                  KT_SHUFFLE(I64Four, folded[2], folded[2], 2, 2, 3, 3);
   sums[0] = ab[0] + ab[2];
   sums[1] = ab[1] + ab[3];
   sums[2] = cc[0] + cc[2];

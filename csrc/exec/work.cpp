@@ -364,7 +364,7 @@ MeanShape RowwiseWork::mean_shape(const Metric& metric) const {
   return shape;
 }
 
-ColumnwiseWork::ColumnwiseWork(const Metric& metric, const Batch& batch) : batch_(batch) {
+ColumnwiseWork::ColumnwiseWork(const Metric& metric, const Batch& batch) {
   job.y_true = batch.y_true;
   job.y_pred = batch.y_pred;
   if (metric.aligns_ranks) align_ranks(job.y_true, job.y_pred, true);

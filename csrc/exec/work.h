@@ -79,7 +79,6 @@ class ColumnwiseWork final : public Work {
   Cells sums;
 
  private:
-  const Batch& batch_;
   View weight_;
 };
 
