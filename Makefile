@@ -46,7 +46,7 @@ STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.p
                   backends/test_explain.py integration/test_fit.py metrics/test_table.py group \
                   integration/test_bench.py inputs/test_errors.py metrics/test_auc.py state/test_copying.py \
                   metrics/test_segmentation.py state/test_merging.py \
-                  state/test_distributed.py metrics/test_elementwise.py metrics/test_own_metric.py metrics/test_hard_numbers.py repository/test_differences.py \
+                  state/test_distributed.py metrics/test_elementwise.py metrics/test_own_metric.py metrics/test_hard_numbers.py metrics/test_doubts.py repository/test_differences.py \
                   integration/test_examples.py runtime/test_threads.py runtime/test_soak.py)
 
 # What runs once more with the CUDA kernels in the CPU's place, themselves run on the CPU.

@@ -565,7 +565,9 @@ def fed(metric: Any, pool: Pool, order: Array, step: int, repeat: int) -> list[f
         options = {"sample_weight": tensor(weight)} if pool.weighted else {}
         for _ in range(repeat):
             metric.update_state(*args, **options)
-    return numbers(metric.result())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # random numbers are no scores that one means
+        return numbers(metric.result())
 
 
 def fed_peer(

@@ -43,8 +43,11 @@ from keras_tally._packed import (
     state_view,
 )
 from keras_tally._specs import Rules
+from keras_tally._warnings import warn
 
 Shape = tuple[int, ...]
+# What a metric has counted, by the variables' names.
+State = dict[str, np.ndarray[Any, Any]]
 
 
 def rules() -> Rules:
@@ -83,6 +86,9 @@ class KernelMetric(Mergeable, Metric):
     _input_names = ("y_true", "y_pred")
     # Whether the config is all there is to the metric: no functions.
     _plain_config = True
+    # Whether `_warn_of_result` may have something to say.
+    _warns_of_result = False
+    _result_count = 0
     # The arguments of Keras's `_build`, for a metric that knows its shape only from
     # a batch; set before `_make_plan`.
     _keras_build_args: tuple[Any, ...] = ()
@@ -225,6 +231,8 @@ class KernelMetric(Mergeable, Metric):
     def result(self) -> Any:
         """Return the metric's value over everything seen since the last reset."""
         value = result(self._plan)
+        if self._warns_of_result:
+            self._warn_of_result()
         return self._result_general() if value is None else value
 
     def reset_state(self) -> None:
@@ -401,7 +409,33 @@ class KernelMetric(Mergeable, Metric):
         return backend.place_like(_native.result_from(self._plan, readable), states[0])
 
     def _warn_of_result(self) -> None:
-        """Say what is wrong with the result, where something may be."""
+        """Say once what the state tells of inputs that cannot be meant."""
+        # `fit` asks for the result of every batch: look at the 1st, 2nd, 4th, 8th ...
+        count = self._result_count
+        if self._warns_of_result and count & (count + 1) == 0:
+            state = self._state_on_host()
+            if state is None:
+                return
+            doubt = self._doubt(state)
+            if doubt is not None:
+                self._warns_of_result = False
+                warn(f"{type(self).__name__} {self.name!r}: {doubt}")
+        object.__setattr__(self, "_result_count", count + 1)  # past Keras's tracking
+
+    def _doubt(self, state: State) -> str | None:
+        """Return why the inputs that made this state cannot be meant, if so."""
+        del state
+        return None
+
+    def _state_on_host(self) -> State | None:
+        """Return Keras's variables by name; None where a device is to be waited for."""
+        on_host = _backends.active().is_on_host
+        if in_stateless_scope() or not all(map(on_host, self._plan_variables)):
+            return None
+        return {
+            variable.name: self._own_halves(i)[0].reshape(tuple(variable.shape))
+            for i, variable in enumerate(self._own_state())
+        }
 
     def _warn_of_weights(self, sample_weight: Any) -> None:
         """Say what is wrong with weights that are accepted."""

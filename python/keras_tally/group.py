@@ -128,7 +128,7 @@ class MetricGroup(Mergeable, Metric):
             key for key, m in fused.items() if _overrides(m, "_warn_of_weights")
         )
         self._warning_of_results = tuple(
-            key for key, m in fused.items() if _overrides(m, "_warn_of_result")
+            key for key, m in fused.items() if m._warns_of_result
         )
         # In this order, the fused ones' states follow one another.
         packed.sort(key=lambda m: m not in fused.values())

@@ -40,6 +40,14 @@ def read_variable(variable: Any) -> Any:
     return np.asarray(variable._value)
 
 
+def is_on_host(variable: Any) -> bool:
+    """Tell whether reading the variable's value waits for no device."""
+    value = variable._value
+    if type(value) is not _Concrete or value.is_deleted():
+        return False
+    return all(device.platform == "cpu" for device in value.devices())
+
+
 # How large the buffers of all processes are.
 _buffer_size = 0
 

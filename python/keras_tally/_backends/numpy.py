@@ -92,6 +92,11 @@ def read_variable(variable: Any) -> Any:
     return variable._value
 
 
+def is_on_host(variable: Any) -> bool:
+    """Tell whether reading the variable's value waits for no device."""
+    return variable._value is not None
+
+
 def plan_options(dtype: str) -> dict[str, Any]:
     """Return how a plan makes results of `dtype` from float64 arrays."""
     return {

@@ -37,6 +37,13 @@ def read_variable(variable: Any) -> Any:
         return found
 
 
+def is_on_host(variable: Any) -> bool:
+    """Tell whether reading the variable's value waits for no device."""
+    if not (tf.executing_eagerly() and _is_plain(variable)):
+        return False
+    return "GPU" not in variable._value.device
+
+
 def float64() -> Any:
     """Return a scope in which float64 is what it says, as it is here everywhere."""
     return contextlib.nullcontext()

@@ -94,6 +94,12 @@ def read_variable(variable: Any) -> Any:
     return keras.ops.convert_to_numpy(variable._value)
 
 
+def is_on_host(variable: Any) -> bool:
+    """Tell whether reading the variable's value waits for no device."""
+    value = variable._value
+    return value is not None and value.device.type == "cpu" and not is_symbolic(value)
+
+
 def plan_options(dtype: str) -> dict[str, Any]:
     """Return how a plan makes results of `dtype` from float64 NumPy arrays."""
     torch_dtype = getattr(torch, dtype)

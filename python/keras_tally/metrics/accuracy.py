@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_tally import _specs
-from keras_tally._kernel_metric import rules
+from keras_tally._kernel_metric import State, rules
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
+
+# So few predictions may all be wrong.
+_FEW = 10
 
 
 class _HitMean(KernelMean):
@@ -50,12 +53,23 @@ class Accuracy(_HitMean):
     """
 
     _kernel = "equal"
+    _warns_of_result = True
 
     def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
     def _kernel_options(self) -> dict[str, Any]:
         return _specs.accuracy(rules()).options
+
+    def _doubt(self, state: State) -> str | None:
+        if state["total"] != 0 or state["count"] < _FEW:
+            return None
+        return (
+            f"none of {float(state['count']):.0f} predictions equals its label. It "
+            "compares the values themselves; for scores there are BinaryAccuracy, "
+            "CategoricalAccuracy (one-hot labels) and SparseCategoricalAccuracy (class "
+            "ids)."
+        )
 
 
 @register

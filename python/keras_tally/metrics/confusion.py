@@ -13,7 +13,7 @@ from keras.src.metrics.metrics_utils import (
 )
 
 from keras_tally import _specs
-from keras_tally._kernel_metric import LateMetric, PairMetric, Shape, rules
+from keras_tally._kernel_metric import LateMetric, PairMetric, Shape, State, rules
 from keras_tally._registration import register
 
 
@@ -26,6 +26,40 @@ def _plan_counts(metric: Any, spec: _specs.Spec) -> None:
         state.append(variable)
     metric._make_plan(
         spec.kernel, spec.result, state, keras.config.floatx(), **spec.options
+    )
+
+
+# From so many thresholds on they tell what kind of scores there are.
+_MANY_THRESHOLDS = 10
+# So few scores may all be at an end.
+_FEW = 10
+
+
+def _doubt_scores(metric: Any, state: State) -> str | None:
+    """Return what counts at all thresholds tell of scores that are no probabilities."""
+    thresholds = metric.thresholds
+    if metric.from_logits or len(thresholds) < _MANY_THRESHOLDS:
+        return None
+    above = state["true_positives"] + state["false_positives"]
+    below = state["true_negatives"] + state["false_negatives"]
+    if not metric._thresholds_distributed_evenly:
+        # Scores above the last threshold, which is that of no probability.
+        if not (above[-1] > 0).any():
+            return None
+        return (
+            "some scores are larger than 1. It takes probabilities; pass "
+            "`from_logits=True` if `y_pred` holds logits."
+        )
+    # Evenly spaced, Keras clips scores to [0, 1]: logits are found at the ends.
+    between = above[1] - above[-2]
+    wrong = state["false_negatives"][1] + state["false_positives"][-2]
+    doubtful = (between == 0) & (wrong > 0) & (above[1] + below[1] >= _FEW)
+    if not doubtful.any():
+        return None
+    return (
+        f"no score lies between {thresholds[1]:.3g} and {thresholds[-2]:.3g}. It ranks "
+        "probabilities; pass `from_logits=True` if `y_pred` holds logits, and scores "
+        "instead of the classes that they decide."
     )
 
 
@@ -278,6 +312,8 @@ class _RateUnderConstraint(_ThresholdCounts):
     """The best of one rate where another is high enough."""
 
     _direction = "up"
+    _warns_of_result = True
+    _doubt = _doubt_scores
     _make_spec: Callable[..., _specs.Spec]
 
     def __init__(
@@ -627,6 +663,8 @@ class AUC(LateMetric):
     """
 
     _direction = "up"
+    _warns_of_result = True
+    _doubt = _doubt_scores
 
     def __init__(
         self,
@@ -667,7 +705,7 @@ class AUC(LateMetric):
             if label_weights is None
             else keras.ops.array(label_weights, dtype=self.dtype)
         )
-        self._from_logits = from_logits
+        self.from_logits = self._from_logits = from_logits  # Keras's name
         self.class_id = class_id
         if multi_label:
             if num_labels:
@@ -709,7 +747,7 @@ class AUC(LateMetric):
             self.thresholds[1:-1] if self._init_from_thresholds else None,
             self.multi_label,
             label_weights,
-            self._from_logits,
+            self.from_logits,
             self.class_id,
             columns=self._num_labels if self.multi_label else None,
         )
@@ -741,7 +779,7 @@ class AUC(LateMetric):
                 if self.label_weights is None
                 else keras.ops.convert_to_numpy(self.label_weights).tolist()
             ),
-            "from_logits": self._from_logits,
+            "from_logits": self.from_logits,
             **self._extra_config("class_id"),
         }
         if self._init_from_thresholds:

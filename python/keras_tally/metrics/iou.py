@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import keras
 from keras_tally import _specs
 from keras_tally._kernel_metric import PairMetric, rules
 from keras_tally._registration import register
+from keras_tally._warnings import warn
 
 
 class _IoUBase(PairMetric):
@@ -95,11 +95,10 @@ class _IoUBase(PairMetric):
 
     def _warn_of_weights(self, sample_weight: Any) -> None:
         if self._whole and "float" in str(getattr(sample_weight, "dtype", "")):
-            warnings.warn(
+            warn(
                 "You are passing weight as `float`, but dtype is `int`. This may "
                 "result in an incorrect weight due to type casting. Consider using "
-                "integer weights, or dtype='float32'.",
-                stacklevel=3,
+                "integer weights, or dtype='float32'."
             )
 
     def _result_shape(self) -> tuple[int, ...]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import keras
 
-from keras_tally import _backends, _specs
-from keras_tally._engine import IN_PLACE
+from keras_tally import _specs
 from keras_tally._kernel_metric import LateMetric, Shape, check_matrices, rules
 from keras_tally._registration import register
+from keras_tally._warnings import warn
 from keras_tally.metrics.reduction import KernelMean
 
 
@@ -426,6 +425,7 @@ class R2Score(LateMetric):
         super().__init__(name=name, dtype=dtype)
         self.class_aggregation = class_aggregation
         self.num_regressors = num_regressors
+        self._warns_of_result = bool(num_regressors)
         self._spec(None)  # refuses what no score has
         self.num_samples = self._add_state("num_samples")
 
@@ -467,34 +467,20 @@ class R2Score(LateMetric):
             rules(), self.class_aggregation, self.num_regressors, columns=columns
         )
 
-    def result(self) -> Any:
-        """Return the score over everything seen since the last reset.
-
-        With `num_regressors` beyond what the number of values allows, warns and
-        returns the score that is not adjusted.
-        """
-        value = super().result()
-        self._warn_of_result()
-        return value
-
     def _warn_of_result(self) -> None:
-        if not self.num_regressors or not IN_PLACE:
+        # Of every result, as Keras's.
+        state = self._state_on_host()
+        if state is None:
             return
-        samples = self.num_samples.value
-        backend = _backends.active()
-        # On a GPU nobody may wait for the number.
-        if backend.is_symbolic(samples) or backend.on_device(samples) is not None:
-            return
-        spare = float(samples) - 1 - self.num_regressors
-        if spare > 0:
-            return
-        warnings.warn(
-            "Division by zero in Adjusted R2 score. Falling back to standard R2 score."
-            if spare == 0
-            else "More independent predictors than datapoints in adjusted R2 score. "
-            "Falling back to standard R2 score.",
-            stacklevel=3,
-        )
+        spare = float(state["num_samples"]) - 1 - self.num_regressors
+        if spare <= 0:
+            warn(
+                "Division by zero in Adjusted R2 score. Falling back to standard R2 "
+                "score."
+                if spare == 0
+                else "More independent predictors than datapoints in adjusted R2 "
+                "score. Falling back to standard R2 score."
+            )
 
     def _result_shape(self) -> tuple[int, ...]:
         return tuple(self.count.shape) if self.class_aggregation is None else ()
