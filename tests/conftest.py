@@ -75,6 +75,9 @@ def pytest_configure(config):
         "Division by zero in Adjusted R2 score",
         # Keras's confusion matrix, under JAX.
         "Explicitly requested dtype int64",
+        # Random numbers are no scores that anybody means; test_doubts.py has others.
+        r"Accuracy '\w+'. none of",
+        r"\w+ '\w+'. no score lies between",
     ):
         config.addinivalue_line("filterwarnings", f"ignore:{message}:UserWarning")
     # Keras's NumPy backend divides by zero first and looks afterwards.

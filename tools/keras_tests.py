@@ -4,8 +4,8 @@
     KERAS_BACKEND=torch python tools/keras_tests.py trainers    # one part
     KERAS_BACKEND=torch python tools/keras_tests.py -- -k fit   # more for pytest
 
-The tests come from Keras's source archive (the version of constraints.txt, checked
-against requirements.lock), into build/keras-tests; nothing of it is kept. What passes
+The tests come from Keras's source archive (the version of requirements.lock, checked
+against its hash), into build/keras-tests; nothing of it is kept. What passes
 with Keras's own classes must pass after `keras_tally.install()`, but for the tests that
 tests/keras_own/<backend>.txt lists, each with the reason; and those must fail.
 """
@@ -21,7 +21,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from install_locked import CONSTRAINTS, LOCK, constrained, locked
+from install_locked import LOCK, locked, version_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "keras-tests"
@@ -35,13 +35,14 @@ PARTS = {
 
 def fetch() -> Path:
     """Return the folder of the tests, which are fetched if they are not there."""
-    version = constrained(CONSTRAINTS.read_text())["keras"]
+    entry = locked(LOCK.read_text())["keras"]
+    version = version_of(entry)
     target = FOLDER / version
     if target.exists():
         return target
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "wanted.txt")
-        wanted.write_text(locked(LOCK.read_text())["keras"])
+        wanted.write_text(entry)
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
         command += ["--no-binary=:all:", "--no-build-isolation", "--dest", folder]
         subprocess.run([*command, "--require-hashes", "-r", str(wanted)], check=True)

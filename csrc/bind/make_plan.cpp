@@ -171,6 +171,8 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   metric.has_class_id = read(options, "class_id", &metric.class_id);
   read(options, "top_k", &metric.top_k);
   read(options, "poison_on_nan", &metric.poison_on_nan);
+  metric.one_threshold =
+      metric.thresholds.sorted.size() == 1 && metric.labels == 1 && !metric.poison_on_nan;
   read(options, "label_weights", &metric.label_weights);
   std::vector<std::string> cells;
   read(options, "cells", &cells);

@@ -156,12 +156,8 @@ bool has_wide_weights(const BinnedJob& job) {
   return weight != nullptr && weight->dtype == DType::Float64;
 }
 
-bool has_one_threshold(const BinnedJob& job) {
-  return job.thresholds->sorted.size() == 1 && job.labels == 1;
-}
-
 Bins bins_of(const BinnedJob& job) {
-  if (has_one_threshold(job)) return {};
+  if (job.one_threshold) return {};
   const auto thresholds = static_cast<std::int64_t>(job.thresholds->sorted.size());
   const bool weighted = job.weights[0] != nullptr || job.weights[1] != nullptr;
   return make_bins(2 * (thresholds + 1) * job.labels, weighted, has_wide_weights(job),
@@ -509,14 +505,14 @@ void DeviceUpdate::run(const Metric& metric, BinnedWork& work, const DeviceConst
   launch.state = state;
   launch.bins = bins_of(job);
   const bool single = !thresholds.double_precision;
-  CudaKernel kernel = has_one_threshold(job)
+  CudaKernel kernel = job.one_threshold
                           ? single ? CudaKernel::cells_float32 : CudaKernel::cells_float64
                       : single ? CudaKernel::binned_float32
                                : CudaKernel::binned_float64;
   const bool plain = single && is_plain(launch) && launch.weight_count == 0 &&
                      !launch.from_logits && launch.top_k == 0 && launch.labels == 1;
   const DeviceInfo& info = device_info(device_);
-  if (has_one_threshold(job)) return add(job, plain ? CudaKernel::plain_cells : kernel, launch);
+  if (job.one_threshold) return add(job, plain ? CudaKernel::plain_cells : kernel, launch);
   Configuration configuration = configure(kernel, &launch, info);
   if (plain && launch.bins.copies > 0) {
     kernel = CudaKernel::plain_bins;

@@ -51,6 +51,7 @@ struct Statistics {
   // Binned.
   Thresholds thresholds;
   std::int64_t labels = 1;
+  bool one_threshold = false;  // every score is above or not, and NaN is not
   bool multi_label = false;
   bool binary_labels = false;  // of vectors: other labels are class ids, and refused
   bool has_class_id = false;

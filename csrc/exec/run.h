@@ -141,6 +141,7 @@ struct BinnedJob {
   const View* weights[2] = {nullptr, nullptr};
   const Thresholds* thresholds;
   std::int64_t labels = 1;  // columns counted apart (1: all together)
+  bool one_threshold = false;
   bool from_logits = false;
   // Scores outside their row's best k count as below every threshold.
   std::int64_t top_k = 0;

@@ -61,8 +61,7 @@ class BinnedPass final : public Pass {
         walk_(make_walk(job)),
         count_(static_cast<std::int64_t>(job.thresholds->sorted.size())) {
     if (job.top_k > 0) top_k_ = all_top_k<T>(level_, job);
-    one_threshold_ = count_ == 1 && job.labels == 1;
-    size_ = one_threshold_ ? 4 : 2 * (count_ + 1) * job.labels;
+    size_ = job_.one_threshold ? 4 : 2 * (count_ + 1) * job.labels;
     units = job.y_pred.size();
     step = kBlock;
     worth_threads = units >= kParallelThreshold;
@@ -72,7 +71,7 @@ class BinnedPass final : public Pass {
     const int max_chunks = static_cast<int>(
         std::clamp<std::int64_t>((std::int64_t{1} << 21) / size_, fewest, kMaxChunks));
     chunks = cut(units, kMinChunk, max_chunks, kBlock);
-    plain_counts_ = !one_threshold_ && job.labels == 1 && job.weights[0] == nullptr &&
+    plain_counts_ = !job_.one_threshold && job.labels == 1 && job.weights[0] == nullptr &&
                     job.weights[1] == nullptr;
     if (plain_counts_) {
       tables_ = units >= 4096 && size_ <= 1024 ? kCountTables : 1;
@@ -105,7 +104,7 @@ class BinnedPass final : public Pass {
         if (job_.from_logits) sigmoid(pred_buffer, n);
       }
       const double* weight = fetch_weight(start, n, weight_buffer, other_buffer);
-      if (one_threshold_) {
+      if (job_.one_threshold) {
         cells(y_true, y_pred, weight, n, thresholds.sorted[0], sums);
         continue;
       }
@@ -210,7 +209,7 @@ class BinnedPass final : public Pass {
     double* fp = tp + plane;
     double* fn = fp + plane;
     double* tn = fn + plane;
-    if (one_threshold_) {
+    if (job_.one_threshold) {
       std::copy(sums, sums + 4, tp);
       return;
     }
@@ -291,7 +290,6 @@ class BinnedPass final : public Pass {
   Buffer<double, 4> sums_;
   Buffer<std::uint32_t, 1024> counts_;
   bool nans_[kMaxChunks];
-  bool one_threshold_ = false;
   bool plain_counts_ = false;  // no weights, one column: integers
 };
 

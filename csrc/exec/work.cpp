@@ -437,6 +437,7 @@ BinnedWork::BinnedWork(const Metric& metric, const Batch& batch) {
                        "). Received: " + both_shapes(batch.y_true, batch.y_pred));
   }
   job.labels = metric.labels;
+  job.one_threshold = metric.one_threshold;
   if (metric.top_k > 0) {
     if (rank == 0) {
       throw ValueMistake("with `top_k`, `y_pred` must have a class axis. Received: " +

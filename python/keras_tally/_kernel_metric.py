@@ -541,7 +541,7 @@ def result_dtype_of(dtype: str) -> str:
 def check_matrices(name: str, y_true_shape: Shape, y_pred_shape: Shape) -> None:
     """Refuse shapes that are not (batch_size, columns)."""
     alike = y_pred_shape == y_true_shape
-    if len(y_pred_shape) == len(y_true_shape) == 2 and alike and y_pred_shape[1] != 0:
+    if len(y_pred_shape) == len(y_true_shape) == 2 and alike and y_pred_shape[1]:
         return
     raise ValueError(
         f"{name} needs `y_true` and `y_pred` of one shape (batch_size, output_dim), "

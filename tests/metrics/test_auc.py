@@ -146,6 +146,19 @@ def test_nan_score_poisons_until_reset(kwargs):
     assert as_float(metric) == fine
 
 
+@pytest.mark.parametrize("num_thresholds", [1, 2, 200])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_nan_score_poisons_rates_at_a_rate(num_thresholds, grouped):
+    at = kt.PrecisionAtRecall(0.5, num_thresholds=num_thresholds)
+    # Which counts the same, and passes over NaN.
+    count = kt.TruePositives(thresholds=at.thresholds)
+    metric = kt.MetricGroup({"count": count, "at": at}) if grouped else at
+    metric.update_state(np.float32([0, 1, 1]), np.float32([0.2, 0.8, np.nan]))
+    if grouped:
+        assert not np.isnan(to_numpy(count.result())).any()
+    assert np.isnan(as_float(at))
+
+
 @pytest.mark.parametrize("position", [0, 513, 4095, 100_000, 799_999])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_nan_anywhere_in_a_large_batch(position, threads):

@@ -91,7 +91,9 @@ def read_variable(variable: Any) -> Any:
     """Return a variable's value as a NumPy array."""
     if variable._value is None:  # made in a stateless scope that has not ended
         return np.zeros(variable.shape)
-    return keras.ops.convert_to_numpy(variable._value)
+    value = variable._value.detach().cpu()
+    # NumPy has no bfloat16.
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def is_on_host(variable: Any) -> bool:

@@ -48,8 +48,7 @@ def counts(
         ops.reshape(x, shape) for x in (scores, positive, weight)
     )
     cells = _cells(options, precision, scores, positive, weight)
-    ranks = cells["tp"].shape != (1, 1)  # one threshold ranks nothing
-    if options.get("poison_on_nan") and ranks:
+    if options.get("poison_on_nan"):
         unranked = ops.logical_and(ops.isnan(scores), ops.not_equal(weight, 0.0))
         poison = ops.where(ops.any(unranked), float("nan"), 0.0)
         cells = {name: x + wide(poison) for name, x in cells.items()}

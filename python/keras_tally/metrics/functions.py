@@ -59,8 +59,9 @@ def _document(
 
 Formula: {formula}
 
-Shapes and dtypes: {returns}. Bool, integer and float inputs; computed in float64.
-There is no gradient: losses to train with are in `keras.losses`.
+Shapes and dtypes: {returns}. Bool, integer and float inputs; computed in float64
+(on JAX, TensorFlow and symbolic tensors by Keras's function of this name, and as that
+computes). There is no gradient: losses to train with are in `keras.losses`.
 
 Args:
 {arguments}
