@@ -138,7 +138,7 @@ ALL_CASES := KERAS_TALLY_CASES=all
 # Random inputs are few; test-all takes more of them.
 .PHONY: test
 test: export HYPOTHESIS_PROFILE ?= few
-test: $(VENV)/.built ## Run the quick tests and doctests, on every backend
+test: $(VENV)/.built ## Run the quick tests and doctests, on every backend [11; test]
 	$(call run_tests,torch backend,KERAS_BACKEND=torch,$(QUICK) $(ALL_OF_IT))
 	$(call run_tests,torch backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=torch $(EMULATED) $(CLASSES),$(QUICK) $(QUICK_EMULATED_TESTS))
 	$(call run_tests,JAX backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=jax $(EMULATED) $(CLASSES),$(QUICK) $(EMULATED_JAX_TESTS))
@@ -147,7 +147,7 @@ test: $(VENV)/.built ## Run the quick tests and doctests, on every backend
 	$(call run_tests,TensorFlow backend,KERAS_BACKEND=tensorflow $(CLASSES),$(QUICK) $(QUICK_STORED_TESTS))
 
 .PHONY: test-all
-test-all: $(VENV)/.built $(VENV)/.all test-clang ## Run every test: all cases on every backend, slow ones, a short soak, every GPU, Clang
+test-all: $(VENV)/.built $(VENV)/.all test-clang ## Run every test: all cases on every backend, slow ones, a short soak, every GPU, Clang [60; all, clang]
 	$(call run_tests,torch backend,KERAS_BACKEND=torch $(ALL_CASES),$(NOT_TIMED) $(ALL_OF_IT))
 	$(call run_tests,torch backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=torch $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_TESTS))
 	$(call run_tests,JAX backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=jax $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_JAX_TESTS))
@@ -194,7 +194,7 @@ configure = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(
   -DKERAS_TALLY_TESTS=ON -DKERAS_TALLY_CUDA=OFF -DSKBUILD_PROJECT_VERSION=0 $(2) > /dev/null
 
 .PHONY: sanitize
-sanitize: sanitize-address sanitize-thread valgrind ## AddressSanitizer, UBSan and ThreadSanitizer on the native code, valgrind
+sanitize: sanitize-address sanitize-thread valgrind ## AddressSanitizer, UBSan and ThreadSanitizer on the native code, valgrind [70; test, valgrind]
 
 $(SANITIZE)/venv:
 	@$(call make_venv,$@)
@@ -252,7 +252,7 @@ CLANGXX ?= clang++
 PYTHON_FUZZER = KERAS_BACKEND=numpy PYTHONPATH=build/fuzz/atheris $(BIN)/python tests/fuzz/python_fuzzer.py
 
 .PHONY: fuzz
-fuzz: build/fuzz/.built $(CORPUS)/.unpacked ## Each fuzzer for FUZZ_SECONDS (60): intake, kernels, expressions, byte form, arguments
+fuzz: build/fuzz/.built $(CORPUS)/.unpacked ## Each fuzzer for FUZZ_SECONDS (60): intake, kernels, expressions, byte form, arguments [6; test, clang]
 	@mkdir -p $(addprefix build/fuzz/corpus/,$(NATIVE_FUZZERS) $(PYTHON_FUZZERS)) build/fuzz/found
 	@for name in $(NATIVE_FUZZERS); do echo "== fuzzing $$name"; \
 	  build/fuzz/fuzz_$$name build/fuzz/corpus/$$name $(CORPUS)/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
@@ -286,34 +286,34 @@ build/fuzz/.built: $(VENV)/.built
 comma := ,
 
 .PHONY: fuzz-differential
-fuzz-differential: $(VENV)/.built ## Random batches through ours and Keras's metrics, until they differ or you stop it
+fuzz-differential: $(VENV)/.built ## Random batches through ours and Keras's metrics, until they differ or you stop it [test]
 	@for ((round = 1; ; round++)); do for backend in torch numpy; do \
 	  echo "== round $$round, $$backend backend"; \
 	  KERAS_BACKEND=$$backend HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -qx tests/metrics/test_differential.py $(PYTEST_ARGS); \
 	done; done
 
 .PHONY: keras-tests
-keras-tests: $(VENV)/.built ## Keras's own tests of metrics and trainers, with our classes installed
+keras-tests: $(VENV)/.built ## Keras's own tests of metrics and trainers, with our classes installed [30; test]
 	@for backend in $(KERAS_TESTS_BACKENDS); do \
 	  KERAS_BACKEND=$$backend $(BIN)/python tools/keras_tests.py $(KERAS_TESTS_ARGS); \
 	done
 
 .PHONY: soak
-soak: $(VENV)/.built ## Random work on all metrics, SOAK_SECONDS (900) on each backend: flat memory, exact counts
+soak: $(VENV)/.built ## Random work on all metrics, SOAK_SECONDS (900) on each backend: flat memory, exact counts [60; test]
 	@for backend in torch numpy jax tensorflow; do \
 	  KERAS_BACKEND=$$backend KERAS_TALLY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -qs tests/runtime/test_soak.py $(PYTEST_ARGS); \
 	done
 
 .PHONY: bench
-bench: $(VENV)/.built ## Measure speed and error; writes bench/results/ and the tables in README.md
+bench: $(VENV)/.built ## Measure speed and error; writes bench/results/ and the tables in README.md [hours; test]
 	@KERAS_BACKEND=torch $(BIN)/python bench/run_all.py $(BENCH_ARGS)
 
 .PHONY: docs
-docs: $(VENV)/.built ## Write docs/metrics.md, the table of classes, kernels and state
+docs: $(VENV)/.built ## Write docs/metrics.md, the table of classes, kernels and state [0.1; test]
 	@KERAS_BACKEND=numpy $(BIN)/python tools/metrics_page.py
 
 .PHONY: wheel
-wheel: $(VENV)/.all ## Build the wheel, install it into a clean venv, run the tests against it
+wheel: $(VENV)/.all ## Build the wheel, install it into a clean venv, run the tests against it [30; all, nvcc]
 	@echo "== building the source archive, and the wheel from it"
 	@mkdir -p dist && rm -f dist/keras_tally-*
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m build --no-isolation --outdir dist .
@@ -332,7 +332,7 @@ wheel: $(VENV)/.all ## Build the wheel, install it into a clean venv, run the te
 	@ls -l dist
 
 .PHONY: lint
-lint: $(VENV)/.built ## ruff, clang-format, mypy --strict, and the stub of the extension against the extension
+lint: $(VENV)/.built ## ruff, clang-format, mypy --strict, and the stub of the extension against the extension [1; test]
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
@@ -340,13 +340,13 @@ lint: $(VENV)/.built ## ruff, clang-format, mypy --strict, and the stub of the e
 	KERAS_BACKEND=numpy MYPYPATH=python $(BIN)/python -m mypy.stubtest keras_tally._native
 
 .PHONY: format
-format: $(VENV)/.deps ## Apply ruff's and clang-format's layout
+format: $(VENV)/.deps ## Apply ruff's and clang-format's layout [0.1; test]
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
 .PHONY: versions
-versions: $(VENV)/.all ## Run tests with the oldest and the newest supported versions (noxfile.py; several GB)
+versions: $(VENV)/.all ## Run tests with the oldest and the newest supported versions (noxfile.py; several GB) [150; all]
 	@$(BIN)/nox
 
 .PHONY: lock

@@ -37,8 +37,9 @@ portable_only = pytest.mark.skipif(
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
 every_class = pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda c: c.name)
 few_classes = pytest.mark.parametrize("case", few_if_compiled(DEFAULT_CASES))
-built_cases = pytest.mark.parametrize(
-    "case", [c for c in CASES if not c.built_late], ids=lambda c: c.id
+few_cases = pytest.mark.parametrize("case", few_if_compiled(CASES))
+few_built_cases = pytest.mark.parametrize(
+    "case", few_if_compiled([c for c in CASES if not c.built_late])
 )
 
 
@@ -110,7 +111,7 @@ def test_no_kernel_runs(case, roads):
 # Variables and values
 
 
-@every_case
+@few_cases
 def test_variables_are_keras_variables(case):
     ours = updated(case.ours(), [case.sample(0, 8)])
     theirs = updated(case.keras(), [case.sample(0, 8)])
@@ -128,7 +129,7 @@ def test_variables_are_keras_variables(case):
 
 
 @portable_only
-@every_class
+@few_classes
 def test_the_state_lies_in_one_variable(case):
     """Keras's trainers pay for each variable on every step."""
     metric = updated(case.ours(), [case.sample(0, 8)])
@@ -143,11 +144,8 @@ def test_the_state_lies_in_one_variable(case):
 
 
 @portable_only
-@pytest.mark.parametrize(
-    ("case", "weighted"),
-    [*((c, True) for c in CASES), *((c, False) for c in DEFAULT_CASES)],
-    ids=lambda x: getattr(x, "id", f"weighted={x}"),
-)
+@pytest.mark.parametrize("weighted", [True, False])
+@few_cases
 def test_equals_keras(case, weighted):
     ours, theirs = case.ours(), case.keras()
     for seed, count in enumerate((20, 1, 33, 7)):
@@ -208,7 +206,7 @@ def test_masks_are_weights_of_keras(name, weighted):
     assert_close(ours.named_variables()[1], theirs.variables[1], 1e-6)
 
 
-@every_class
+@few_classes
 def test_lists_and_numbers(case):
     batch = case.sample(0, 6)
     metric = case.ours()
@@ -284,7 +282,7 @@ def test_equals_the_kernel(case, monkeypatch):
 # Pure functions, compiled
 
 
-@built_cases
+@few_built_cases
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_compiled(case, compiler):
     metric = case.ours()
@@ -345,7 +343,15 @@ START = 2**24
 
 @pytest.mark.parametrize("compiler", COMPILED or COMPILERS)
 @pytest.mark.parametrize(
-    "name", ["Mean", "Sum", "BinaryAccuracy", "TruePositives", "Precision", "AUC"]
+    "name",
+    [
+        "Mean",
+        "AUC",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("Sum", "BinaryAccuracy", "TruePositives", "Precision")
+        ),
+    ],
 )
 def test_counts_past_2_to_24(name, compiler):
     """Where float32 stops counting: single rows, a thousand times."""
@@ -455,7 +461,7 @@ def test_exact_state(case):
 
 
 @portable_only
-@every_class
+@few_classes
 def test_pure_functions_leave_the_metric_alone(case):
     metric = updated(case.ours(), [case.sample(0, 10)])
     before = state_bits(metric)
@@ -481,7 +487,7 @@ def test_error_changes_nothing(case):
     assert state_bits(metric) == before
 
 
-@every_class
+@few_classes
 def test_config(case):
     metric = case.ours()
     again = type(metric).from_config(metric.get_config())
@@ -512,7 +518,9 @@ def test_inside_a_layer_of_mixed_precision(policy):
 
 
 @portable_only
-@pytest.mark.parametrize("jit_compile", ["auto", True])
+@pytest.mark.parametrize(
+    "jit_compile", [pytest.param("auto", marks=pytest.mark.slow), True]
+)
 def test_fit_with_late_built_and_reloaded_metrics(jit_compile, tmp_path):
     if BACKEND == "jax" and jit_compile is True:
         pytest.skip("the same as auto")

@@ -206,7 +206,9 @@ def assert_logs_agree(logs):
             np.testing.assert_allclose(value, twin, rtol=1e-5)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    "jit_compile", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 @pytest.mark.parametrize("steps", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_fit_on_a_dataset(jit_compile, steps):
     group = kt.MetricGroup([kt.Recall(), kt.AUC(name="group_auc")])

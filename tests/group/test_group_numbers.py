@@ -161,7 +161,9 @@ def test_large_batches(kind, weighted, threads, roads):
 @native_only
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("sparse", [True, False])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"]
+)
 def test_a_thousand_classes(sparse, dtype, threads):
     kt.set_num_threads(threads)
     rng = seeded(0)

@@ -113,7 +113,7 @@ def test_in_jit(make):
     [
         pytest.param(binary_metrics, marks=pytest.mark.slow),
         mixed_metrics,
-        late_metrics,
+        pytest.param(late_metrics, marks=pytest.mark.slow),
     ],
 )
 def test_in_a_function(make, xla):

@@ -15,6 +15,7 @@ from cases import (
     IOU_NAMES,
     RATIOS,
     default_case,
+    few_if_compiled,
 )
 from support import (
     BACKEND,
@@ -43,9 +44,8 @@ two_inputs = pytest.mark.parametrize(
     ids=lambda c: c.name,
 )
 no_wrapper = pytest.mark.parametrize(
-    "case", [c for c in DEFAULT_CASES if c.name != "MeanMetricWrapper"],
-    ids=lambda c: c.name,
-)  # fmt: skip
+    "case", few_if_compiled([c for c in DEFAULT_CASES if c.name != "MeanMetricWrapper"])
+)
 
 
 def assert_refused(metric, args, match, weight=None, error=(ValueError, TypeError)):

@@ -12,6 +12,7 @@ from cases import CASES, DEFAULT_CASES, few_if_compiled
 from support import (
     BACKEND,
     IS_NUMPY,
+    IS_PORTABLE,
     IS_TORCH,
     assert_close,
     seed_all,
@@ -87,8 +88,13 @@ BINARY = (
 SPARSE = ("SparseCategoricalAccuracy", "SparseCategoricalCrossentropy")
 ONEHOT = ("CategoricalAccuracy", "CategoricalCrossentropy", "Precision", "AUC")
 
-COMPILE_OPTIONS = [{}, {"run_eagerly": True}]
-COMPILE_OPTIONS += [pytest.param({"jit_compile": False}, marks=pytest.mark.slow)]
+COMPILE_OPTIONS = [
+    {},
+    pytest.param(
+        {"run_eagerly": True}, marks=[pytest.mark.slow] if IS_PORTABLE else []
+    ),
+    pytest.param({"jit_compile": False}, marks=pytest.mark.slow),
+]
 if BACKEND == "tensorflow":  # where it is XLA, and no default; on JAX it is
     COMPILE_OPTIONS.append({"jit_compile": True})
 

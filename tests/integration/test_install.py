@@ -166,7 +166,9 @@ print(json.dumps(wrong))
 """
 
 
-@pytest.mark.parametrize("when", ["imported before", "imported after"])
+@pytest.mark.parametrize(
+    "when", [pytest.param("imported before", marks=pytest.mark.slow), "imported after"]
+)
 def test_every_spelling(when):
     spellings = {**SPELLINGS, **(TENSORFLOW_SPELLINGS if IS_TENSORFLOW else {})}
     wrong = run_python(REACH, json.dumps(list(spellings.items())), when)

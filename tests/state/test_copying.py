@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import keras_tally as kt
-from cases import ALL_CASES, CASES, default_case
+from cases import ALL_CASES, CASES, default_case, few_if_compiled
 from support import assert_close, state_bits, updated
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+few_cases = pytest.mark.parametrize("case", few_if_compiled(CASES))
 
 WAYS = {
     "copy": copy.copy,
@@ -59,7 +59,7 @@ def unregistered(y_true, y_pred, scale=1.0):
     return scale * keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)
 
 
-@every_case
+@few_cases
 def test_copy_equals_the_original(case):
     metric = updated(case.ours(name="mine"), [case.sample(0, 30, weighted=True)])
     for way, copied in WAYS.items():
@@ -73,7 +73,7 @@ def test_copy_equals_the_original(case):
 
 
 @pytest.mark.parametrize("way", ["copy", "deepcopy", "pickle 5"])
-@every_case
+@few_cases
 def test_copy_and_original_are_independent(case, way):
     first, second = case.sample(0, 30), case.sample(1, 20)
     metric = updated(case.ours(), [first])
@@ -86,7 +86,7 @@ def test_copy_and_original_are_independent(case, way):
     assert state_bits(metric) == after
 
 
-@every_case
+@few_cases
 def test_copy_before_the_first_batch(case):
     """Also of a metric that has no variables yet."""
     metric, batch = case.ours(), case.sample(0, 20)
