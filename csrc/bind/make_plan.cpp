@@ -23,16 +23,42 @@ constexpr const char* what_is() {
   return "of another type";
 }
 
+// What configures a plan, and which names have been asked for.
+class Options {
+ public:
+  explicit Options(const py::dict& given) : given_(given) {}
+
+  py::object at(const char* name) {
+    known_.emplace_back(name);
+    return given_.contains(name) ? py::object(given_[name]) : py::none();
+  }
+
+  // A name that nobody asks for would be an option without effect.
+  void refuse_unknown() const {
+    for (const auto& [key, value] : given_) {
+      const auto name = py::cast<std::string>(key);
+      if (std::find(known_.begin(), known_.end(), name) == known_.end()) {
+        throw std::logic_error("unknown option " + name);
+      }
+    }
+  }
+
+ private:
+  const py::dict& given_;
+  std::vector<std::string> known_;
+};
+
 // An option that is there; most are what the user has given as an argument of that name.
 template <class T>
-bool read(const py::dict& options, const char* name, T* into) {
-  if (!options.contains(name) || options[name].is_none()) return false;
+bool read(Options& options, const char* name, T* into) {
+  const py::object given = options.at(name);
+  if (given.is_none()) return false;
   try {
-    *into = py::cast<T>(options[name]);
+    *into = py::cast<T>(given);
   } catch (const py::cast_error&) {
     const std::string text = std::string("`") + name + "` must be " + what_is<T>() +
-                             ". Received: " + py::cast<std::string>(py::repr(options[name]));
-    if (std::is_integral_v<T> && py::isinstance<py::int_>(options[name])) throw ValueMistake(text);
+                             ". Received: " + py::cast<std::string>(py::repr(given));
+    if (std::is_integral_v<T> && py::isinstance<py::int_>(given)) throw ValueMistake(text);
     throw TypeMistake(text);
   }
   return true;
@@ -46,16 +72,15 @@ E one_of(const std::string& value, std::initializer_list<std::pair<const char*, 
   throw std::logic_error("unknown option value " + value);
 }
 
-void read_thresholds(const py::dict& options, Thresholds* out) {
+void read_thresholds(Options& options, Thresholds* out) {
   std::vector<double> given;
-  if (!read(options, "thresholds", &given)) return;
   read(options, "even", &out->even);
   read(options, "first_always_passed", &out->first_always_passed);
   read(options, "double_precision", &out->double_precision);
-  set_thresholds(std::move(given), out);
+  if (read(options, "thresholds", &given)) set_thresholds(std::move(given), out);
 }
 
-void read_ignored(const py::dict& options, Ignored* out) {
+void read_ignored(Options& options, Ignored* out) {
   std::vector<double> given;
   read(options, "ignore_class", &given);
   if (given.size() > Ignored::kMost) throw std::logic_error("too many ids in ignore_class");
@@ -63,7 +88,7 @@ void read_ignored(const py::dict& options, Ignored* out) {
   std::copy(given.begin(), given.end(), out->ids);
 }
 
-std::shared_ptr<const Expression> read_expression(const py::dict& options, const char* name) {
+std::shared_ptr<const Expression> read_expression(Options& options, const char* name) {
   ExpressionTuple given;
   return read(options, name, &given) ? make_expression(given) : nullptr;
 }
@@ -94,7 +119,8 @@ DType dtype_named(const std::string& name, const char* argument) {
 }
 
 py::capsule make_plan(const std::string& kernel, const std::string& result,
-                      const py::sequence& variables, const py::dict& options) {
+                      const py::sequence& variables, const py::dict& given) {
+  Options options(given);
   auto plan = std::make_unique<Plan>();
   Metric& metric = plan->metric;
   metric.kernel = find_kernel(kernel);
@@ -123,7 +149,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   std::string name;
   if (read(options, "result_dtype", &name)) plan->result_dtype = dtype_named(name, "dtype");
   read(options, "numpy_results", &plan->numpy_results);
-  plan->wrap_result = py::reinterpret_borrow<py::object>(options["wrap_result"]);
+  plan->wrap_result = options.at("wrap_result");
 
   Params& params = metric.params;
   params.has_threshold = read(options, "threshold", &params.threshold);
@@ -208,7 +234,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   metric.expression = read_expression(options, "expression");
   metric.finalize = read_expression(options, "finalize");
   std::array<std::uintptr_t, Expression::kCompiled> addresses;
-  if (metric.expression != nullptr && read(options, "compiled", &addresses)) {
+  if (read(options, "compiled", &addresses) && metric.expression != nullptr) {
     std::array<Expression::Compiled, Expression::kCompiled> compiled;
     std::transform(addresses.begin(), addresses.end(), compiled.begin(),
                    [](std::uintptr_t at) { return reinterpret_cast<Expression::Compiled>(at); });
@@ -223,6 +249,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
     throw ValueMistake(
         "`finalize` must make one number of the expression's terms and their count.");
   }
+  options.refuse_unknown();
   return py::capsule(plan.release(), kPlanCapsule,
                      [](PyObject* capsule) { delete plan_of(capsule); });
 }

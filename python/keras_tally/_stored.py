@@ -52,6 +52,9 @@ if _asked_for not in ("", "native", "portable"):
 only_portable = _asked_for == "portable"
 even_small = _asked_for == "native"
 
+# Options that only the fallback knows: a user's function and its finalization.
+_OF_FALLBACK = ("terms", "finish")
+
 # An array, where in it the high halves are, how many, and the same of the low ones; no
 # low array (-1): integers.
 Place = tuple[int, int, int, int, int]
@@ -137,7 +140,7 @@ def make_plan(
     kernel: str, result: str, variables: Sequence[Any], options: dict[str, Any]
 ) -> Plan:
     """Bind a kernel and a result to the variables' places (`Part`)."""
-    plain = {k: v for k, v in options.items() if not callable(v)}
+    plain = {k: v for k, v in options.items() if k not in _OF_FALLBACK}
     plain["wrap_result"] = None
     member = Member(
         native=_native.make_plan(kernel, result, [], plain),

@@ -17,6 +17,7 @@ from cases import (
     default_case,
     few_if_compiled,
 )
+from keras_tally import _native
 from support import (
     BACKEND,
     IS_TORCH,
@@ -531,3 +532,9 @@ def test_messages_say_what_arrived_and_what_is_accepted():
     with pytest.raises(TypeError, match="float32") as caught:
         metric.update_state(np.ones((2, 2), np.complex64), np.ones((2, 2)))
     assert "complex64" in str(caught.value)
+
+
+def test_an_option_that_nothing_reads_is_refused():
+    options = {"wrap_result": None, "treshold": 0.5}
+    with pytest.raises(RuntimeError, match="unknown option treshold"):
+        _native.make_plan("binary_hit", "mean", [], options)

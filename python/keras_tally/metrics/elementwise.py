@@ -150,8 +150,11 @@ class ElementwiseMetric(PairMetric):
             compiled=addresses(self._expression) if IN_PLACE else None,
             finalize=None if self._finalize is None else self._finalize.native(),
             # For where there are no kernels.
-            terms=self._expression,
-            finish=self._finalize,
+            **(
+                {}
+                if IN_PLACE
+                else {"terms": self._expression, "finish": self._finalize}
+            ),
         )
 
     def get_config(self) -> dict[str, Any]:
