@@ -122,12 +122,19 @@ CORPUS := build/fuzz/kept
 NATIVE_FUZZERS := batch expression
 PYTHON_FUZZERS := byte_form arguments
 
-# $(call run_tests,what they are,environment,files and options)
+# $(call run_tests,name,what they are,environment,files and options): `make test` notes what has passed, and
+# $(call run_rest,...) leaves that out.
+PASSED := build/passed
 define run_tests
-@echo "== tests, $(1)"
-@$(2) $(PYTEST) $(3) $(PYTEST_ARGS)
+@echo "== tests, $(2)"
+@$(3) KERAS_TALLY_TEST_PASSED_TO=$(PASSED)/$(1) $(PYTEST) $(4) $(PYTEST_ARGS)
+endef
+define run_rest
+@echo "== the rest of the tests, $(2)"
+@$(3) KERAS_TALLY_TEST_PASSED_IN=$(PASSED)/$(1) $(PYTEST) $(4) $(PYTEST_ARGS)
 endef
 ALL_OF_IT := --doctest-modules --pyargs ./tests keras_tally
+ON_CPU := CUDA kernels run on the CPU
 EMULATED := KERAS_TALLY_TEST_DEVICE=emulated
 # What a time is compared with may not run beside it.
 QUICK := -m "not slow and not timing"
@@ -139,21 +146,21 @@ ALL_CASES := KERAS_TALLY_CASES=all
 .PHONY: test
 test: export HYPOTHESIS_PROFILE ?= few
 test: $(VENV)/.built ## Run the quick tests and doctests, on every backend [11; test]
-	$(call run_tests,torch backend,KERAS_BACKEND=torch,$(QUICK) $(ALL_OF_IT))
-	$(call run_tests,torch backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=torch $(EMULATED) $(CLASSES),$(QUICK) $(QUICK_EMULATED_TESTS))
-	$(call run_tests,JAX backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=jax $(EMULATED) $(CLASSES),$(QUICK) $(EMULATED_JAX_TESTS))
-	$(call run_tests,NumPy backend,KERAS_BACKEND=numpy $(CLASSES),$(QUICK) $(NUMPY_TESTS))
-	$(call run_tests,JAX backend,KERAS_BACKEND=jax $(CLASSES),$(QUICK) $(QUICK_STORED_TESTS))
-	$(call run_tests,TensorFlow backend,KERAS_BACKEND=tensorflow $(CLASSES),$(QUICK) $(QUICK_STORED_TESTS))
+	$(call run_tests,torch,torch backend,KERAS_BACKEND=torch,$(QUICK) $(ALL_OF_IT))
+	$(call run_tests,torch-emulated,torch backend$(comma) $(ON_CPU),KERAS_BACKEND=torch $(EMULATED) $(CLASSES),$(QUICK) $(QUICK_EMULATED_TESTS))
+	$(call run_tests,jax-emulated,JAX backend$(comma) $(ON_CPU),KERAS_BACKEND=jax $(EMULATED) $(CLASSES),$(QUICK) $(EMULATED_JAX_TESTS))
+	$(call run_tests,numpy,NumPy backend,KERAS_BACKEND=numpy $(CLASSES),$(QUICK) $(NUMPY_TESTS))
+	$(call run_tests,jax,JAX backend,KERAS_BACKEND=jax $(CLASSES),$(QUICK) $(QUICK_STORED_TESTS))
+	$(call run_tests,tensorflow,TensorFlow backend,KERAS_BACKEND=tensorflow $(CLASSES),$(QUICK) $(QUICK_STORED_TESTS))
 
 .PHONY: test-all
-test-all: $(VENV)/.built $(VENV)/.all test-clang ## Run every test: all cases on every backend, slow ones, a short soak, every GPU, Clang [60; all, clang]
-	$(call run_tests,torch backend,KERAS_BACKEND=torch $(ALL_CASES),$(NOT_TIMED) $(ALL_OF_IT))
-	$(call run_tests,torch backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=torch $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_TESTS))
-	$(call run_tests,JAX backend$(comma) CUDA kernels run on the CPU,KERAS_BACKEND=jax $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_JAX_TESTS))
-	$(call run_tests,NumPy backend,KERAS_BACKEND=numpy $(ALL_CASES),$(NOT_TIMED) $(ALL_OF_IT))
-	$(call run_tests,JAX backend,KERAS_BACKEND=jax $(ALL_CASES),$(NOT_TIMED) $(STORED_TESTS))
-	$(call run_tests,TensorFlow backend,KERAS_BACKEND=tensorflow $(ALL_CASES),$(NOT_TIMED) $(STORED_TESTS))
+test-all: test $(VENV)/.all test-clang ## Run every test: make test, then all cases, slow tests, a short soak, every GPU, Clang [60; all, clang]
+	$(call run_rest,torch,torch backend,KERAS_BACKEND=torch $(ALL_CASES),$(NOT_TIMED) $(ALL_OF_IT))
+	$(call run_rest,torch-emulated,torch backend$(comma) $(ON_CPU),KERAS_BACKEND=torch $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_TESTS))
+	$(call run_rest,jax-emulated,JAX backend$(comma) $(ON_CPU),KERAS_BACKEND=jax $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_JAX_TESTS))
+	$(call run_rest,numpy,NumPy backend,KERAS_BACKEND=numpy $(ALL_CASES),$(NOT_TIMED) $(ALL_OF_IT))
+	$(call run_rest,jax,JAX backend,KERAS_BACKEND=jax $(ALL_CASES),$(NOT_TIMED) $(STORED_TESTS))
+	$(call run_rest,tensorflow,TensorFlow backend,KERAS_BACKEND=tensorflow $(ALL_CASES),$(NOT_TIMED) $(STORED_TESTS))
 	@echo "== tests that compare times, one after the other"
 	@KERAS_BACKEND=torch $(BIN)/pytest -m timing tests
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from pathlib import Path
 
 import hypothesis
 import keras
@@ -84,7 +85,39 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", r"ignore::RuntimeWarning:keras\.src")
 
 
-def pytest_collection_modifyitems(items):
+# `make test-all` begins with `make test`, and takes what has passed there only once: the
+# first writes such tests to a file, the second leaves them out.
+PASSED_TO = os.environ.get("KERAS_TALLY_TEST_PASSED_TO")
+PASSED_IN = os.environ.get("KERAS_TALLY_TEST_PASSED_IN")
+PASSED = []
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" and report.passed:
+        PASSED.append(report.nodeid)
+
+
+def pytest_sessionfinish():
+    if PASSED_TO and "PYTEST_XDIST_WORKER" not in os.environ:
+        path = Path(PASSED_TO)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(PASSED))
+
+
+def leave_out_passed(items, config):
+    known = set(Path(PASSED_IN).read_text().splitlines())
+    # Of random inputs there are more now.
+    left, again = [], []
+    for item in items:
+        is_random = hasattr(getattr(item, "obj", None), "hypothesis")
+        (again if is_random or item.nodeid not in known else left).append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = again
+
+
+def pytest_collection_modifyitems(items, config):
+    if PASSED_IN:
+        leave_out_passed(items, config)
     for item in items if EMULATED else ():
         if "host_only" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="what a GPU does otherwise"))
