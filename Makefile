@@ -164,7 +164,7 @@ test-all: test $(VENV)/.all test-clang ## Run every test: make test, then all ca
 	@echo "== tests that compare times, one after the other"
 	@KERAS_BACKEND=torch $(BIN)/pytest -m timing tests
 
-# Where clang is missing a developer is told; CI fails.
+# Where clang is missing it is said; KERAS_TALLY_REQUIRE_CLANG=1 makes it an error.
 .PHONY: test-clang
 test-clang: $(VENV)/.built $(CORPUS)/.unpacked
 	@if command -v $(CLANGXX) > /dev/null; then \
@@ -174,8 +174,8 @@ test-clang: $(VENV)/.built $(CORPUS)/.unpacked
 	  for name in $(NATIVE_FUZZERS); do build/clang/fuzz_replay $$name $(CORPUS)/$$name/*; done; \
 	  build/clang/thread_updates 1; \
 	else \
-	  echo "== $${CI:+not }skipped: the core compiled by Clang; $(CLANGXX) is not installed (apt-get install clang)"; \
-	  test -z "$${CI:-}"; \
+	  echo "== skipped: the core compiled by Clang; $(CLANGXX) is not installed (apt-get install clang)"; \
+	  test "$${KERAS_TALLY_REQUIRE_CLANG:-}" != 1; \
 	fi
 
 # Memory safety (docs/trust.md). The sanitized extension is installed into a venv of its own, and what else it needs comes

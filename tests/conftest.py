@@ -85,8 +85,8 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", r"ignore::RuntimeWarning:keras\.src")
 
 
-# `make test-all` begins with `make test`, and takes what has passed there only once: the
-# first writes such tests to a file, the second leaves them out.
+# `make test-all` begins with `make test`, which writes what has passed to a file, and
+# leaves that out.
 PASSED_TO = os.environ.get("KERAS_TALLY_TEST_PASSED_TO")
 PASSED_IN = os.environ.get("KERAS_TALLY_TEST_PASSED_IN")
 PASSED = []
