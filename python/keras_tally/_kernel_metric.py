@@ -412,20 +412,24 @@ class KernelMetric(Mergeable, Metric):
         """Say once what the state tells of inputs that cannot be meant."""
         # `fit` asks for the result of every batch: look at the 1st, 2nd, 4th, 8th ...
         count = self._result_count
-        if self._warns_of_result and count & (count + 1) == 0:
+        if count & (count + 1) == 0:
             state = self._state_on_host()
             if state is None:
                 return
             doubt = self._doubt(state)
             if doubt is not None:
-                self._warns_of_result = False
+                self._warns_of_result = False  # decided: later results cost nothing
+            if doubt:
                 warn(f"{type(self).__name__} {self.name!r}: {doubt}")
         object.__setattr__(self, "_result_count", count + 1)  # past Keras's tracking
 
     def _doubt(self, state: State) -> str | None:
-        """Return why the inputs that made this state cannot be meant, if so."""
+        """Return why the inputs that made this state cannot be meant.
+
+        Empty: they may well be; None: the state does not tell yet.
+        """
         del state
-        return None
+        return ""
 
     def _state_on_host(self) -> State | None:
         """Return Keras's variables by name; None where a device is to be waited for."""

@@ -341,7 +341,8 @@ class MetricGroup(Mergeable, Metric):
             results = self._results_one_by_one(results or {})
         if self._warning_of_results:
             for key in self._warning_of_results:
-                self._members[key]._warn_of_result()
+                if self._members[key]._warns_of_result:
+                    self._members[key]._warn_of_result()
         return results
 
     def _handed_out(self, key: str) -> Any:

@@ -79,12 +79,22 @@ def test_says_nothing(name):
     assert not warned(lambda: [metric.result() for _ in range(8)])[0]
 
 
-def test_many_results_are_looked_at_rarely(monkeypatch):
+@pytest.mark.parametrize(
+    ("y_pred", "looks"), [(PROBABILITIES, 1), (LOGITS, 1), (Y, 10)]
+)
+def test_results_are_looked_at_rarely(y_pred, looks, monkeypatch):
+    """Once where that decides, and else less and less often."""
     metric, looked = kt.AUC(), []
-    monkeypatch.setattr(metric, "_doubt", lambda state: looked.append(state))
-    for _ in range(1000):
-        metric.result()
-    assert len(looked) == 10
+    doubt = metric._doubt
+
+    def watched(state):
+        looked.append(state)
+        return doubt(state)
+
+    monkeypatch.setattr(metric, "_doubt", watched)
+    metric.update_state(to_backend(Y), to_backend(y_pred))
+    warned(lambda: [metric.result() for _ in range(1000)])
+    assert len(looked) == looks
 
 
 def test_group_says_it_once():

@@ -62,7 +62,9 @@ class Accuracy(_HitMean):
         return _specs.accuracy(rules()).options
 
     def _doubt(self, state: State) -> str | None:
-        if state["total"] != 0 or state["count"] < _FEW:
+        if state["total"] != 0:
+            return ""
+        if state["count"] < _FEW:
             return None
         return (
             f"none of {float(state['count']):.0f} predictions equals its label. It "

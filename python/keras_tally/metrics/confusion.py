@@ -39,13 +39,13 @@ def _doubt_scores(metric: Any, state: State) -> str | None:
     """Return what counts at all thresholds tell of scores that are no probabilities."""
     thresholds = metric.thresholds
     if metric.from_logits or len(thresholds) < _MANY_THRESHOLDS:
-        return None
+        return ""
     above = state["true_positives"] + state["false_positives"]
     below = state["true_negatives"] + state["false_negatives"]
     if not metric._thresholds_distributed_evenly:
         # Scores above the last threshold, which is that of no probability.
         if not (above[-1] > 0).any():
-            return None
+            return "" if (above[0] + below[0] >= _FEW).all() else None
         return (
             "some scores are larger than 1. It takes probabilities; pass "
             "`from_logits=True` if `y_pred` holds logits."
@@ -55,7 +55,7 @@ def _doubt_scores(metric: Any, state: State) -> str | None:
     wrong = state["false_negatives"][1] + state["false_positives"][-2]
     doubtful = (between == 0) & (wrong > 0) & (above[1] + below[1] >= _FEW)
     if not doubtful.any():
-        return None
+        return "" if (between > 0).all() else None
     return (
         f"no score lies between {thresholds[1]:.3g} and {thresholds[-2]:.3g}. It ranks "
         "probabilities; pass `from_logits=True` if `y_pred` holds logits, and scores "
