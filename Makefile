@@ -42,7 +42,7 @@ KERAS_TESTS_ARGS ?=
 PYTEST = $(BIN)/pytest -n $(TEST_JOBS) --dist worksteal
 
 # What runs on JAX and TensorFlow.
-STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_xla.py backends/test_tensorflow.py \
+STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_xla.py backends/test_tensorflow.py backends/test_dtypes.py \
                   backends/test_explain.py integration/test_fit.py metrics/test_table.py group \
                   integration/test_bench.py inputs/test_errors.py metrics/test_auc.py state/test_copying.py \
                   metrics/test_segmentation.py state/test_merging.py \
@@ -58,7 +58,7 @@ EMULATED_TESTS := $(addprefix tests/,metrics/test_lifecycle.py inputs/test_error
 # and TensorFlow every shape is compiled and every fit is traced, and what does not depend on them is left to test-all.
 QUICK_EMULATED_TESTS := $(filter-out tests/metrics/test_exactness.py,$(EMULATED_TESTS))
 QUICK_STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_xla.py \
-                        backends/test_tensorflow.py backends/test_explain.py integration/test_fit.py \
+                        backends/test_tensorflow.py backends/test_dtypes.py backends/test_explain.py integration/test_fit.py \
                         metrics/test_table.py inputs/test_errors.py state/test_copying.py runtime/test_threads.py \
                         $(addprefix group/test_group_,numbers.py members.py stateless.py errors.py as_metric.py))
 EMULATED_JAX_TESTS := tests/backends/test_jax.py -k "one_kernel or merging or label"
