@@ -538,3 +538,48 @@ def test_an_option_that_nothing_reads_is_refused():
     options = {"wrap_result": None, "treshold": 0.5}
     with pytest.raises(RuntimeError, match="unknown option treshold"):
         _native.make_plan("binary_hit", "mean", [], options)
+
+
+@pytest.mark.parametrize("make", ["array", "chunked_array"])
+def test_columns_of_arrow(make):
+    pa = pytest.importorskip("pyarrow")
+    given = [[1.0, 0.0, 1.0]] if make == "chunked_array" else [1.0, 0.0, 1.0]
+    labels, scores = getattr(pa, make)(given), pa.array([0.9, 0.8, 0.7])
+    metric = kt.BinaryAccuracy()
+    metric.update_state(labels, scores, pa.array([1.0, 2.0, 1.0]))
+    assert float(metric.total.value) == 2
+    assert float(metric.count.value) == 4
+
+
+@pytest.fixture
+def mesh_of_one(tmp_path):
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+
+    store = f"file://{tmp_path}/store"
+    dist.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+@pytest.mark.torch_only
+@pytest.mark.host_only
+@pytest.mark.filterwarnings("ignore::UserWarning:torch")
+def test_the_local_part_of_a_dtensor(mesh_of_one):
+    from torch.distributed.tensor import (
+        DTensor,
+        Partial,
+        Replicate,
+        Shard,
+        distribute_tensor,
+    )
+
+    labels, scores = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.9, 0.8, 0.7])
+    for placement in (Shard(0), Replicate()):
+        metric = kt.BinaryAccuracy()
+        metric.update_state(
+            *(distribute_tensor(x, mesh_of_one, [placement]) for x in (labels, scores))
+        )
+        assert float(metric.total.value) == 2
+    sums = DTensor.from_local(scores, mesh_of_one, [Partial()])
+    assert_refused(metric, (labels, sums), "y_pred.*full_tensor", error=TypeError)

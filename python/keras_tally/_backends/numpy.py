@@ -40,6 +40,8 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as an aligned array in native byte order."""
     del argument, like
     if not isinstance(x, np.ndarray):
+        if hasattr(x, "__array__"):  # Keras reads a dtype that need not be NumPy's
+            x = np.asarray(x)
         x = keras.ops.convert_to_tensor(x)
     return np.require(x, dtype=x.dtype.newbyteorder("="), requirements=["A"])
 
