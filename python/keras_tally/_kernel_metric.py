@@ -28,6 +28,7 @@ from keras_tally import (
     _states,
     _stored,
 )
+from keras_tally._backends import is_torch_compiling
 from keras_tally._building import apart, take_over
 from keras_tally._bytes import check_room
 from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
@@ -433,8 +434,10 @@ class KernelMetric(Mergeable, Metric):
 
     def _state_on_host(self) -> State | None:
         """Return Keras's variables by name; None where a device is to be waited for."""
+        if is_torch_compiling() or in_stateless_scope():
+            return None
         on_host = _backends.active().is_on_host
-        if in_stateless_scope() or not all(map(on_host, self._plan_variables)):
+        if not all(map(on_host, self._plan_variables)):
             return None
         return {
             variable.name: self._own_halves(i)[0].reshape(tuple(variable.shape))

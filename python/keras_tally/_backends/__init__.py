@@ -28,6 +28,15 @@ writes_in_place = keras.config.backend() in IN_PLACE
 Assignment = tuple[Any, ...]
 
 
+# Whether `torch.compile` traces this very call; decided at import, since the tracer
+# follows no import.
+is_torch_compiling = (
+    importlib.import_module("torch.compiler").is_compiling
+    if keras.config.backend() == "torch"
+    else lambda: False
+)
+
+
 class Road(NamedTuple):
     """How an update or a result is computed, and why so."""
 
