@@ -144,7 +144,9 @@ def test_the_state_lies_in_one_variable(case):
 
 
 @portable_only
-@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize(
+    "weighted", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 @few_cases
 def test_equals_keras(case, weighted):
     ours, theirs = case.ours(), case.keras()
@@ -164,6 +166,7 @@ def test_equals_keras(case, weighted):
         assert_close(value, expected[name], 1e-5, 1e-5, what=name)
 
 
+@pytest.mark.slow
 @portable_only
 @few_classes
 def test_equals_keras_at_every_rank(case):
