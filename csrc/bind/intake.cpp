@@ -110,6 +110,13 @@ std::string name_of(const py::dtype& dtype) {
   return py::cast<std::string>(name);
 }
 
+// Tells whether it is an array of `numpy.ma`, of which Python has more to say.
+bool is_masked_array(PyObject* array) {
+  static PyObject* name = PyUnicode_InternFromString("mask");
+  static PyTypeObject* const plain = py::array().ptr()->ob_type;
+  return Py_TYPE(array) != plain && PyObject_HasAttr(array, name) == 1;
+}
+
 bool borrow_numpy(PyObject* object, const char* argument, View* view) {
   const auto array = py::reinterpret_borrow<py::array>(object);
   const py::dtype dtype = array.dtype();
@@ -159,9 +166,25 @@ bool borrow_numpy(PyObject* object, const char* argument, View* view) {
   return true;
 }
 
-bool borrow_dlpack(PyObject* object, const char* argument, View* view, Keep* keep) {
+// Calls `__dlpack__`, of which some warn where they are not asked for a version, and
+// older ones take no such argument.
+PyObject* dlpack_capsule(PyObject* object) {
   static PyObject* name = PyUnicode_InternFromString("__dlpack__");
-  PyObject* capsule = safe_at_shutdown([&] { return PyObject_CallMethodNoArgs(object, name); });
+  static PyObject* max_version = Py_BuildValue("(s)", "max_version");
+  static PyObject* version = Py_BuildValue("(ii)", DLPACK_MAJOR_VERSION, 0);
+  PyObject* arguments[] = {object, version};
+  PyObject* capsule = PyObject_VectorcallMethod(name, arguments, 1, max_version);
+  if (capsule != nullptr || !PyErr_ExceptionMatches(PyExc_TypeError)) return capsule;
+  py::error_already_set error;
+  if (std::string(error.what()).find(" argument") == std::string::npos) {
+    error.restore();
+    return nullptr;
+  }
+  return PyObject_CallMethodNoArgs(object, name);
+}
+
+bool borrow_dlpack(PyObject* object, const char* argument, View* view, Keep* keep) {
+  PyObject* capsule = safe_at_shutdown([&] { return dlpack_capsule(object); });
   if (capsule == nullptr) {
     // Devices, tracers, tensors that require grad: left to Python.
     forget_exception();
@@ -191,7 +214,9 @@ bool borrow(PyObject* object, const char* argument, View* view, Keep* keep) {
   PyTypeObject* type = Py_TYPE(object);
   const ExchangeType* known = known_type(type);
   if (known == nullptr) {
-    if (py::isinstance<py::array>(object)) return borrow_numpy(object, argument, view);
+    if (py::isinstance<py::array>(object)) {
+      return !is_masked_array(object) && borrow_numpy(object, argument, view);
+    }
     if (PyFloat_CheckExact(object) || PyLong_CheckExact(object) || PyList_CheckExact(object) ||
         PyTuple_CheckExact(object)) {
       return false;
