@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
 from keras_tally import _backends
 from keras_tally._tensors import describe as describe
 from keras_tally._tensors import no_tensor, prepare_with, require
@@ -16,6 +18,10 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
         TypeError: there is no such tensor.
         WrongDeviceError: it is on another GPU.
     """
+    if isinstance(x, keras.KerasTensor):
+        raise TypeError(
+            f"`{argument}` must hold data, not only a shape. Received: {describe(x)}"
+        )
     return prepare_with(_backends.active(), x, argument, like)
 
 

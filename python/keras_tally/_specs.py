@@ -85,7 +85,8 @@ def _always(arguments: dict[str, Any]) -> bool:
 def check_integer(name: str, value: Any, least: int) -> int:
     """Return it as an int, of at least this size; 2.0 is one as well."""
     whole = isinstance(value, (int, float, np.integer, np.floating))
-    if not whole or isinstance(value, bool) or int(value) != value or value < least:
+    whole = whole and not isinstance(value, bool) and float(value).is_integer()
+    if not whole or value < least:
         raise ValueError(
             f"`{name}` must be an integer of at least {least}. "
             f"Received: {name}={value!r}"
@@ -101,8 +102,8 @@ def ignored_classes(ignore_class: Any) -> list[int]:
     """Return the class ids that are left out, given one, several or None."""
     if ignore_class is None:
         return []
-    several = isinstance(ignore_class, (Sequence, np.ndarray))
-    ids = list(ignore_class) if several else [ignore_class]
+    ignore_class = plain_list(ignore_class)
+    ids = ignore_class if isinstance(ignore_class, list) else [ignore_class]
     if len(ids) > MOST_IGNORED:
         raise ValueError(
             f"`ignore_class` may name {MOST_IGNORED} classes at most; give samples of "
@@ -231,7 +232,10 @@ def _check_number(argument: str, count: int) -> None:
 
 
 def plain_list(thresholds: Any) -> Any:
-    """Return None, a number or a list, for tuples, arrays and tensors as well."""
+    """Return None, a number or a list, for tuples, arrays and tensors as well.
+
+    Others are returned as they are.
+    """
     if hasattr(thresholds, "tolist"):
         thresholds = thresholds.tolist()
     elif hasattr(thresholds, "__array__"):
@@ -824,7 +828,13 @@ def iou(
     whole: bool = False,
 ) -> Spec:
     num_classes = _check_classes(num_classes, per_class_counts)
-    targets = list(target_class_ids)
+    targets = plain_list(target_class_ids)
+    if not isinstance(targets, list):
+        raise ValueError(
+            "`target_class_ids` must be a list of class ids. "
+            f"Received: target_class_ids={targets!r}"
+        )
+    targets = [check_integer("target_class_ids", i, -num_classes) for i in targets]
     if not targets or not -num_classes <= min(targets) <= max(targets) < num_classes:
         raise ValueError(
             f"`target_class_ids` must be one or more of [0, {num_classes}). "

@@ -29,7 +29,7 @@ from keras.src.backend.common.masking import get_keras_mask
 
 from keras_tally import _backends, _native, _portable, _states
 from keras_tally._atomic import change, read_together
-from keras_tally._inputs import prepare
+from keras_tally._inputs import describe, prepare
 from keras_tally._masks import combine_mask
 
 if TYPE_CHECKING:
@@ -261,7 +261,17 @@ def updated(
     backend.check(plan.program.key, given, tensors)
     by_input = {bit: x for (bit, _, _), x in zip(inputs, tensors, strict=True)}
     batch = by_input.get(TRUTH), by_input[0], by_input.get(WEIGHT)
-    return _portable.updated(plan.portable, plan.packs, state, batch)
+    try:
+        return _portable.updated(plan.portable, plan.packs, state, batch)
+    except Exception as error:
+        if not any(isinstance(x, backend.RAGGED) for x in tensors):
+            raise
+        shapes = ", ".join(f"`{name}`={describe(x)}" for _, name, x in inputs)
+        raise ValueError(
+            "ragged tensors must have rows of the same lengths, and some metrics take "
+            "none: use `.to_tensor()`, with a `sample_weight` of 0 for the padding. "
+            f"Received: {shapes} ({error})"
+        ) from error
 
 
 def _results(plan: Any) -> Sequence[Any]:

@@ -160,12 +160,15 @@ def test_masks():
     assert float(metric.result()) == 5.0
 
 
-def test_ragged_inputs_are_keras_business():
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0]])
+@pytest.mark.parametrize("name", ["MeanSquaredError", "BinaryAccuracy", "Mean", "Sum"])
+def test_ragged_inputs_are_keras_business(name, weight):
     y = tf.ragged.constant([[1.0, 2.0], [3.0]])
     p = tf.ragged.constant([[1.5, 2.0], [3.0]])
-    ours, keras_own = kt.MeanSquaredError(), keras.metrics.MeanSquaredError()
+    ours, keras_own = getattr(kt, name)(), getattr(keras.metrics, name)()
+    batch = (p,) if name in ("Mean", "Sum") else (y, p)
     for metric in (ours, keras_own):
-        metric.update_state(y, p)
+        metric.update_state(*batch, sample_weight=weight)
     assert "RaggedTensor" in ours._plan.taken["update"]
     assert_close(ours.result(), keras_own.result(), 1e-6)
 

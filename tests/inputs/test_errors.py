@@ -371,7 +371,12 @@ REFUSED_ARGUMENTS = [
         ("CategoricalCrossentropy", "axis", "last"),
         ("TopKCategoricalAccuracy", "k", 2.5),
         ("TopKCategoricalAccuracy", "k", 2**70),
+        ("TopKCategoricalAccuracy", "k", float("nan")),
+        ("TopKCategoricalAccuracy", "k", float("inf")),
         ("Precision", "class_id", 1.5),
+        ("BinaryIoU", "target_class_ids", ["1"]),
+        ("BinaryIoU", "target_class_ids", 1),
+        ("SparseCategoricalAccuracy", "ignore_class", {0, 1}),
     ],
 )
 def test_arguments_of_another_type(name, argument, value):
@@ -540,8 +545,95 @@ def test_an_option_that_nothing_reads_is_refused():
         _native.make_plan("binary_hit", "mean", [], options)
 
 
+def test_masked_arrays():
+    """What they mask is no number; without any they are arrays."""
+    metric, ones = kt.MeanSquaredError(), np.ones(3, np.float32)
+    for at in range(3):
+        batch = [ones, ones, ones]
+        batch[at] = np.ma.array(ones * 3, mask=[0, 0, 1])
+        name = ("y_true", "y_pred", "sample_weight")[at]
+        assert_refused(
+            metric, batch[:2], f"`{name}`.*masked", batch[2], error=TypeError
+        )
+    metric.update_state(np.ma.array(ones), np.ma.array(3 * ones, mask=[0, 0, 0]))
+    assert float(metric.result()) == 4
+
+
+def test_shapes_without_data_where_nothing_is_traced():
+    metric, ones = kt.MeanSquaredError(), to_backend(np.ones((3, 1), np.float32))
+    assert_refused(metric, (keras.KerasTensor((3, 1)), ones), "must hold data")
+    assert_refused(
+        metric, (ones, keras.KerasTensor((3, 1))), "must hold data.*KerasTensor"
+    )
+
+
+def test_what_has_a_shape_that_nobody_can_read():
+    class Shapeless:
+        @property
+        def shape(self):
+            raise RuntimeError("no sizes")
+
+    ones = np.ones(3, np.float32)
+    for metric in (kt.MeanSquaredError(), kt.AUC(multi_label=True)):
+        assert_refused(
+            metric, (Shapeless(), ones), "y_true.*Shapeless", error=TypeError
+        )
+
+
+def test_integers_that_a_backend_cannot_hold_do_not_wrap():
+    """JAX has 32 bits; of pandas columns and others it took the lower half."""
+    pd = pytest.importorskip("pandas")
+    big = np.array([2**40, 0, 1])
+    for labels in (big, pd.Series(big), pd.Index(big), pd.Series(big, dtype="Int64")):
+        metric = kt.Mean()
+        try:
+            metric.update_state(labels)
+        except TypeError as error:
+            assert BACKEND == "jax", error
+            assert "`values`" in str(error)
+            assert "jax_enable_x64" in str(error)
+            assert float(metric.result()) == 0
+        else:
+            assert float(metric.total.value) == pytest.approx(2**40, rel=1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="arrays of JAX")
+def test_arrays_of_jax_that_hold_no_numbers():
+    import jax
+    from jax.experimental.sparse import BCOO
+
+    metric, ones = kt.MeanSquaredError(), jax.numpy.ones(3)
+    deleted = ones + 0
+    deleted.delete()
+    assert_refused(metric, (ones, deleted), "y_pred.*deleted", error=ValueError)
+    sparse = BCOO.fromdense(ones)
+    assert_refused(metric, (sparse, ones), "y_true.*BCOO.*todense", error=TypeError)
+    small = jax.numpy.ones(3, "int4")
+    assert_refused(metric, (small, ones), "y_true.*int4", error=TypeError)
+    assert_refused(metric, (ones, jax.random.key(0)), "y_pred.*key", error=TypeError)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tensors of TensorFlow")
+def test_tensors_of_tensorflow_that_are_not_dense():
+    import tensorflow as tf
+
+    metric, ones = kt.MeanSquaredError(), tf.ones((3,))
+    sparse = tf.sparse.from_dense(ones)
+    for args in ((sparse, ones), (sparse, sparse)):
+        assert_refused(metric, args, "y_true.*SparseTensor.*to_dense", error=TypeError)
+    slices = tf.IndexedSlices(ones, tf.range(3))
+    assert_refused(metric, (ones, slices), "y_pred.*IndexedSlices", error=TypeError)
+    quantized = tf.constant([1, 0, 1], tf.quint8)
+    assert_refused(metric, (quantized, ones), "y_true.*quint8", error=TypeError)
+    ragged = tf.ragged.constant([[1.0], [2.0, 3.0], [4.0]])
+    assert_refused(metric, (ragged, ones), "y_true.*RaggedTensor", error=ValueError)
+    classes = kt.SparseCategoricalAccuracy()
+    assert_refused(classes, (ones, ragged), "y_pred.*RaggedTensor", error=ValueError)
+
+
+@pytest.mark.filterwarnings("always::DeprecationWarning")
 @pytest.mark.parametrize("make", ["array", "chunked_array"])
-def test_columns_of_arrow(make):
+def test_columns_of_arrow(make, recwarn):
     pa = pytest.importorskip("pyarrow")
     given = [[1.0, 0.0, 1.0]] if make == "chunked_array" else [1.0, 0.0, 1.0]
     labels, scores = getattr(pa, make)(given), pa.array([0.9, 0.8, 0.7])
@@ -549,6 +641,11 @@ def test_columns_of_arrow(make):
     metric.update_state(labels, scores, pa.array([1.0, 2.0, 1.0]))
     assert float(metric.total.value) == 2
     assert float(metric.count.value) == 4
+    # Without nulls or with them, which DLPack does not have.
+    metric.update_state(pa.array([1, 0]), pa.array([0.9, None]))
+    assert float(metric.count.value) == 6
+    # An error inside of a native call would be lost.
+    assert not [w for w in recwarn if issubclass(w.category, DeprecationWarning)]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jax._src.array import ArrayImpl as _Concrete
 from jax.experimental import multihost_utils
+from jax.experimental.sparse import JAXSparse
 from keras.src.backend.common.stateless_scope import (
     get_stateless_scope,
     in_stateless_scope,
@@ -194,9 +195,21 @@ def why_no_call(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> str |
 
 def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as a tensor of JAX."""
-    del argument, like
-    if type(x) is _Concrete or isinstance(x, jax.Array):
+    del like
+    if type(x) is _Concrete and x.is_deleted():
+        raise ValueError(
+            f"`{argument}` must hold data. Received: an array that has been deleted, or "
+            "donated to a compiled function."
+        )
+    if isinstance(x, jax.Array):
         return x
+    if isinstance(x, JAXSparse):
+        raise TypeError(
+            f"`{argument}` must be a dense array. Received: {type(x).__name__}. Use "
+            "`.todense()`."
+        )
+    if hasattr(x, "__array__") and not isinstance(x, keras.Variable):
+        x = np.asarray(x)
     if isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.dtype.itemsize == 8:
         _require_32_bits(x)
     return keras.ops.convert_to_tensor(x)

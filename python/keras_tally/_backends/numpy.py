@@ -39,9 +39,9 @@ def symbolic_result(shape: tuple[int, ...], dtype: str) -> Any:
 def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as an aligned array in native byte order."""
     del argument, like
-    if not isinstance(x, np.ndarray):
-        if hasattr(x, "__array__"):  # Keras reads a dtype that need not be NumPy's
-            x = np.asarray(x)
+    if hasattr(x, "__array__") and not isinstance(x, keras.Variable):
+        x = np.asarray(x)  # Keras would cut integers of 64 bits to 32
+    else:
         x = keras.ops.convert_to_tensor(x)
     return np.require(x, dtype=x.dtype.newbyteorder("="), requirements=["A"])
 

@@ -11,6 +11,7 @@ from keras_tally._backends import active
 
 __all__ = [
     "NORM_HAS_FLOOR",
+    "RAGGED",
     "THRESHOLD_IN_SCORES_DTYPE",
     "described",
     "plan_options",
@@ -23,6 +24,8 @@ __all__ = [
 
 # What native kernels must know of Keras's rules there.
 THRESHOLD_IN_SCORES_DTYPE = True
+# The framework's tensors whose rows have lengths of their own.
+RAGGED: tuple[type, ...] = ()
 NORM_HAS_FLOOR = True
 
 
@@ -84,5 +87,14 @@ def described(tensors: Sequence[Any]) -> list[tuple[tuple[int, ...], str]] | Non
         return None
     for x, shape in zip(tensors, shapes, strict=True):
         sizes = tuple(n if isinstance(n, int) else _SOME_SIZE for n in shape)
-        found.append((sizes, keras.backend.standardize_dtype(x.dtype)))
+        found.append((sizes, _dtype_name(x)))
     return found
+
+
+def _dtype_name(x: Any) -> str:
+    """Return the name of a tensor's dtype, also of one that Keras does not know."""
+    try:
+        name: str = keras.backend.standardize_dtype(x.dtype)
+    except ValueError:
+        name = x.dtype.name
+    return name

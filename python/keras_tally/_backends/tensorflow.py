@@ -25,6 +25,9 @@ from keras_tally._backends.stored import *  # noqa: F403
 from keras_tally._backends.stored import described, written_dtype
 
 
+RAGGED = (tf.RaggedTensor,)
+
+
 def read_variable(variable: Any) -> Any:
     """Return a variable's value as a NumPy array, also while a graph is traced."""
     with tf.init_scope():
@@ -106,10 +109,8 @@ def why_portable(*tensors: Any) -> str | None:
     ):
         return _XLA
     for x in tensors:
-        if isinstance(x, keras.KerasTensor):
-            return "a tensor is symbolic"
-        if isinstance(x, (tf.RaggedTensor, tf.SparseTensor)):
-            return f"a {type(x).__name__} is no plain array"
+        if isinstance(x, tf.RaggedTensor):
+            return "a RaggedTensor is no plain array"
     return None
 
 
@@ -128,9 +129,15 @@ def why_no_call(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> str |
 
 def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as a tensor of TensorFlow."""
-    del argument, like
-    known = (tf.Tensor, tf.RaggedTensor, tf.SparseTensor, keras.KerasTensor)
-    return x if isinstance(x, known) else keras.ops.convert_to_tensor(x)
+    del like
+    if not isinstance(x, (tf.Tensor, tf.RaggedTensor)):
+        x = keras.ops.convert_to_tensor(x)
+    if not isinstance(x, (tf.Tensor, tf.RaggedTensor)):  # but tensors all the same
+        raise TypeError(
+            f"`{argument}` must be a dense tensor. Received: {type(x).__name__}. Use "
+            "`tf.sparse.to_dense()` or `tf.convert_to_tensor()`."
+        )
+    return x
 
 
 def _is_plain(variable: Any) -> bool:

@@ -44,7 +44,7 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
     It is copied only if need be.
     """
     if not isinstance(x, torch.Tensor):
-        if hasattr(x, "__array__"):
+        if hasattr(x, "__array__") and not isinstance(x, keras.Variable):
             # torch warns of memory that must not be written to, which we do not.
             x = np.require(np.asarray(x), requirements=["W"])
         x = keras.ops.convert_to_tensor(x)

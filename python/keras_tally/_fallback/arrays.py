@@ -23,10 +23,11 @@ def wide(x: Any) -> Any:
 
 def sizes(x: Any) -> list[Any]:
     """Return the size of each axis: a float, or a float64 where it is not known."""
-    return [
-        float(n) if isinstance(n, int) else wide(ops.convert_to_tensor(n))
-        for n in ops.shape(x)
-    ]
+    return [_size(n) for n in ops.shape(x)]
+
+
+def _size(n: Any) -> Any:
+    return float(n) if isinstance(n, int) else wide(ops.convert_to_tensor(n))
 
 
 def count(x: Any) -> Any:
@@ -108,9 +109,12 @@ def mean_sums(values: Any, weight: Any, is_sum: bool = False) -> tuple[Any, Any]
     Every sample counts once, however many values it has; a scalar weight, or one value
     of rank 0, makes the batch one sample. With `is_sum` every value counts.
     """
+    if hasattr(values, "ragged_rank") and not is_sum:  # rows have their own lengths
+        while len(values.shape) > 1:
+            values = mean(values, axis=-1)
     rank, entries = len(values.shape), count(values)
     nothing = None if isinstance(entries, float) else ops.equal(entries, 0.0)
-    samples = 1.0 if rank == 0 else sizes(values)[0]
+    samples = 1.0 if rank == 0 else _size(ops.shape(values)[0])
     per_sample = 1.0 if is_sum else entries / samples
     if weight is None:
         total, counted = total_of(values), entries if is_sum else samples

@@ -19,9 +19,11 @@ class WrongDeviceError(ValueError):
 
 def describe(x: Any) -> str:
     """Return what an error says of an argument: its type, and any shape."""
-    shape = getattr(x, "shape", None)
     kind = type(x).__name__
-    return kind if shape is None else f"{kind} of shape {tuple(shape)}"
+    try:
+        return f"{kind} of shape {tuple(x.shape)}"
+    except Exception:  # whatever has no shape says instead: nested tensors, modules
+        return kind
 
 
 def adapter_of(*tensors: Any) -> ModuleType:
@@ -39,6 +41,11 @@ def require(x: Any, argument: str) -> None:
         raise TypeError(
             f"`{argument}` must be a tensor, an array, a list or a number. "
             "Received: None"
+        )
+    if isinstance(x, np.ndarray) and np.any(getattr(x, "mask", False)):
+        raise TypeError(
+            f"`{argument}` must have no masked elements. Received: {describe(x)}. Use "
+            "`.compressed()`, or `.filled(0)` with a `sample_weight` of 0 for them."
         )
 
 

@@ -56,7 +56,7 @@ class _IoUBase(PairMetric):
             threshold=self.threshold,
             whole=self._whole,
         )
-        self.target_class_ids = list(target_class_ids)
+        self.target_class_ids = list(spec.options["target_class_ids"])
         self._make_plan(
             spec.kernel, spec.result, self._add_counts(), "float32", **spec.options
         )
