@@ -586,14 +586,12 @@ def test_integers_that_a_backend_cannot_hold_do_not_wrap():
     big = np.array([2**40, 0, 1])
     for labels in (big, pd.Series(big), pd.Index(big), pd.Series(big, dtype="Int64")):
         metric = kt.Mean()
-        try:
-            metric.update_state(labels)
-        except TypeError as error:
-            assert BACKEND == "jax", error
-            assert "`values`" in str(error)
-            assert "jax_enable_x64" in str(error)
+        if BACKEND == "jax":
+            with pytest.raises(TypeError, match=r"`values`.*jax_enable_x64"):
+                metric.update_state(labels)
             assert float(metric.result()) == 0
         else:
+            metric.update_state(labels)
             assert float(metric.total.value) == pytest.approx(2**40, rel=1e-6)
 
 

@@ -198,8 +198,8 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
     del like
     if type(x) is _Concrete and x.is_deleted():
         raise ValueError(
-            f"`{argument}` must hold data. Received: an array that has been deleted, or "
-            "donated to a compiled function."
+            f"`{argument}` must hold data. Received: an array that has been deleted, "
+            "or donated to a compiled function."
         )
     if isinstance(x, jax.Array):
         return x

@@ -24,7 +24,6 @@ from keras_tally._backends import Assignment, Road
 from keras_tally._backends.stored import *  # noqa: F403
 from keras_tally._backends.stored import described, written_dtype
 
-
 RAGGED = (tf.RaggedTensor,)
 
 
