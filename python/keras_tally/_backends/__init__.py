@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_tally._tensors import WrongDeviceError as WrongDeviceError
@@ -70,6 +71,15 @@ def with_shape(x: Any) -> Any:
     A Keras mask hangs on the very object.
     """
     return x if x is None or hasattr(x, "shape") else keras.ops.convert_to_tensor(x)
+
+
+def as_array(x: Any) -> Any:
+    """Return what NumPy can read (columns of pandas, of Arrow) as its array.
+
+    Others come back as they are, variables of Keras among them.
+    """
+    readable = hasattr(x, "__array__") and not isinstance(x, keras.Variable)
+    return np.asarray(x) if readable else x
 
 
 def operation(name: str) -> Any:

@@ -23,7 +23,7 @@ from keras.src.backend.common.stateless_scope import (
 )
 
 from keras_tally import _native
-from keras_tally._backends import Assignment, Road
+from keras_tally._backends import Assignment, Road, as_array
 from keras_tally._backends.stored import *  # noqa: F403
 from keras_tally._backends.stored import described, written_dtype
 from keras_tally._device import cuda_status
@@ -208,8 +208,7 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
             f"`{argument}` must be a dense array. Received: {type(x).__name__}. Use "
             "`.todense()`."
         )
-    if hasattr(x, "__array__") and not isinstance(x, keras.Variable):
-        x = np.asarray(x)
+    x = as_array(x)
     if isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.dtype.itemsize == 8:
         _require_32_bits(x)
     return keras.ops.convert_to_tensor(x)

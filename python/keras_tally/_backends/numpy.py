@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_tally._backends import Assignment, Road
+from keras_tally._backends import Assignment, Road, as_array
+from keras_tally._tensors.numpy import prepare as prepare_array
 
 THRESHOLD_IN_SCORES_DTYPE = False
 NORM_HAS_FLOOR = False
@@ -38,12 +39,11 @@ def symbolic_result(shape: tuple[int, ...], dtype: str) -> Any:
 
 def prepare(x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as an aligned array in native byte order."""
-    del argument, like
-    if hasattr(x, "__array__") and not isinstance(x, keras.Variable):
-        x = np.asarray(x)  # Keras would cut integers of 64 bits to 32
-    else:
+    x = as_array(x)
+    if not isinstance(x, np.ndarray):
+        # Not of arrays: Keras would cut their integers of 64 bits to 32.
         x = keras.ops.convert_to_tensor(x)
-    return np.require(x, dtype=x.dtype.newbyteorder("="), requirements=["A"])
+    return prepare_array(x, argument, like)
 
 
 def register(metric: Any) -> None:

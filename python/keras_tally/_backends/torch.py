@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import torch
 
-from keras_tally._backends import Assignment, Road, torch_ops
+from keras_tally._backends import Assignment, Road, as_array, torch_ops
 from keras_tally._device import cuda_status
 from keras_tally._tensors.torch import is_symbolic as is_symbolic
 from keras_tally._tensors.torch import on_device as on_device
@@ -44,9 +44,10 @@ def prepare(x: Any, argument: str, like: Any = None) -> Any:
     It is copied only if need be.
     """
     if not isinstance(x, torch.Tensor):
-        if hasattr(x, "__array__") and not isinstance(x, keras.Variable):
+        x = as_array(x)
+        if isinstance(x, np.ndarray):
             # torch warns of memory that must not be written to, which we do not.
-            x = np.require(np.asarray(x), requirements=["W"])
+            x = np.require(x, requirements=["W"])
         x = keras.ops.convert_to_tensor(x)
     return prepare_tensor(x, argument, like)
 
