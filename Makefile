@@ -154,18 +154,19 @@ test: $(VENV)/.built ## Run the quick tests and doctests, on every backend [11; 
 	$(call run_tests,tensorflow,TensorFlow backend,KERAS_BACKEND=tensorflow $(CLASSES),$(QUICK) $(QUICK_STORED_TESTS))
 
 .PHONY: test-all
-test-all: test test-clang rest-in-place rest-compiled ## Run every test: make test, then all cases, slow tests, a short soak, every GPU, Clang [70; all, clang]
+test-all: test-clang rest-in-place rest-compiled ## Run every test: make test, then all cases, slow tests, a short soak, every GPU, Clang [70; all, clang]
 
-# Where kernels write into the variables, and where every shape is compiled.
+# Where kernels write into the variables, and where every shape is compiled. After `make test` always: what passed on another
+# day, of other code, is not left out.
 .PHONY: rest-in-place rest-compiled
-rest-in-place: $(VENV)/.built $(VENV)/.all
+rest-in-place: test $(VENV)/.all
 	$(call run_rest,torch,torch backend,KERAS_BACKEND=torch $(ALL_CASES),$(NOT_TIMED) $(ALL_OF_IT))
 	$(call run_rest,torch-emulated,torch backend$(comma) $(ON_CPU),KERAS_BACKEND=torch $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_TESTS))
 	$(call run_rest,numpy,NumPy backend,KERAS_BACKEND=numpy $(ALL_CASES),$(NOT_TIMED) $(ALL_OF_IT))
 	@echo "== tests that compare times, one after the other"
 	@KERAS_BACKEND=torch $(BIN)/pytest -m timing tests
 
-rest-compiled: $(VENV)/.built $(VENV)/.all
+rest-compiled: test $(VENV)/.all
 	$(call run_rest,jax-emulated,JAX backend$(comma) $(ON_CPU),KERAS_BACKEND=jax $(EMULATED) $(ALL_CASES),$(NOT_TIMED) $(EMULATED_JAX_TESTS))
 	$(call run_rest,jax,JAX backend,KERAS_BACKEND=jax $(ALL_CASES),$(NOT_TIMED) $(STORED_TESTS))
 	$(call run_rest,tensorflow,TensorFlow backend,KERAS_BACKEND=tensorflow $(ALL_CASES),$(NOT_TIMED) $(STORED_TESTS))
