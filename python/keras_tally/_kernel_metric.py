@@ -47,6 +47,8 @@ from keras_tally._specs import Rules
 from keras_tally._warnings import warn
 
 Shape = tuple[int, ...]
+# So few samples may all be wrong, or at one end.
+FEW = 10
 # What a metric has counted, by the variables' names.
 State = dict[str, np.ndarray[Any, Any]]
 

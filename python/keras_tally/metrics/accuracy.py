@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_tally import _specs
-from keras_tally._kernel_metric import State, rules
+from keras_tally._kernel_metric import FEW, State, rules
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import KernelMean
-
-# So few predictions may all be wrong.
-_FEW = 10
 
 
 class _HitMean(KernelMean):
@@ -64,7 +61,7 @@ class Accuracy(_HitMean):
     def _doubt(self, state: State) -> str | None:
         if state["total"] != 0:
             return ""
-        if state["count"] < _FEW:
+        if state["count"] < FEW:
             return None
         return (
             f"none of {float(state['count']):.0f} predictions equals its label. It "

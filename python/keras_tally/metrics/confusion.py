@@ -13,7 +13,14 @@ from keras.src.metrics.metrics_utils import (
 )
 
 from keras_tally import _specs
-from keras_tally._kernel_metric import LateMetric, PairMetric, Shape, State, rules
+from keras_tally._kernel_metric import (
+    FEW,
+    LateMetric,
+    PairMetric,
+    Shape,
+    State,
+    rules,
+)
 from keras_tally._registration import register
 
 
@@ -31,8 +38,6 @@ def _plan_counts(metric: Any, spec: _specs.Spec) -> None:
 
 # From so many thresholds on they tell what kind of scores there are.
 _MANY_THRESHOLDS = 10
-# So few scores may all be at an end.
-_FEW = 10
 
 
 def _doubt_scores(metric: Any, state: State) -> str | None:
@@ -45,7 +50,7 @@ def _doubt_scores(metric: Any, state: State) -> str | None:
     if not metric._thresholds_distributed_evenly:
         # Scores above the last threshold, which is that of no probability.
         if not (above[-1] > 0).any():
-            return "" if (above[0] + below[0] >= _FEW).all() else None
+            return "" if (above[0] + below[0] >= FEW).all() else None
         return (
             "some scores are larger than 1. It takes probabilities; pass "
             "`from_logits=True` if `y_pred` holds logits."
@@ -53,7 +58,7 @@ def _doubt_scores(metric: Any, state: State) -> str | None:
     # Evenly spaced, Keras clips scores to [0, 1]: logits are found at the ends.
     between = above[1] - above[-2]
     wrong = state["false_negatives"][1] + state["false_positives"][-2]
-    doubtful = (between == 0) & (wrong > 0) & (above[1] + below[1] >= _FEW)
+    doubtful = (between == 0) & (wrong > 0) & (above[1] + below[1] >= FEW)
     if not doubtful.any():
         return "" if (between > 0).all() else None
     return (
