@@ -17,6 +17,9 @@ SOFTMAX = np.full((20, 4), 0.25, "float32")
 # Not evenly spaced, and reaching over both ends.
 THRESHOLDS = (np.linspace(0, 1, 12)[1:-1] ** 2).tolist()
 
+# The probabilities of something rare.
+RARE = PROBABILITIES / 1000
+
 DOUBTFUL = {
     "logits": (lambda: kt.AUC(), Y, LOGITS, "from_logits=True"),
     "classes": (lambda: kt.AUC(curve="PR"), Y, np.roll(Y, 1), "from_logits=True"),
@@ -27,6 +30,7 @@ DOUBTFUL = {
         "from_logits=True",
     ),
     "thresholds": (lambda: kt.AUC(thresholds=THRESHOLDS), Y, LOGITS, "larger than 1"),
+    "rare": (lambda: kt.AUC(), Y, RARE, "more `num_thresholds`"),
     "at": (lambda: kt.PrecisionAtRecall(0.5), Y, LOGITS, "from_logits=True"),
     "softmax": (lambda: kt.Accuracy(), ONE_HOT, SOFTMAX, "CategoricalAccuracy"),
     "regressors": (
@@ -43,6 +47,9 @@ MEANT = {
     "few": (lambda: kt.AUC(), Y[:8], LOGITS[:8]),
     "few thresholds": (lambda: kt.AUC(num_thresholds=3), Y, LOGITS),
     "in reach": (lambda: kt.AUC(thresholds=THRESHOLDS), Y, PROBABILITIES),
+    "rare": (lambda: kt.AUC(num_thresholds=100_000), Y, RARE),
+    "rare, at": (lambda: kt.RecallAtPrecision(0.5, num_thresholds=100_000), Y, RARE),
+    "rare, thresholds": (lambda: kt.AUC(thresholds=RARE.tolist()), Y, RARE),
     "few all wrong": (lambda: kt.Accuracy(), Y[:8], 1 - Y[:8]),
     "one right": (lambda: kt.Accuracy(), Y, np.append(1 - Y[:-1], Y[-1])),
 }

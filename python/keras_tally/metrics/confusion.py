@@ -64,7 +64,8 @@ def _doubt_scores(metric: Any, state: State) -> str | None:
     return (
         f"no score lies between {thresholds[1]:.3g} and {thresholds[-2]:.3g}. It ranks "
         "probabilities; pass `from_logits=True` if `y_pred` holds logits, and scores "
-        "instead of the classes that they decide."
+        "instead of the classes that they decide. Where probabilities are all so near "
+        "to 0 or 1, ask for more `num_thresholds`."
     )
 
 

@@ -392,7 +392,8 @@ class R2Score(LateMetric):
         class_aggregation: `'uniform_average'`, `'variance_weighted_average'` or
             None for one score per column.
         num_regressors: number of regressors, for the adjusted score; 0 for the
-            plain one.
+            plain one. Beyond what the number of samples allows, `result()` warns and
+            gives the plain one.
         name: string name of the metric instance.
         dtype: accepted for compatibility; the result has Keras's floatx.
 
