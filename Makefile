@@ -16,9 +16,10 @@ BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --disable-pip-version-check --progress-bar on -c $(CURDIR)/constraints.txt
 # What each step installs: groups of pyproject.toml, and the tools that it leaves to the system (setuptools and wheel
 # build pyspark).
-DEMO_PACKAGES := build run demo cmake ninja
+BUILD_PACKAGES := build cmake ninja
+DEMO_PACKAGES := run demo
 TEST_PACKAGES := $(DEMO_PACKAGES) test bench trainers lint
-TOOLS := build cmake ninja setuptools wheel
+TOOLS := $(BUILD_PACKAGES) setuptools wheel
 WHEEL_VENV := build/wheel-venv
 WHEEL_CWD := build/wheel-tests
 
@@ -373,7 +374,7 @@ lock: ## Write requirements.lock: the files of the versions in constraints.txt, 
 
 .PHONY: clean
 clean: ## Remove what was built (not .venv)
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.demo $(VENV)/.built
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(addprefix $(VENV)/,.demo .built .extension .tested-extension)
 
 .PHONY: distclean
 distclean: clean ## Remove .venv as well
@@ -386,7 +387,12 @@ $(VENV)/.created:
 	@$(call make_venv,$(VENV))
 	@touch $@
 
-$(VENV)/.demo-deps: requirements.lock tools/install_locked.py $(VENV)/.created
+$(VENV)/.tools: requirements.lock tools/install_locked.py $(VENV)/.created
+	@echo "== installing what compiles the extension"
+	@$(BIN)/python tools/install_locked.py $(BUILD_PACKAGES)
+	@touch $@
+
+$(VENV)/.demo-deps: $(VENV)/.tools
 	@echo "== installing what the demo needs, in the versions of constraints.txt (torch is the large one)"
 	@$(BIN)/python tools/install_locked.py $(DEMO_PACKAGES)
 	@touch $@
@@ -402,17 +408,28 @@ $(VENV)/.all: $(VENV)/.deps
 	@$(BIN)/python tools/install_locked.py all
 	@touch $@
 
-# $(call build,options of CMake): in the same folder, whatever was built there before. Both stamps are older than a change.
-build = $(BIN)/python $(PIP_INSTALL) --no-build-isolation --no-deps --verbose --config-settings=build-dir=build/dev \
+# $(call build,options of CMake): in the same folder, whatever was built there before. Ninja has its own number of jobs.
+build = MAKEFLAGS= $(BIN)/python $(PIP_INSTALL) --no-build-isolation --no-deps --verbose --config-settings=build-dir=build/dev \
   $(addprefix --config-settings=cmake.define.,KERAS_TALLY_WERROR=$(WERROR) KERAS_TALLY_CUDA=$(CUDA) \
     CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES) $(1)) --editable .
 
-$(VENV)/.demo: $(VENV)/.demo-deps $(NATIVE_SOURCES)
+$(VENV)/.extension: $(VENV)/.tools $(NATIVE_SOURCES)
 	@echo "== building the extension"
 	@$(call build)
 	@touch $@
 
-$(VENV)/.built: $(VENV)/.deps $(NATIVE_SOURCES) $(TEST_SOURCES)
+$(VENV)/.tested-extension: $(VENV)/.tools $(NATIVE_SOURCES) $(TEST_SOURCES)
 	@echo "== building the extension, and what its tests need"
 	@$(call build,KERAS_TALLY_EMULATED_CUDA=ON KERAS_TALLY_TESTS=ON)
+	@touch $(VENV)/.extension $@
+
+# To install keeps one core busy, and to compile needs little of what is installed: both at once.
+AT_ONCE = @$(MAKE) --no-print-directory --jobs=2
+
+$(VENV)/.demo: $(VENV)/.tools $(NATIVE_SOURCES)
+	$(AT_ONCE) $(VENV)/.demo-deps $(VENV)/.extension
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.tools $(NATIVE_SOURCES) $(TEST_SOURCES)
+	$(AT_ONCE) $(VENV)/.deps $(VENV)/.tested-extension
 	@touch $(VENV)/.demo $@
