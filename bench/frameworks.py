@@ -158,9 +158,12 @@ class TensorFlow:
         from keras_tally import _native
 
         plan = metric._plan.members[0].native
-        own = [np.zeros(v.shape) for v in metric.named_variables()]
-        if metric.compensation is None:
-            own = [x.astype("int64") for x in own]
+        _, _, plan_options = metric._plan_arguments
+        whole = plan_options.get("whole")
+        own = [
+            np.zeros(v.shape, "int64" if whole else "float64")
+            for v in metric.named_variables()
+        ]
         variables = [tf.Variable(x) for x in own]
 
         def update(*arrays: Any) -> Any:

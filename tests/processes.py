@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 import keras_tally as kt
+from support import exact_state
 
 # One process imports what takes long, and the others are forked from it. It does not
 # look for modules here, so this one cannot be in the list.
@@ -166,7 +167,7 @@ def feed(metrics, batches):
 def states_and_results(metrics):
     return {
         name: (
-            metric.exact_state(),
+            exact_state(metric),
             str(keras.tree.map_structure(_as_numpy, metric.result())),
         )
         for name, metric in metrics.items()
@@ -184,11 +185,11 @@ def sync_rounds(rank, world, uneven):
     seen = []
     for part in (batches_of(rank, uneven), batches_of(rank + 10, uneven)):
         feed(metrics, part)
-        before = {k: m.exact_state() for k, m in metrics.items()}
+        before = {k: exact_state(m) for k, m in metrics.items()}
         start = counted.count if counted else 0
         synced = kt.sync(metrics)
         collectives = counted.count - start if counted else 1
-        assert {k: m.exact_state() for k, m in metrics.items()} == before
+        assert {k: exact_state(m) for k, m in metrics.items()} == before
         seen.append((states_and_results(synced), collectives))
     start = counted.count if counted else 0
     again = kt.sync(list(metrics.values()))
@@ -244,7 +245,7 @@ def sync_in_groups(rank, world):
     collectives = []
     for _ in range(3):
         start = counted.count
-        assert len(kt.sync(wide).metric().exact_state()) == 1
+        assert len(exact_state(kt.sync(wide).metric())) == 1
         collectives.append(counted.count - start)
     return float(mine.result()), float(kt.sync(total).result()), collectives
 
@@ -259,11 +260,11 @@ def sync_without_one(rank, world, how):
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(8)
         return "stayed away"
-    before = mean.exact_state()
+    before = exact_state(mean)
     try:
         kt.sync(mean)
     except RuntimeError as error:
-        assert mean.exact_state() == before
+        assert exact_state(mean) == before
         return f"RuntimeError: {error}"
     return "no error"
 
@@ -278,7 +279,7 @@ class SyncedLogs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         synced = kt.sync(self.metrics)
-        self.counts.append([s.exact_state()["count"] for s in synced])
+        self.counts.append([exact_state(s)["count"] for s in synced])
 
 
 def keras_fit(rank, world):

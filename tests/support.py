@@ -3,19 +3,24 @@
 import contextlib
 import ctypes
 import ctypes.util
+import math
 import os
 import platform
 import random
 import shutil
 import sys
+from fractions import Fraction
 
 import keras
 import ml_dtypes
 import numpy as np
 import pytest
 
+import keras_tally as kt
 import references
+from keras_tally import _states
 from keras_tally._kernel_metric import KernelMetric
+from keras_tally._packed import PairView
 
 BACKEND = keras.backend.backend()
 IS_TORCH = BACKEND == "torch"
@@ -140,38 +145,71 @@ def attach_mask(tensor, mask):
 
 def named_variables(metric):
     """The variables by Keras's names; ours are views on JAX and TensorFlow."""
-    if isinstance(metric, KernelMetric):
-        return metric.named_variables()
-    return metric.variables
+    return _states.named_variables(metric)
 
 
 def keras_variables(metric):
     """The variables Keras's own class has too, by name."""
-    return {v.name: v for v in named_variables(metric) if v.name != "compensation"}
+    found = {v.name: v for v in named_variables(metric)}
+    return {name: v for name, v in found.items() if name.removesuffix("_low") == name}
 
 
-def compensation(metric):
-    (variable,) = [v for v in named_variables(metric) if v.name == "compensation"]
-    return variable
+def exact_numbers(variable):
+    """A variable's numbers as float64: of pairs, their sums."""
+    value = to_numpy(_states.exact_value(variable)).astype("float64")
+    return value.sum(0) if isinstance(variable, PairView) else value
 
 
 def state(metric):
     """The state as float64 arrays by name, the low halves added."""
-    highs = {name: to_numpy(v) for name, v in keras_variables(metric).items()}
-    lows = [to_numpy(v) for v in named_variables(metric) if v.name == "compensation"]
-    if not lows:
-        return highs
-    # Beside vectors, the low half of a single number is the first of its row.
+    found = {v.name: exact_numbers(v) for v in named_variables(metric)}
     return {
-        name: high + low.ravel()[: high.size].reshape(high.shape)
-        for (name, high), low in zip(highs.items(), lows[0], strict=True)
+        name: found[name] + found.get(f"{name}_low", 0.0)
+        for name in keras_variables(metric)
     }
+
+
+def exact_state(metric):
+    """The state in Python's own numbers: whole ones as integers, others as fractions.
+
+    Of a group the states of those members that have kernels.
+    """
+    if isinstance(metric, kt.MetricGroup):
+        members = {key: metric[key] for key in metric}
+        return {
+            key: exact_state(m)
+            for key, m in members.items()
+            if isinstance(m, KernelMetric)
+        }
+    if hasattr(metric, "metric"):  # what `sync` returns
+        return exact_state(metric._once())
+    numbers, at, found = _states.read(metric), 0, {}
+    for name, shape in numbers.layout:
+        size = math.prod(shape)
+        found[name] = numbers.values[at : at + size].reshape(shape)
+        at += size
+    nothing = {name: np.zeros_like(x) for name, x in found.items()}
+    return {
+        name: _sum_exactly(x.tolist(), found.get(f"{name}_low", nothing[name]).tolist())
+        for name, x in found.items()
+        if name.removesuffix("_low") == name
+    }
+
+
+def _sum_exactly(high, low):
+    if isinstance(high, list):
+        return [_sum_exactly(h, r) for h, r in zip(high, low, strict=True)]
+    if high - high != 0:
+        return high
+    exact = Fraction(high) + Fraction(low)
+    return int(exact) if exact.denominator == 1 else exact
 
 
 def state_bits(metric):
     """The exact bytes of every variable, for "nothing changed" and "the same"."""
     return [
-        (v.name, tuple(v.shape), to_numpy(v).tobytes()) for v in named_variables(metric)
+        (v.name, tuple(v.shape), to_numpy(_states.exact_value(v)).tobytes())
+        for v in named_variables(metric)
     ]
 
 

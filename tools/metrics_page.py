@@ -47,8 +47,8 @@ INTRODUCTION = """\
 `help(kt.AUC)` gives each class's formula, arguments, errors, an example, and where it
 differs from Keras on purpose. Here is what each is made of: the kernel that
 `update_state` calls, a row of `csrc/kernels.def`; the loop that kernel runs in; and
-the state, Keras's variables followed by `compensation`, which keeps what float64 could
-not hold of them. The shapes are those of the default arguments, and of three
+the state: Keras's variables, and where sums cancel in the result what float64 cannot
+hold of them (`..._low`). The shapes are those of the default arguments, and of three
 classes where the class must know a number of them.
 """
 

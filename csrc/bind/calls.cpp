@@ -106,19 +106,6 @@ Values::~Values() {
   for (int i = 0; i < count_; ++i) Py_DECREF(tensors_[i]);
 }
 
-void lay_out(const Plan& plan, double* high, std::int64_t row, State* state) {
-  double* at = high + plan.offset;
-  state->count = static_cast<int>(plan.sizes.size());
-  for (int v = 0; v < state->count; ++v) {
-    State::Variable& variable = state->variables[v];
-    variable.size = plan.sizes[static_cast<std::size_t>(v)];
-    variable.high = at;
-    variable.low = at + row;
-    at += variable.size;
-  }
-  if (at > high + row) throw std::logic_error("the group's state is too small");
-}
-
 bool borrow_batch(int inputs, PyObject* y_true, PyObject* y_pred, PyObject* sample_weight,
                   Batch* batch, Keep* keep, const char** unread) {
   const auto take = [&](PyObject* tensor, const char* argument, View* view) {
@@ -282,8 +269,9 @@ PyObject* numpy_scalar(DType dtype, double value) {
   return out;
 }
 
-PyObject* wrapped(const Plan& plan, const py::object& array) {
-  return safe_at_shutdown([&] { return PyObject_CallOneArg(plan.wrap_result.ptr(), array.ptr()); });
+PyObject* wrapped(const Member& member, const py::object& array) {
+  return safe_at_shutdown(
+      [&] { return PyObject_CallOneArg(member.wrap_result.ptr(), array.ptr()); });
 }
 
 py::dtype numpy_dtype(DType dtype) {
@@ -292,15 +280,15 @@ py::dtype numpy_dtype(DType dtype) {
 
 }  // namespace
 
-PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject* tensor) {
-  const bool scalar = scalar_result(plan.metric, state);
+PyObject* finished_on(int device, const Member& member, const State& state, PyObject* tensor) {
+  const bool scalar = scalar_result(member.metric, state);
   const std::int64_t size = scalar ? 1 : state.variables[state.count - 1].size;
   const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(tensor));
   void* data = nullptr;
   py::object out;
   if (api != nullptr) {
     out = py::reinterpret_steal<py::object>(
-        new_tensor_on(device, api, result_shape(scalar, size), plan.result_dtype, &data));
+        new_tensor_on(device, api, result_shape(scalar, size), member.result_dtype, &data));
     if (!out) throw py::error_already_set();
   } else {  // emulated, with NumPy
     std::vector<py::ssize_t> shape;
@@ -309,18 +297,19 @@ PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject
     data = array.mutable_data();
     out = array;
   }
-  const DType dtype = api != nullptr ? plan.result_dtype : DType::Float64;
-  finish_on(device, current_stream(tensor, device), plan.metric,
-            plan.constants.on(device, plan.metric), state, data, dtype);
-  return api != nullptr ? out.release().ptr() : wrapped(plan, out);
+  const DType dtype = api != nullptr ? member.result_dtype : DType::Float64;
+  finish_on(device, current_stream(tensor, device), member.metric,
+            member.constants.on(device, member.metric), state, data, dtype);
+  return api != nullptr ? out.release().ptr() : wrapped(member, out);
 }
 
-Finished::Finished(const Plan& plan, const State& state, DType dtype) : plan_(plan), dtype_(dtype) {
-  scalar_ = scalar_result(plan.metric, state);
+Finished::Finished(const Member& member, const State& state, DType dtype)
+    : member_(member), dtype_(dtype) {
+  scalar_ = scalar_result(member.metric, state);
   plain_ = dtype == DType::Float32 || dtype == DType::Float64;
   size_ = scalar_ ? 1 : state.variables[state.count - 1].size;
   results_.resize(size_);
-  finish(plan.metric, state, results_.data());
+  finish(member.metric, state, results_.data());
 }
 
 PyObject* Finished::as_tensor(const DLPackExchangeAPI* api) const {
@@ -332,7 +321,7 @@ PyObject* Finished::as_tensor(const DLPackExchangeAPI* api) const {
 }
 
 PyObject* Finished::as_array() const {
-  if (plan_.numpy_results && plain_) {
+  if (member_.numpy_results && plain_) {
     if (scalar_) return numpy_scalar(dtype_, results_[0]);
     py::array array(numpy_dtype(dtype_), std::vector<py::ssize_t>{size_});
     Output{array.mutable_data(), dtype_}.write(0, results_.data(), size_);
@@ -343,7 +332,7 @@ PyObject* Finished::as_array() const {
   py::array_t<double> array(shape);
   std::copy(results_.data(), results_.data() + size_, array.mutable_data());
   // Python finishes: other dtypes, other frameworks.
-  return wrapped(plan_, array);
+  return wrapped(member_, array);
 }
 
 }  // namespace kt

@@ -6,22 +6,35 @@
 #include <pybind11/pybind11.h>
 
 #include <exception>
+#include <string>
 #include <vector>
 
 #include "../exec/metric.h"
 #include "../exec/threads.h"
+#include "errors.h"
 #include "intake.h"
 #include "plan.h"
 #include "shutdown.h"
 
 namespace kt {
 
-// A function of the module that costs no more than a C call.
-inline PyMethodDef entry_point(const char* name,
-                               PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t),
-                               const char* doc) {
-  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)),
-          METH_FASTCALL, doc};
+// A function of the module that costs no more than a C call: with `least` to `most`
+// arguments, and C++'s exceptions as Python's.
+template <PyObject* (*function)(PyObject* const* args, Py_ssize_t count), int least,
+          int most = least>
+PyMethodDef entry_point(const char* name, const char* doc) {
+  using Fast = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t);
+  const Fast call = [](PyObject*, PyObject* const* args, Py_ssize_t count) {
+    return translated([&] {
+      if (count < least || count > most) {
+        throw TypeMistake("it takes " + std::to_string(least) + " to " + std::to_string(most) +
+                          " arguments. Received: " + std::to_string(count));
+      }
+      return function(args, count);
+    });
+  };
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call)), METH_FASTCALL,
+          doc};
 }
 
 bool in_stateless_scope(PyObject** tracker);
@@ -29,7 +42,7 @@ bool in_stateless_scope(PyObject** tracker);
 // Whether a Keras mask hangs on the tensor; `tracker` is what the other call found.
 bool has_mask(PyObject* tensor, PyObject* tracker);
 
-constexpr int kMaxVariables = kMaxState + 1;
+constexpr int kMaxVariables = kMaxState + 3;  // with low halves
 
 // The values of variables, given by their `__dict__`s: new references.
 class Values {
@@ -74,9 +87,6 @@ bool same_place(int batch, int state);
 // The stream on which the framework of this tensor works at present.
 void* current_stream(PyObject* tensor, int device);
 
-// A plan's part of a group's state, of which `row` numbers are high halves.
-void lay_out(const Plan& plan, double* high, std::int64_t row, State* state);
-
 // `inputs`: 2, or 1 where there is no y_true. `unread`: which it could not borrow.
 bool borrow_batch(int inputs, PyObject* y_true, PyObject* y_pred, PyObject* sample_weight,
                   Batch* batch, Keep* keep, const char** unread = nullptr);
@@ -115,13 +125,14 @@ PyObject* new_tensor_on(int device, const DLPackExchangeAPI* api, View shape, DT
                         void** data);
 
 // The results of a metric whose state is on a device, as a tensor there; nobody waits.
-PyObject* finished_on(int device, const Plan& plan, const State& state, PyObject* tensor);
+PyObject* finished_on(int device, const Member& member, const State& state, PyObject* tensor);
 
 // A metric's results, and how they become a tensor.
 class Finished {
  public:
-  Finished(const Plan& plan, const State& state) : Finished(plan, state, plan.result_dtype) {}
-  Finished(const Plan& plan, const State& state, DType dtype);
+  Finished(const Member& member, const State& state)
+      : Finished(member, state, member.result_dtype) {}
+  Finished(const Member& member, const State& state, DType dtype);
 
   // A tensor of the type that the API is of, or an array as the plan makes it; a new reference.
   PyObject* as_tensor(const DLPackExchangeAPI* api) const;
@@ -129,7 +140,7 @@ class Finished {
  private:
   PyObject* as_array() const;
 
-  const Plan& plan_;
+  const Member& member_;
   DType dtype_;
   bool scalar_, plain_;
   std::int64_t size_;

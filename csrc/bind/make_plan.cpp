@@ -121,8 +121,8 @@ DType dtype_named(const std::string& name, const char* argument) {
 py::capsule make_plan(const std::string& kernel, const std::string& result,
                       const py::sequence& variables, const py::dict& given) {
   Options options(given);
-  auto plan = std::make_unique<Plan>();
-  Metric& metric = plan->metric;
+  auto member = std::make_shared<Member>();
+  Metric& metric = member->metric;
   metric.kernel = find_kernel(kernel);
   metric.result = one_of<Result>(result, {{"mean", Result::Mean},
                                           {"sum", Result::Sum},
@@ -135,21 +135,11 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
                                           {"r2", Result::R2},
                                           {"iou", Result::Iou},
                                           {"expression", Result::Expression}});
-  for (const py::handle variable : variables) {
-    plan->variables.push_back(py::reinterpret_borrow<py::object>(variable));
-    plan->fields.push_back(variable.attr("__dict__"));
-  }
-  if (plan->variables.size() > kMaxVariables) throw std::logic_error("too many variables");
-  read(options, "whole", &plan->whole);
-  if (read(options, "sizes", &plan->sizes)) {
-    read(options, "offset", &plan->offset);
-    plan->whole = false;
-  }
-  plan->inputs = metric.kernel.operands == Operands::Unary ? 1 : 2;
+  if (read(options, "sizes", &member->sizes)) read(options, "offset", &member->offset);
   std::string name;
-  if (read(options, "result_dtype", &name)) plan->result_dtype = dtype_named(name, "dtype");
-  read(options, "numpy_results", &plan->numpy_results);
-  plan->wrap_result = options.at("wrap_result");
+  if (read(options, "result_dtype", &name)) member->result_dtype = dtype_named(name, "dtype");
+  read(options, "numpy_results", &member->numpy_results);
+  member->wrap_result = options.at("wrap_result");
 
   Params& params = metric.params;
   params.has_threshold = read(options, "threshold", &params.threshold);
@@ -179,6 +169,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   read(options, "columns", &metric.columns);
   read(options, "folded", &metric.folded);
   read(options, "counts_samples", &metric.counts_samples);
+  metric.low_of = find_low_of(metric);
   read(options, "aligns_ranks", &metric.aligns_ranks);
   if (read(options, "precision", &name)) {
     metric.has_precision = true;
@@ -186,7 +177,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   }
   read(options, "num_classes", &metric.pairs.classes);
   read(options, "per_class_counts", &metric.pairs.by_class);
-  read(options, "whole", &metric.pairs.whole);
+  const bool counts_whole = read(options, "whole", &metric.pairs.whole) && metric.pairs.whole;
   metric.pairs.ignored = params.ignored;
   read(options, "dense_labels", &metric.dense_labels);
   read(options, "dense_predicted", &metric.dense_predicted);
@@ -250,8 +241,10 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
         "`finalize` must make one number of the expression's terms and their count.");
   }
   options.refuse_unknown();
-  return py::capsule(plan.release(), kPlanCapsule,
-                     [](PyObject* capsule) { delete plan_of(capsule); });
+  Plan plan({member});
+  plan.whole = counts_whole && member->sizes.empty();
+  plan.bind(variables);
+  return std::move(plan).as_capsule();
 }
 
 }  // namespace kt

@@ -17,7 +17,6 @@
 #include "calls.h"
 #include "commit.h"
 #include "errors.h"
-#include "group.h"
 #include "intake.h"
 #include "main_interpreter.h"
 #include "plan.h"
@@ -96,26 +95,6 @@ void set_device_api(const py::object& capsule, bool emulated) {
   kt::set_device_api(api, emulated);
 }
 
-// Adds states to a state, one after the other, as updates add to it: rows of high halves
-// and of low ones.
-void add_pairs(py::array_t<double> state, const py::array_t<double>& added) {
-  const bool fits = state.ndim() == 2 && state.shape(0) == 2 && added.ndim() == 3 &&
-                    added.shape(1) == 2 && added.shape(2) == state.shape(1);
-  constexpr int kPlain = py::array::c_style;
-  if (!fits || !(state.flags() & kPlain) || !(added.flags() & kPlain)) {
-    throw std::logic_error("states that cannot be added");
-  }
-  const py::ssize_t n = state.shape(1);
-  double* high = state.mutable_data();  // throws where it is read-only
-  double* low = high + n;
-  const kt::Level& level = kt::active_level();
-  for (py::ssize_t i = 0; i < added.shape(0); ++i) {
-    for (py::ssize_t row = 0; row < 2; ++row) {
-      level.accumulate(high, low, added.data() + (2 * i + row) * n, n);
-    }
-  }
-}
-
 double read_bandwidth(const py::object& tensors) {
   double sum = 0;
   for (const py::handle tensor : tensors) {
@@ -154,8 +133,6 @@ PYBIND11_MODULE(_native, m) {
   m.def("count_converted", [] { ++kt::road_counts.converted; });
   m.def("set_device_api", &set_device_api, py::arg("capsule"), py::arg("emulated") = false);
   m.def("devices", &kt::device_names);
-  m.def("add_pairs", &add_pairs, py::arg("state").noconvert(), py::arg("added").noconvert(),
-        py::call_guard<kt::FloatMode>());
   m.def("read_bandwidth", &read_bandwidth, py::arg("tensors"));
   m.def("make_plan", &kt::make_plan, py::arg("kernel"), py::arg("result"), py::arg("variables"),
         py::arg("options"), py::call_guard<kt::FloatMode>());
@@ -163,7 +140,7 @@ PYBIND11_MODULE(_native, m) {
   kt::add_program_functions(m);
   m.def("xla_handlers", &kt::xla_handlers);
   m.def("xla_version", &kt::xla_version);
-  for (PyMethodDef* methods : {kt::plan_methods(), kt::group_methods(), kt::commit_methods()}) {
+  for (PyMethodDef* methods : {kt::plan_methods(), kt::commit_methods()}) {
     if (PyModule_AddFunctions(m.ptr(), methods) != 0) throw py::error_already_set();
   }
 }

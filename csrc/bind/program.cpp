@@ -17,17 +17,15 @@ namespace {
 
 using Place = std::tuple<int, std::int64_t, std::int64_t, int, std::int64_t>;
 
-// define_program(key, [(plan, [(array, at, size, low_array, low_at), ...]), ...])
+// define_program(key, [(plan, [(array, at, size, rest_array, rest_at), ...]), ...])
 void define(const std::string& key,
             const std::vector<std::pair<py::capsule, std::vector<Place>>>& given) {
   std::vector<Program::Member> members;
   for (const auto& [capsule, places] : given) {
-    const Plan* plan = plan_of(capsule.ptr());
-    if (plan == nullptr) throw py::error_already_set();
     Program::Member& member = members.emplace_back();
-    member.metric = plan->metric;
-    for (const auto& [array, at, size, low_array, low_at] : places) {
-      member.variables.push_back({array, at, size, low_array, low_at});
+    member.metric = plan_of(capsule.ptr()).members.at(0)->metric;
+    for (const auto& [array, at, size, rest_array, rest_at] : places) {
+      member.variables.push_back({array, at, size, rest_array, rest_at});
     }
   }
   define_program(key, std::move(members));

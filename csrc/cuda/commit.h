@@ -11,8 +11,10 @@ namespace kt::KT_LEVEL {
 KT_HOST_DEVICE void add_to(const State::Variable& v, std::int64_t i, double x) {
   if (v.whole != nullptr) {
     add_whole(v.whole + i, x);
+  } else if (v.low != nullptr) {
+    add_exactly(v.sum[i], v.low[i], x);
   } else {
-    add_exactly(v.high[i], v.low[i], x);
+    v.sum[i] += x;
   }
 }
 

@@ -11,37 +11,13 @@
 namespace kt {
 namespace {
 
-// A member's state as the kernels take it, in the scratch memory of a stream.
-State lay_out(const Program::Member& member, double** room) {
-  State state;
-  state.count = static_cast<int>(member.variables.size());
-  const auto next = [&](std::int64_t size) {
-    double* start = *room;
-    *room += size;
-    return start;
-  };
-  for (int v = 0; v < state.count; ++v) {
-    const Program::Variable& place = member.variables[static_cast<std::size_t>(v)];
-    State::Variable& variable = state.variables[v];
-    variable.size = place.size;
-    if (place.low_array < 0) {
-      static_assert(sizeof(std::int64_t) == sizeof(double));
-      variable.whole = reinterpret_cast<std::int64_t*>(next(place.size));
-    } else {
-      variable.high = next(place.size);
-      variable.low = next(place.size);
-    }
-  }
-  return state;
-}
-
 void launch_kept(const Where& where, CudaKernel kernel, const Program::Member& member,
                  const State& state, const StateArray* arrays, bool adds = false) {
   KeptLaunch launch;
   launch.adds = adds;
   launch.state = state;
   for (int v = 0; v < state.count; ++v) {
-    launch.kept[v] = kept_in(arrays, member.variables[static_cast<std::size_t>(v)]);
+    launch.kept[v] = kept_in(arrays, member, v);
   }
   const Configuration configuration = configure(kernel, launch, device_info(where.device));
   launch_on(where.device, where.stream, kernel, configuration.grid, &launch);
@@ -63,12 +39,17 @@ class Program::OnDevices {
                                  const StateArray* arrays) {
     std::int64_t size = 0;
     for (const Member& member : members) {
-      for (const Variable& variable : member.variables) size += 2 * variable.size;
+      for (const Variable& variable : member.variables) size += variable.size;
     }
     double* room = state_room_of(where.device, where.stream, size);
     std::vector<State> states;
     for (const Member& member : members) {
-      states.push_back(lay_out(member, &room));
+      static_assert(sizeof(std::int64_t) == sizeof(double));
+      states.push_back(working_state(member, arrays, [&](std::int64_t n) {
+        double* start = room;
+        room += n;
+        return start;
+      }));
       launch_kept(where, CudaKernel::read_kept, member, states.back(), arrays);
     }
     return states;

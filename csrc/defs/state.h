@@ -1,9 +1,8 @@
-// The running state: each accumulator is an unevaluated sum hi + lo of two
-// doubles. Adding is a two-sum, so counts stay exact far beyond 2^53 and sums
-// lose nothing that float64 could hold. From 2^48 on, hi is kept a multiple of
-// 4096 and lo takes the rest: then the plain sum of two states (what data
-// parallel training does to metric variables) is exact for counts as well. Integer
-// weights add up in 64-bit integers instead.
+// Sums that cancel in the result (squares about a large mean): an unevaluated sum
+// hi + lo of two doubles. Adding is a two-sum, which loses nothing that two doubles
+// can hold. From 2^48 on, hi is kept a multiple of 4096 and lo takes the rest: then
+// the plain sum of two states (what data parallel training does to metric variables)
+// loses nothing of whole numbers. Integer weights add up in 64-bit integers.
 #pragma once
 
 #include <limits>

@@ -43,7 +43,7 @@ struct Serial {
 KT_HOST_DEVICE double state_at(const State& state, int variable, std::int64_t i) {
   const State::Variable& v = state.variables[variable];
   if (v.whole != nullptr) return static_cast<double>(v.whole[i]);
-  return v.high[i] + v.low[i];
+  return v.low == nullptr ? v.sum[i] : v.sum[i] + v.low[i];
 }
 
 KT_HOST_DEVICE CurvePoint point_at(const State& state, std::int64_t i) {
@@ -125,7 +125,7 @@ KT_HOST_DEVICE void f_scores(const Runner& run, const ResultSpec& spec, const St
 }
 
 KT_HOST_DEVICE DoublePair pair_at(const State& state, int variable, std::int64_t i) {
-  return {state.variables[variable].high[i], state.variables[variable].low[i]};
+  return {state.variables[variable].sum[i], state.variables[variable].low[i]};
 }
 
 // State: number of samples, then sum(t^2), sum(t), sum((t - p)^2), weight by column.

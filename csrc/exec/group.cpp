@@ -72,15 +72,13 @@ auto& bundle_for(Bundles& bundles, TheWork& work, Arena& arena) {
 
 }  // namespace
 
-std::vector<int> find_leads(const std::vector<const Metric*>& metrics) {
-  std::vector<int> leads;
-  for (std::size_t i = 0; i < metrics.size(); ++i) {
+Metrics::Metrics(std::vector<const Metric*> metrics) : all(std::move(metrics)) {
+  for (std::size_t i = 0; i < all.size(); ++i) {
     std::size_t lead = 0;
-    const Statistics& own = *metrics[i];  // with a NaN in it, equal to nothing
-    while (lead < i && !(static_cast<const Statistics&>(*metrics[lead]) == own)) ++lead;
+    const Statistics& own = *all[i];  // with a NaN in it, equal to nothing
+    while (lead < i && !(static_cast<const Statistics&>(*all[lead]) == own)) ++lead;
     leads.push_back(static_cast<int>(lead));
   }
-  return leads;
 }
 
 void GroupWork::add(ElementwiseWork& work) {
@@ -94,18 +92,12 @@ void GroupWork::add(RowwiseWork& work) {
   bundle.works.emplace_back(&work, place_of(bundle.ops, work.op));
 }
 
-GroupWork::GroupWork(const std::vector<const Metric*>& metrics, const std::vector<int>& leads,
-                     const Batch& batch, Arena& arena)
-    : metrics_(metrics),
-      leads_(leads),
-      arena_(arena),
-      works_(&arena),
-      elementwise_(&arena),
-      rowwise_(&arena) {
+GroupWork::GroupWork(const Metrics& metrics, const Batch& batch, Arena& arena)
+    : metrics_(metrics), arena_(arena), works_(&arena), elementwise_(&arena), rowwise_(&arena) {
   works_.reserve(metrics.size());
   for (std::size_t i = 0; i < metrics.size(); ++i) {
-    const bool leads_itself = leads[i] == static_cast<int>(i);
-    works_.push_back(leads_itself ? make_work(*metrics[i], batch, arena) : nullptr);
+    const bool leads_itself = metrics.leads[i] == static_cast<int>(i);
+    works_.push_back(leads_itself ? make_work(*metrics.all[i], batch, arena) : nullptr);
   }
 }
 
@@ -114,8 +106,8 @@ bool GroupWork::run() {
   // to do, and the others find the tile in the cache.
   for (const bool counts : {false, true}) {
     for (std::size_t i = 0; i < works_.size(); ++i) {
-      if (works_[i] == nullptr || is_count(metrics_[i]->kernel) != counts) continue;
-      const Executor executor = metrics_[i]->kernel.executor;
+      if (works_[i] == nullptr || is_count(metrics_.all[i]->kernel) != counts) continue;
+      const Executor executor = metrics_.all[i]->kernel.executor;
       if (executor == Executor::Elementwise) add(static_cast<ElementwiseWork&>(*works_[i]));
       if (executor == Executor::Rowwise) add(static_cast<RowwiseWork&>(*works_[i]));
     }
@@ -130,7 +122,7 @@ bool GroupWork::run() {
     passes.push_back(make_pass(bundle->job, bundle->sums.data(), arena_));
   }
   for (std::size_t i = 0; i < works_.size(); ++i) {
-    if (works_[i] == nullptr || is_listed(metrics_[i]->kernel)) continue;
+    if (works_[i] == nullptr || is_listed(metrics_.all[i]->kernel)) continue;
     passes.push_back(works_[i]->pass(arena_));
   }
   std::pmr::vector<Pass*> all(&arena_);
@@ -151,7 +143,8 @@ bool GroupWork::run() {
 }
 
 void GroupWork::collect(std::size_t member, Addition* addition) {
-  works_[static_cast<std::size_t>(leads_[member])]->collect(*metrics_[member], addition);
+  const auto lead = static_cast<std::size_t>(metrics_.leads[member]);
+  works_[lead]->collect(*metrics_.all[member], addition);
 }
 
 }  // namespace kt

@@ -12,9 +12,16 @@
 
 namespace kt {
 
-// The first of `metrics` with the same statistics, for each of them. It depends on
-// configuration alone.
-std::vector<int> find_leads(const std::vector<const Metric*>& metrics);
+// Metrics that are updated together.
+struct Metrics {
+  std::vector<const Metric*> all;
+  // For each the first one with the same statistics, which depend on configuration alone.
+  std::vector<int> leads;
+
+  Metrics() = default;
+  explicit Metrics(std::vector<const Metric*> metrics);
+  std::size_t size() const { return all.size(); }
+};
 
 // Whether jobs differ in their definitions only.
 bool same_input(const ElementwiseJob& a, const ElementwiseJob& b);
@@ -24,8 +31,7 @@ bool same_input(const BinnedJob& a, const BinnedJob& b);
 class GroupWork {
  public:
   // Settles shapes; throws on bad input. The arena must outlive the work.
-  GroupWork(const std::vector<const Metric*>& metrics, const std::vector<int>& leads,
-            const Batch& batch, Arena& arena);
+  GroupWork(const Metrics& metrics, const Batch& batch, Arena& arena);
 
   // Returns whether several threads worked.
   bool run();
@@ -53,12 +59,39 @@ class GroupWork {
   void add(ElementwiseWork& work);
   void add(RowwiseWork& work);
 
-  const std::vector<const Metric*>& metrics_;
-  const std::vector<int>& leads_;
+  const Metrics& metrics_;
   Arena& arena_;
   std::pmr::vector<InArena<Work>> works_;  // null for those with another lead
   std::pmr::vector<InArena<Bundle<ElementwiseWork>>> elementwise_;
   std::pmr::vector<InArena<Bundle<RowwiseWork>>> rowwise_;
+};
+
+// The work of one metric or of several on one batch: one needs no plan of who goes with
+// whom.
+class BatchWork {
+ public:
+  // Settles shapes; throws on bad input. The arena must outlive the work.
+  BatchWork(const Metrics& metrics, const Batch& batch, Arena& arena) : metrics_(metrics) {
+    if (metrics.size() == 1) {
+      alone_ = &make_work(*metrics.all[0], batch, &room_);
+    } else {
+      group_ = make_in<GroupWork>(arena, metrics, batch, arena);
+    }
+  }
+
+  // Returns whether several threads worked.
+  bool run() { return alone_ != nullptr ? alone_->run() : group_->run(); }
+  // Throws on labels that cannot be used.
+  void collect(std::size_t member, Addition* addition) {
+    if (alone_ != nullptr) return alone_->collect(*metrics_.all[member], addition);
+    group_->collect(member, addition);
+  }
+
+ private:
+  const Metrics& metrics_;
+  AnyWork room_;
+  Work* alone_ = nullptr;
+  InArena<GroupWork> group_;
 };
 
 }  // namespace kt

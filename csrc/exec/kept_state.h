@@ -11,19 +11,26 @@
 
 namespace kt {
 
-// Where the numbers of a variable are read and written: high halves and low ones, or
-// integers, which have no low halves.
-struct KeptVariable {
+// Where the numbers of a variable are read and written. A number of pairs is the sum of
+// two: one that is rounded, and what the rounding took away.
+struct KeptNumbers {
   const void* from = nullptr;
-  const void* low_from = nullptr;
+  const void* rest_from = nullptr;  // null: not of pairs
   void* to = nullptr;
-  void* low_to = nullptr;
+  void* rest_to = nullptr;
   DType dtype = DType::Float32;
 };
 
+// With the low halves of its sums, if the state has them.
+struct KeptVariable {
+  KeptNumbers sum;
+  KeptNumbers low;
+};
+
+constexpr bool is_whole(DType dtype) { return dtype == DType::Int32 || dtype == DType::Int64; }
+
 constexpr bool can_keep(DType dtype) {
-  return dtype == DType::Float32 || dtype == DType::Float64 || dtype == DType::Int32 ||
-         dtype == DType::Int64;
+  return dtype == DType::Float32 || dtype == DType::Float64 || is_whole(dtype);
 }
 
 namespace KT_LEVEL {
@@ -58,64 +65,61 @@ KT_HOST_DEVICE T narrow_kept(double x) {
   }
 }
 
-// A pair of doubles that holds what a kept pair does.
 template <class T>
-KT_HOST_DEVICE void read_pair(T high, T low, double* to_high, double* to_low) {
-  const auto h = static_cast<double>(high), l = static_cast<double>(low);
-  // A pair of doubles may hold what its halves do not hold apart.
-  *to_high = h + l;
-  *to_low = is_finite(h + l) ? l - ((h + l) - h) : 0.0;
+KT_HOST_DEVICE double read_number(const KeptNumbers& kept, std::int64_t i) {
+  const auto head = static_cast<double>(static_cast<const T*>(kept.from)[i]);
+  if (kept.rest_from == nullptr) return head;
+  return head + static_cast<double>(static_cast<const T*>(kept.rest_from)[i]);
 }
 
+// Returns what is not written.
 template <class T>
-KT_HOST_DEVICE void write_pair(double high, double low, T* to_high, T* to_low) {
-  const T head = narrow_kept<T>(high);
-  const double rest = (high - static_cast<double>(head)) + low;
-  *to_high = head;
+KT_HOST_DEVICE double write_number(double x, const KeptNumbers& kept, std::int64_t i) {
+  const T head = narrow_kept<T>(x);
+  static_cast<T*>(kept.to)[i] = head;
   // What an infinite or overflown sum leaves is no number.
-  *to_low = is_finite(static_cast<double>(head)) ? narrow_kept<T>(rest) : T{0};
+  const double rest = is_finite(static_cast<double>(head)) ? x - static_cast<double>(head) : 0.0;
+  if (kept.rest_to == nullptr) return rest;
+  const T tail = narrow_kept<T>(rest);
+  static_cast<T*>(kept.rest_to)[i] = tail;
+  return rest - static_cast<double>(tail);
 }
 
 // Every `step`th number of a variable, from where it is kept: in the place of what `to`
 // holds, or added to it.
 KT_HOST_DEVICE void read_kept(const KeptVariable& kept, std::int64_t start, std::int64_t step,
                               bool adds, const State::Variable& to) {
-  with_kept_type(kept.dtype, [&](auto zero) {
+  with_kept_type(kept.sum.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const T* from = static_cast<const T*>(kept.from);
-    const T* low_from = static_cast<const T*>(kept.low_from);
-    if (to.whole != nullptr) {
-      for (std::int64_t i = start; i < to.size; i += step) {
-        to.whole[i] = (adds ? to.whole[i] : 0) + static_cast<std::int64_t>(from[i]);
-      }
-      return;
-    }
     for (std::int64_t i = start; i < to.size; i += step) {
-      double high, low;
-      read_pair(from[i], low_from[i], &high, &low);
-      if (adds) {
-        add_exactly(to.high[i], to.low[i], high);
-        add_exactly(to.high[i], to.low[i], low);
-      } else {
-        to.high[i] = high;
-        to.low[i] = low;
+      if (to.whole != nullptr) {
+        const auto x = static_cast<std::int64_t>(static_cast<const T*>(kept.sum.from)[i]);
+        to.whole[i] = (adds ? to.whole[i] : 0) + x;
+        continue;
       }
+      const double x = read_number<T>(kept.sum, i);
+      if (to.low == nullptr) {
+        to.sum[i] = adds ? to.sum[i] + x : x;
+        continue;
+      }
+      if (!adds) to.sum[i] = to.low[i] = 0.0;
+      add_exactly(to.sum[i], to.low[i], x);
+      add_exactly(to.sum[i], to.low[i], read_number<T>(kept.low, i));
     }
   });
 }
 
 KT_HOST_DEVICE void write_kept(const State::Variable& from, std::int64_t start, std::int64_t step,
                                const KeptVariable& kept) {
-  with_kept_type(kept.dtype, [&](auto zero) {
+  with_kept_type(kept.sum.dtype, [&](auto zero) {
     using T = decltype(zero);
-    T* to = static_cast<T*>(kept.to);
-    T* low_to = static_cast<T*>(kept.low_to);
-    if (from.whole != nullptr) {
-      for (std::int64_t i = start; i < from.size; i += step) to[i] = static_cast<T>(from.whole[i]);
-      return;
-    }
     for (std::int64_t i = start; i < from.size; i += step) {
-      write_pair(from.high[i], from.low[i], to + i, low_to + i);
+      if (from.whole != nullptr) {
+        static_cast<T*>(kept.sum.to)[i] = static_cast<T>(from.whole[i]);
+        continue;
+      }
+      const double rest = write_number<T>(from.sum[i], kept.sum, i);
+      if (from.low != nullptr) write_number<T>(from.low[i] + rest, kept.low, i);
     }
   });
 }

@@ -129,7 +129,6 @@ const Level kLevel = {
     multiply,
     sigmoid<float>,
     sigmoid<double>,
-    adds_exactly,
     add,
     accumulate,
     read,

@@ -161,9 +161,8 @@ struct Level {
   void (*multiply)(double* x, const double* y, std::int64_t n);
   void (*sigmoid_float32)(float* x, std::int64_t n);
   void (*sigmoid_float64)(double* x, std::int64_t n);
-  // The running state, hi + lo += x for n accumulators; see accumulate.h.
-  bool (*adds_exactly)(const double* hi, const double* x, std::int64_t n);
-  void (*add)(double* hi, const double* x, std::int64_t n);
+  // The running state: sums, and pairs of halves hi + lo; see accumulate.h.
+  void (*add)(double* sums, const double* x, std::int64_t n);
   void (*accumulate)(double* hi, double* lo, const double* x, std::int64_t n);
   // Reads every byte once: the yardstick of the benchmarks.
   double (*read)(const char* data, std::int64_t bytes);

@@ -66,42 +66,36 @@ void commit_whole(const Addition& addition, const State& state) {
 
 }  // namespace
 
-bool commit_high(const Addition& addition, const State& state) {
-  if (state.whole()) {
-    commit_whole(addition, state);
-    return true;
-  }
-  if (addition.listed != nullptr) return false;
-  const Level& level = active_level();
-  for (int v = 0; v < state.count; ++v) {
-    const State::Variable& variable = state.variables[v];
-    const double* low = addition.low_parts[v];
-    if (low != nullptr && !std::all_of(low, low + variable.size, [](double x) { return x == 0.0; }))
-      return false;
-    if (!level.adds_exactly(variable.high, addition.parts[v], variable.size)) return false;
-  }
-  for (int v = 0; v < state.count; ++v) {
-    level.add(state.variables[v].high, addition.parts[v], state.variables[v].size);
-  }
-  return true;
-}
-
 void commit(const Addition& addition, const State& state) {
+  if (state.whole()) return commit_whole(addition, state);
   const Level& level = active_level();
+  const auto add = [&](const State::Variable& to, const double* x) {
+    if (to.low == nullptr) {
+      level.add(to.sum, x, to.size);
+    } else {
+      level.accumulate(to.sum, to.low, x, to.size);
+    }
+  };
   if (addition.listed != nullptr) {
     for_listed(*addition.listed, state, [&](std::int64_t v, std::int64_t i, double weight) {
-      const State::Variable& variable = state.variables[v];
-      level.accumulate(variable.high + i, variable.low + i, &weight, 1);
+      state.variables[v].sum[i] += weight;
     });
     return;
   }
   for (int v = 0; v < state.count; ++v) {
     const State::Variable& variable = state.variables[v];
-    level.accumulate(variable.high, variable.low, addition.parts[v], variable.size);
-    if (addition.low_parts[v] != nullptr) {
-      level.accumulate(variable.high, variable.low, addition.low_parts[v], variable.size);
-    }
+    add(variable, addition.parts[v]);
+    if (addition.low_parts[v] != nullptr) add(variable, addition.low_parts[v]);
   }
+}
+
+std::vector<int> find_low_of(const Metric& metric) {
+  std::vector<int> found;
+  if (metric.kernel.executor != Executor::Columnwise) return found;
+  const ColumnsBlocks& kinds = active_level().columnwise[metric.kernel.id];
+  const int first = metric.counts_samples ? 1 : 0;
+  for (int l = 0; l < kinds.low; ++l) found.push_back(first + kinds.low_of[l]);
+  return found;
 }
 
 bool scalar_result(const Metric& metric, const State& state) {

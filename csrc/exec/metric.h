@@ -65,6 +65,8 @@ struct Statistics {
 // And what becomes of them.
 struct Metric : Statistics {
   bool counts_samples = false;  // the first variable counts samples
+  // Whose sums cancel in the result: the low halves of these variables are kept, too.
+  std::vector<int> low_of;
   std::vector<Cell> cells;
   bool poison_on_nan = false;
   Result result = Result::Mean;
@@ -78,6 +80,17 @@ struct Metric : Statistics {
   std::vector<std::int64_t> target_class_ids;
   std::shared_ptr<const kt::Expression> finalize;
 };
+
+// Makes a state of variable_at(i) for i < count: Keras's variables, then the low halves.
+template <class VariableAt>
+void lay_out(const Metric& metric, int count, State* state, VariableAt&& variable_at) {
+  state->count = count - static_cast<int>(metric.low_of.size());
+  for (int i = 0; i < state->count; ++i) state->variables[i] = variable_at(i);
+  for (int i = state->count; i < count; ++i) {
+    const int of = metric.low_of[static_cast<std::size_t>(i - state->count)];
+    state->variables[of].low = variable_at(i).sum;
+  }
+}
 
 struct Batch {
   View y_true, y_pred, sample_weight;
@@ -101,10 +114,10 @@ struct Addition {
   Addition& operator=(const Addition&) = delete;
 };
 
-// Adds to the high halves alone, if that loses nothing (counts below 2^48);
-// otherwise changes nothing and returns false: then `commit` needs the low halves.
-bool commit_high(const Addition& addition, const State& state);
 void commit(const Addition& addition, const State& state);
+
+// What `low_of` is, for this kernel.
+std::vector<int> find_low_of(const Metric& metric);
 
 // Whether there is one result or one for each entry of the variables.
 bool scalar_result(const Metric& metric, const State& state);

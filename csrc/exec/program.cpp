@@ -12,13 +12,14 @@
 #include <stdexcept>
 
 #include "../tensor/error.h"
-#include "group.h"
 #include "scratch.h"
 #include "work.h"
 
 namespace kt {
 
-KeptVariable kept_in(const StateArray* arrays, const Program::Variable& place) {
+namespace {
+
+KeptNumbers numbers_in(const StateArray* arrays, const Program::Variable& place) {
   const auto read = [](const StateArray& array, std::int64_t at) -> const void* {
     return static_cast<const char*>(array.from) + at * item_size(array.dtype);
   };
@@ -27,13 +28,27 @@ KeptVariable kept_in(const StateArray* arrays, const Program::Variable& place) {
     return static_cast<char*>(array.to) + at * item_size(array.dtype);
   };
   const StateArray& array = arrays[place.array];
-  KeptVariable kept;
+  KeptNumbers kept;
   kept.dtype = array.dtype;
   kept.from = read(array, place.at);
   kept.to = written(array, place.at);
-  if (place.low_array >= 0) {
-    kept.low_from = read(arrays[place.low_array], place.low_at);
-    kept.low_to = written(arrays[place.low_array], place.low_at);
+  if (place.rest_array >= 0) {
+    kept.rest_from = read(arrays[place.rest_array], place.rest_at);
+    kept.rest_to = written(arrays[place.rest_array], place.rest_at);
+  }
+  return kept;
+}
+
+}  // namespace
+
+KeptVariable kept_in(const StateArray* arrays, const Program::Member& member, int variable) {
+  const std::vector<Program::Variable>& places = member.variables;
+  KeptVariable kept;
+  kept.sum = numbers_in(arrays, places[static_cast<std::size_t>(variable)]);
+  const std::vector<int>& low_of = member.metric.low_of;
+  for (std::size_t l = 0; l < low_of.size(); ++l) {
+    if (low_of[l] != variable) continue;
+    kept.low = numbers_in(arrays, places[places.size() - low_of.size() + l]);
   }
   return kept;
 }
@@ -48,8 +63,9 @@ class WorkingState {
  public:
   WorkingState(const Program::Member& member, const StateArray* arrays, Arena& arena)
       : member_(member), arrays_(arrays) {
-    state_.count = static_cast<int>(member.variables.size());
-    for (int v = 0; v < state_.count; ++v) allocate(v, arena);
+    state_ = working_state(member, arrays, [&](std::int64_t n) {
+      return arena.allocate(static_cast<std::size_t>(n) * sizeof(double), 64);
+    });
     read(arrays, false);
   }
 
@@ -57,8 +73,7 @@ class WorkingState {
 
   void store() const {
     for (int v = 0; v < state_.count; ++v) {
-      const KeptVariable kept = kept_in(arrays_, member_.variables[static_cast<std::size_t>(v)]);
-      shared::write_kept(state_.variables[v], 0, 1, kept);
+      shared::write_kept(state_.variables[v], 0, 1, kept_in(arrays_, member_, v));
     }
   }
 
@@ -70,32 +85,14 @@ class WorkingState {
     for (int v = 0; v < state_.count; ++v) {
       State::Variable& variable = state_.variables[v];
       if (variable.whole != nullptr) throw std::logic_error("integers cannot be poisoned");
-      std::fill_n(variable.high, variable.size, std::numeric_limits<double>::quiet_NaN());
+      std::fill_n(variable.sum, variable.size, std::numeric_limits<double>::quiet_NaN());
     }
   }
 
  private:
-  template <class T>
-  static T* allocate(Arena& arena, std::int64_t n) {
-    return static_cast<T*>(arena.allocate(static_cast<std::size_t>(n) * sizeof(T), 64));
-  }
-
-  void allocate(int v, Arena& arena) {
-    const Program::Variable& place = member_.variables[static_cast<std::size_t>(v)];
-    State::Variable& variable = state_.variables[v];
-    variable.size = place.size;
-    if (place.low_array < 0) {
-      variable.whole = allocate<std::int64_t>(arena, place.size);
-    } else {
-      variable.high = allocate<double>(arena, place.size);
-      variable.low = allocate<double>(arena, place.size);
-    }
-  }
-
   void read(const StateArray* arrays, bool adds) {
     for (int v = 0; v < state_.count; ++v) {
-      const KeptVariable kept = kept_in(arrays, member_.variables[static_cast<std::size_t>(v)]);
-      shared::read_kept(kept, 0, 1, adds, state_.variables[v]);
+      shared::read_kept(kept_in(arrays, member_, v), 0, 1, adds, state_.variables[v]);
     }
   }
 
@@ -115,19 +112,21 @@ bool is_unary(const Program::Member& member) {
 Program::Program(std::vector<Member> members) : members_(std::move(members)) {
   if (members_.empty()) throw std::logic_error("a program without metrics");
   takes_values_ = is_unary(members_[0]);
+  std::vector<const Metric*> metrics;
   for (const Member& member : members_) {
     if (is_unary(member) != takes_values_ || (takes_values_ && members_.size() > 1)) {
       throw std::logic_error("metrics of values have no group");
     }
-    if (member.variables.empty() || member.variables.size() > kMaxState) {
+    const std::size_t lows = member.metric.low_of.size();
+    if (member.variables.size() <= lows || member.variables.size() - lows > kMaxState) {
       throw std::logic_error("a program's metric with too few or too many variables");
     }
-    metrics_.push_back(&member.metric);
+    metrics.push_back(&member.metric);
     for (const Variable& variable : member.variables) {
-      arrays_ = std::max({arrays_, variable.array + 1, variable.low_array + 1});
+      arrays_ = std::max({arrays_, variable.array + 1, variable.rest_array + 1});
     }
   }
-  leads_ = find_leads(metrics_);
+  metrics_ = Metrics(std::move(metrics));
   on_devices_ = make_on_devices(members_.size());
 }
 
@@ -138,9 +137,10 @@ void Program::check_arrays(const StateArray* arrays, int count) const {
   };
   for (const Member& member : members_) {
     for (const Variable& v : member.variables) {
-      const bool low_fits = v.low_array < 0 || (fits(v.low_array, v.low_at, v.size) &&
-                                                arrays[v.array].dtype == arrays[v.low_array].dtype);
-      if (!fits(v.array, v.at, v.size) || !low_fits || !can_keep(arrays[v.array].dtype)) {
+      const DType dtype = arrays[v.array].dtype;
+      const bool rest_fits = v.rest_array < 0 || (fits(v.rest_array, v.rest_at, v.size) &&
+                                                  arrays[v.rest_array].dtype == dtype);
+      if (!fits(v.array, v.at, v.size) || !rest_fits || !can_keep(dtype)) {
         throw std::logic_error("a program's state has arrays of other sizes or dtypes");
       }
     }
@@ -221,17 +221,8 @@ void Program::update(const Batch& batch, const StateArray* arrays, int count,
   check_arrays(arrays, count);
   ScratchArena scratch;
   Arena& arena = *scratch;
-  // What has no mates needs no plan of who goes with whom.
-  AnyWork room;
-  Work* alone = nullptr;
-  InArena<GroupWork> group;
-  if (members_.size() == 1) {
-    alone = &make_work(members_[0].metric, batch, &room);
-    alone->run();
-  } else {
-    group = make_in<GroupWork>(arena, metrics_, leads_, batch, arena);
-    group->run();
-  }
+  BatchWork work(metrics_, batch, arena);
+  work.run();
   std::pmr::vector<WorkingState> states(&arena);
   states.reserve(members_.size());
   for (std::size_t i = 0; i < members_.size(); ++i) {
@@ -239,12 +230,8 @@ void Program::update(const Batch& batch, const StateArray* arrays, int count,
     const State& state = working.state();
     try {
       Addition addition;
-      if (alone != nullptr) {
-        alone->collect(*metrics_[i], &addition);
-      } else {
-        group->collect(i, &addition);
-      }
-      if (!commit_high(addition, state)) commit(addition, state);
+      work.collect(i, &addition);
+      commit(addition, state);
     } catch (const ValueMistake&) {
       if (bad_labels == BadLabels::Refuse) throw;
       working.poison();
@@ -300,10 +287,11 @@ void Program::results(const StateArray* arrays, int count, const ResultArray* re
 std::int64_t Program::result_size(int member) const {
   const Member& own = members_[static_cast<std::size_t>(member)];
   State state;
-  state.count = static_cast<int>(own.variables.size());
-  for (int v = 0; v < state.count; ++v) {
-    state.variables[v].size = own.variables[static_cast<std::size_t>(v)].size;
-  }
+  lay_out(own.metric, static_cast<int>(own.variables.size()), &state, [&](int v) {
+    State::Variable variable;
+    variable.size = own.variables[static_cast<std::size_t>(v)].size;
+    return variable;
+  });
   return scalar_result(own.metric, state) ? -1 : state.variables[state.count - 1].size;
 }
 

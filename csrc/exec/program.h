@@ -1,5 +1,5 @@
 // Metrics whose state is kept by somebody else, in arrays of that one's dtypes (pairs of
-// float32 halves, integers): JAX and TensorFlow. An update makes a new state from a
+// float32, float64, integers): JAX and TensorFlow. An update makes a new state from a
 // state; a program says what the arrays hold. There is one program for each
 // configuration, known by a key, and it stays until the process ends: compiled code,
 // which outlives the metrics it was made from, knows nothing but the key.
@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "group.h"
 #include "kept_state.h"
 #include "metric.h"
 
@@ -46,18 +47,18 @@ struct Where {
 
 class Program {
  public:
-  // Where a variable's numbers are: `size` of them in two arrays, high halves and low
-  // ones. Without a low array they are integers.
+  // Where a variable's numbers are: `size` of them, in an array; and, of pairs, in one
+  // where the rests are.
   struct Variable {
     int array = 0;
     std::int64_t at = 0;
     std::int64_t size = 0;
-    int low_array = -1;
-    std::int64_t low_at = 0;
+    int rest_array = -1;
+    std::int64_t rest_at = 0;
   };
   struct Member {
     Metric metric;
-    std::vector<Variable> variables;
+    std::vector<Variable> variables;  // Keras's, then those of low halves
   };
   explicit Program(std::vector<Member> members);
   Program(const Program&) = delete;
@@ -99,8 +100,7 @@ class Program {
              const std::pmr::vector<WorkingState>& states) const;
 
   std::vector<Member> members_;
-  std::vector<const Metric*> metrics_;
-  std::vector<int> leads_;
+  Metrics metrics_;
   int arrays_ = 0;
   bool takes_values_ = false;
   class OnDevices;
@@ -108,8 +108,27 @@ class Program {
   std::shared_ptr<OnDevices> on_devices_;
 };
 
-// Where a member's variable is in the arrays.
-KeptVariable kept_in(const StateArray* arrays, const Program::Variable& place);
+// Where a member's variable, one of Keras's, is in the arrays.
+KeptVariable kept_in(const StateArray* arrays, const Program::Member& member, int variable);
+// A member's state in memory of its own: next(n) returns the start of n words of 8 bytes.
+template <class Next>
+State working_state(const Program::Member& member, const StateArray* arrays, Next&& next) {
+  State state;
+  const auto make = [&](int v) {
+    const Program::Variable& place = member.variables[static_cast<std::size_t>(v)];
+    State::Variable variable;
+    variable.size = place.size;
+    void* start = next(place.size);
+    if (is_whole(arrays[place.array].dtype)) {
+      variable.whole = static_cast<std::int64_t*>(start);
+    } else {
+      variable.sum = static_cast<double*>(start);
+    }
+    return variable;
+  };
+  lay_out(member.metric, static_cast<int>(member.variables.size()), &state, make);
+  return state;
+}
 // The arrays of one of several states that lie one behind the other in `added`.
 StateArray one_of(const StateArray& added, std::int64_t size, std::int64_t which);
 

@@ -10,12 +10,11 @@ namespace kt {
 
 constexpr int kMaxState = 9;
 
-// The state: Keras's variables in order, and the low halves of all of them.
-// Variables of integers need no low halves.
+// The state: Keras's variables in order, as float64 or as integers.
 struct State {
   struct Variable {
-    double* high = nullptr;
-    double* low = nullptr;  // null while nobody needs it
+    double* sum = nullptr;
+    double* low = nullptr;  // what `sum` cannot hold, where the result cancels it
     std::int64_t* whole = nullptr;
     std::int64_t size = 0;
   };

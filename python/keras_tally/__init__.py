@@ -36,6 +36,7 @@ _FREE = (
     "_cuda_emulated",
     "_device",
     "_native",
+    "_numbers",
     "_plans",
     "_specs",
     "_tensorflow",

@@ -19,7 +19,7 @@ from keras_tally._registration import REGISTERED
 from keras_tally._states import Numbers, members_of
 
 MAGIC = b"\x93KTALLY\n"
-VERSION = 1
+VERSION = 2
 # Magic, version, bytes of the header, bytes of the numbers; the checksum is last.
 _START = struct.Struct("<8sIQQ")
 _CHECKSUM = struct.Struct("<I")
@@ -78,7 +78,7 @@ def encode(metric: Any) -> bytes:
                 "variables": [[name, list(shape)] for name, shape in numbers.layout],
             }
         )
-        blocks.append(numbers.pairs.astype(_DTYPE).tobytes())
+        blocks.append(numbers.values.astype(_DTYPE).tobytes())
     group = None
     if list(members_of(metric)) != [""]:
         if REGISTERED.get(type(metric).__name__) is not type(metric):
@@ -139,11 +139,11 @@ def from_bytes(data: bytes | bytearray | memoryview) -> Any:
     at, found = 0, {}
     for record in records:
         layout = [(name, tuple(shape)) for name, shape in record["variables"]]
-        size = 2 * _DTYPE.itemsize * _states.count(layout)
+        size = _DTYPE.itemsize * _states.count(layout)
         if at + size > len(payload):
             raise _refuse("there are fewer numbers than variables")
-        pairs = np.frombuffer(payload[at : at + size], _DTYPE).astype("float64")
-        found[record["key"]] = record, Numbers(layout, pairs.reshape(2, -1))
+        values = np.frombuffer(payload[at : at + size], _DTYPE).astype("float64")
+        found[record["key"]] = record, Numbers(layout, values)
         at += size
     if at != len(payload) or len(found) != len(records):
         raise _refuse("there are more numbers than variables, or a key is there twice")
@@ -275,8 +275,7 @@ def _make(record: dict[str, Any], numbers: Numbers) -> keras.metrics.Metric:
         size = isinstance(value, int | float) and key.startswith("num_")
         if size and value > max(room, _SMALL):
             raise _refuse(f"{key}={value} for {room} numbers")
-    # The variable of low halves has a row for each of the others.
-    with limited_room(5 * max(room, 1)):
+    with limited_room(max(room, 1)):
         try:
             metric = cls.from_config(config)
             if record["built"] is not None and _states.is_unbuilt(metric):

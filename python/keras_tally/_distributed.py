@@ -10,12 +10,8 @@ The buffers of all processes must have one size, which none of them can know: th
 begin with `_FIRST_WIDTH`, and from then on have the size that the largest states so far
 needed. States that do not fit are said to be so, and gathered again, in that size.
 
-A buffer has two rows of 8-byte words:
-
-    row 0: head, shapes, high halves of all numbers
-    row 1: unused        low halves of all numbers
-
-`shapes` is there if metrics take part whose shapes their configs do not tell.
+A buffer is made of 8-byte words: a head, shapes, and all numbers. The shapes are there
+if metrics take part whose shapes their configs do not tell.
 """
 
 from __future__ import annotations
@@ -35,17 +31,18 @@ from keras_tally import _backends, _native, _states
 from keras_tally._engine import IN_PLACE
 from keras_tally._kernel_metric import KernelMetric, LateMetric
 from keras_tally._merging import Mergeable, States, total_states, write_states
+from keras_tally._numbers import total_of
 from keras_tally._states import Numbers, members_of
 
 Array = np.ndarray[Any, Any]
 
-# Words in a row.
+# Words in a buffer.
 _FIRST_WIDTH = 2048
 _ROUND_TO = 64
 
 # The words of the head: whether something failed, the digest of what is synced, how
 # wide a buffer must be, and how many words the shapes take.
-_FORMAT = 1
+_FORMAT = 2
 _FORMAT_AT, _FAILED_AT, _DIGEST_AT, _WIDTH_AT, _SHAPES_AT = 0, 1, 2, 4, 5
 _HEAD = 6
 
@@ -94,9 +91,11 @@ def _collectives() -> Any:
 class Synced:
     """What all processes have counted together: a state that no longer changes."""
 
-    def __init__(self, metric: Any, pairs: Array, states: States | None = None) -> None:
+    def __init__(
+        self, metric: Any, values: Array, states: States | None = None
+    ) -> None:
         self._metric = metric
-        self._pairs = pairs
+        self._values = values
         # Given where the shapes of the numbers do not follow from the metric.
         self._states = states
         self._merged: Any = None
@@ -109,7 +108,7 @@ class Synced:
     def metric(self) -> Any:
         """Return a new metric in this state, for whatever else a metric can do."""
         if self._states is None:
-            self._states = _split(self._metric, self._pairs)
+            self._states = _split(self._metric, self._values)
         new = copy.deepcopy(self._metric)
         write_states(new, self._states)
         return new
@@ -137,17 +136,12 @@ class Synced:
         for key, member in members_of(self._metric).items():
             if not IN_PLACE or getattr(type(member), "result", None) not in _PLAIN:
                 return None
-            result = _native.result_of_pairs(member._plan, self._pairs, at)
+            result = _native.result_of_numbers(member._plan, self._values, at)
             if result is None:
                 return None
             results[key] = result
             at += _states.count(_states.layout_of(member))
         return results
-
-    def exact_state(self) -> dict[str, Any]:
-        """Return the state without rounding, as `exact_state()` of metrics."""
-        state: dict[str, Any] = self._once().exact_state()
-        return state
 
     def __repr__(self) -> str:
         return f"<Synced {type(self._metric).__name__} {self.name!r}>"
@@ -179,7 +173,7 @@ def sync(metrics: Any, group: Any = None) -> Any:
             or with a single process the totals are those of this process.
 
     Returns:
-        For each metric an object with `result()`, `exact_state()`, and `metric()`,
+        For each metric an object with `result()`, and `metric()`,
         which makes a new metric in this state; in a list or dict, if these were given.
 
     Raises:
@@ -207,10 +201,10 @@ def sync(metrics: Any, group: Any = None) -> Any:
     except Exception as error:
         # The others wait for this process: they must hear of it.
         failure = error
-        buffer = np.zeros((2, width), "int64")
-        buffer[0, [_FORMAT_AT, _FAILED_AT]] = _FORMAT, True
+        buffer = np.zeros(width, "int64")
+        buffer[[_FORMAT_AT, _FAILED_AT]] = _FORMAT, True
     gathered = backend.all_gather(buffer, group)
-    heads = gathered[:, 0, :_HEAD]
+    heads = gathered[:, :_HEAD]
     if heads[:, _FAILED_AT].any():
         if failure is not None:
             raise failure
@@ -265,15 +259,15 @@ def _filled(named: Mapping[Any, Any], width: int) -> Array:
     ]
     text = json.dumps(shapes).encode() if shapes else b""
     words = -(-len(text) // 8)
-    buffer = np.zeros((2, width), "int64")
-    pairs = buffer.view("float64")
+    buffer = np.zeros(width, "int64")
+    values = buffer.view("float64")
     at = _HEAD + words
     for member in members:
-        at += _states.read_into(pairs, member, at)
+        at += _states.read_into(values, member, at)
     if at <= width:
         padded = np.frombuffer(text.ljust(8 * words), "int64")
-        buffer[0, _HEAD : _HEAD + words] = padded
-    head = buffer[0, :_HEAD]
+        buffer[_HEAD : _HEAD + words] = padded
+    head = buffer[:_HEAD]
     head[_FORMAT_AT], head[_WIDTH_AT], head[_SHAPES_AT] = _FORMAT, at, words
     head[_DIGEST_AT : _DIGEST_AT + 2] = np.frombuffer(_digest(named), "int64")
     return buffer
@@ -281,19 +275,16 @@ def _filled(named: Mapping[Any, Any], width: int) -> Array:
 
 def _total(named: Mapping[Any, Any], gathered: Array) -> dict[Any, Synced]:
     """Return the sums of all processes' states, by the names of the metrics."""
-    rows = gathered.view("float64")
-    start = _HEAD + int(gathered[0, 0, _SHAPES_AT])
-    shapes = gathered[:, 0, _SHAPES_AT:start]
+    start = _HEAD + int(gathered[0, _SHAPES_AT])
+    shapes = gathered[:, _SHAPES_AT:start]
     if (shapes == shapes[0]).all():
         # All have the same shapes in the same places, and these need no look.
-        pairs = rows[0].copy()
-        _native.add_pairs(pairs, rows[1:])
-        return _synced_alike(named, pairs, start)
+        return _synced_alike(named, gathered.view("float64"), start)
     by_rank = [_states_of(named, row) for row in gathered]
     return {
         key: Synced(
             metric,
-            np.empty((2, 0)),
+            np.empty(0),
             total_states(metric, [states[key] for states in by_rank]),
         )
         for key, metric in named.items()
@@ -301,29 +292,33 @@ def _total(named: Mapping[Any, Any], gathered: Array) -> dict[Any, Synced]:
 
 
 def _synced_alike(
-    named: Mapping[Any, Any], pairs: Array, start: int
+    named: Mapping[Any, Any], rows: Array, start: int
 ) -> dict[Any, Synced]:
     synced = {}
     at = start
     for key, metric in named.items():
-        members = members_of(metric).values()
-        size = sum(_states.count(_states.layout_of(m)) for m in members)
-        part = np.ascontiguousarray(pairs[:, at : at + size])
+        totals = []
+        for member in members_of(metric).values():
+            layout = _states.layout_of(member)
+            own = rows[:, at : at + _states.count(layout)]
+            totals.append(total_of(layout, list(own)))
+            at += own.shape[1]
+        values = np.concatenate(totals)
         # What has no shape yet may have another one when somebody asks for results.
-        changes = any(_states.is_unbuilt(m) for m in members)
-        synced[key] = Synced(metric, part, _split(metric, part) if changes else None)
-        at += size
+        changes = any(_states.is_unbuilt(m) for m in members_of(metric).values())
+        states = _split(metric, values) if changes else None
+        synced[key] = Synced(metric, values, states)
     return synced
 
 
-def _split(metric: Any, pairs: Array) -> States:
+def _split(metric: Any, values: Array) -> States:
     """Return the states of the members, given all of their numbers."""
     states: States = {}
     at = 0
     for key, member in members_of(metric).items():
         layout = _states.layout_of(member)
         size = _states.count(layout)
-        numbers = Numbers(layout, pairs[:, at : at + size])
+        numbers = Numbers(layout, values[at : at + size])
         states[key] = _states.build_arguments(member), numbers
         at += size
     return states
@@ -331,9 +326,9 @@ def _split(metric: Any, pairs: Array) -> States:
 
 def _states_of(named: Mapping[Any, Any], row: Array) -> dict[Any, States]:
     """Return the states of one process, by the names of its metrics."""
-    at = _HEAD + int(row[0, _SHAPES_AT])
-    shapes = iter(json.loads(row[0, _HEAD:at].tobytes()))
-    pairs = row.view("float64")
+    at = _HEAD + int(row[_SHAPES_AT])
+    shapes = iter(json.loads(row[_HEAD:at].tobytes()))
+    values = row.view("float64")
     found: dict[Any, States] = {}
     for name, metric in named.items():
         found[name] = {}
@@ -343,7 +338,7 @@ def _states_of(named: Mapping[Any, Any], row: Array) -> dict[Any, States]:
                 arguments, given = next(shapes)
                 layout = [(variable, tuple(shape)) for variable, shape in given]
             size = _states.count(layout)
-            numbers = Numbers(layout, pairs[:, at : at + size])
+            numbers = Numbers(layout, values[at : at + size])
             found[name][key] = arguments, numbers
             at += size
     return found

@@ -12,36 +12,15 @@ from keras_tally import _backends
 IN_PLACE = _backends.writes_in_place
 
 if IN_PLACE:
-    from keras_tally._native import (
-        make_group,
-        make_plan,
-        reset,
-        reset_group,
-        result,
-        result_group,
-        update,
-        update_group,
-    )
+    from keras_tally._native import make_group, make_plan, reset, result, update
 else:
-    from keras_tally._stored import (
-        make_group,
-        make_plan,
-        reset,
-        reset_group,
-        result,
-        result_group,
-        update,
-        update_group,
-    )
+    from keras_tally._stored import make_group, make_plan, reset, result, update
 
 __all__ = [
     "IN_PLACE",
     "make_group",
     "make_plan",
     "reset",
-    "reset_group",
     "result",
-    "result_group",
     "update",
-    "update_group",
 ]

@@ -35,14 +35,8 @@ from keras_tally._engine import IN_PLACE, make_plan, reset, result, update
 from keras_tally._inputs import describe, prepare_pair, shape_of
 from keras_tally._masks import combine_mask
 from keras_tally._merging import Mergeable
-from keras_tally._metric import Metric, sum_exactly
-from keras_tally._packed import (
-    PackedState,
-    Part,
-    View,
-    compensation_view,
-    state_view,
-)
+from keras_tally._metric import Metric
+from keras_tally._packed import PackedState, Part, View, state_view
 from keras_tally._specs import Rules
 from keras_tally._warnings import warn
 
@@ -64,29 +58,103 @@ def rules() -> Rules:
     )
 
 
-class KernelMetric(Mergeable, Metric):
+class Planned(Mergeable, Metric):
+    """What one metric and a group have in common: a plan, and variables for it."""
+
+    _plan: Any = None
+    # Those that hold the state of the plan.
+    _plan_variables: Sequence[Any] = ()
+    # Of a group's results; one metric has none.
+    _result_names: tuple[str, ...] | None = None
+    _input_names = ("y_true", "y_pred")
+
+    def _results_of(self) -> dict[str, KernelMetric]:
+        """Return the metrics whose results the plan gives, by the results' names."""
+        raise NotImplementedError
+
+    def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Add a batch that native code does not take as it comes."""
+        sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
+        if traced(y_true, y_pred, sample_weight):
+            return
+        _native.count_converted()
+        # Where the state is; as far as there are kernels.
+        like = _backends.active().on_device(self._plan_variables[0]._value)
+        inputs = self._prepare(like, y_true, y_pred, sample_weight)
+        _atomic.add(
+            self._plan_variables,
+            lambda: update(self._plan, *inputs, True),
+            lambda values: self._updated(values, *inputs),
+        )
+
+    def _updated(self, values: Sequence[Any], *inputs: Any) -> list[Any]:
+        """Return what a batch makes of these values of the plan's variables."""
+        states = [_backends.active().copy_for_update(value) for value in values]
+        self._update_states(states, *inputs)
+        return states
+
+    def _try_update(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Raise what an update by this batch would, and change nothing."""
+        if not IN_PLACE:
+            _stored.updated(self._plan, y_true, y_pred, sample_weight)
+            return
+        sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
+        if not traced(y_true, y_pred, sample_weight):
+            values = [variable.value for variable in self._plan_variables]
+            self._updated(values, y_true, y_pred, sample_weight)
+
+    def _prepare(
+        self, like: Any, y_true: Any, y_pred: Any, sample_weight: Any
+    ) -> tuple[Any, Any, Any]:
+        """Return inputs as tensors that native code can read, where `like` is."""
+        names = self._input_names
+        return prepare_pair(like, y_true, y_pred, sample_weight, names)
+
+    def _update_states(
+        self, states: list[Any], y_true: Any, y_pred: Any, sample_weight: Any
+    ) -> None:
+        """Add a batch to these tensors, which stand for the plan's variables."""
+        inputs = self._prepare(states[0], y_true, y_pred, sample_weight)
+        _native.update_into(self._plan, states, *inputs)
+
+    def _results_general(self) -> list[Any]:
+        """Return the results where native code does not take the variables."""
+        backend = _backends.active()
+        state = _atomic.read_together(self._plan_variables)
+        if any(backend.is_symbolic(value) for value in state):
+            return [
+                backend.symbolic_result(metric._result_shape(), metric._result_dtype)
+                for metric in self._results_of().values()
+            ]
+        return self._results_from(state)
+
+    def _results_from(self, states: Sequence[Any]) -> list[Any]:
+        """Return the results for these values of the plan's variables."""
+        backend = _backends.active()
+        readable = [backend.copy_for_update(x) for x in states]
+        found = _native.result_from(self._plan, readable)
+        values = list(found.values()) if isinstance(found, dict) else [found]
+        return [backend.place_like(value, states[0]) for value in values]
+
+
+class KernelMetric(Planned):
     """A Keras metric whose arithmetic is native.
 
-    The state is Keras's own variables, as float64, plus one variable
-    `compensation`: what float64 could not hold of each of them, so that counts are
-    exact far past 2^53 (a state of integers is int64 and needs none). The state
-    of two data sets together is the sum of their states, variable by variable.
+    The state is Keras's own variables, as float64 (integers: int64). The state of two
+    data sets together is the sum of their states, variable by variable.
 
     On JAX and TensorFlow the state is in Keras's own dtype, see `_stored`, and lies in
-    one variable, since trainers pay for each on every step. `total`, `count` and the
-    others are views of it (`_packed`), which read and write like Keras's.
+    one variable, since trainers pay for each on every step; a number of float32 is a
+    pair there, whose sum it is. `total`, `count` and the others are views of it
+    (`_packed`), which read and write like Keras's.
 
     Pickles and copies take the state along; they are made from `get_config()`, so
     other attributes, set after the constructor, stay behind.
     """
 
-    _plan: Any = None
-    # The variable of low halves; None where the state is made of integers.
-    compensation: Any = None
     _state: tuple[Any, ...] = ()
     # Where the state is packed, the places of Keras's variables.
     _parts: tuple[Part, ...] = ()
-    _input_names = ("y_true", "y_pred")
     # Whether the config is all there is to the metric: no functions.
     _plain_config = True
     # Whether `_warn_of_result` may have something to say.
@@ -111,7 +179,6 @@ class KernelMetric(Mergeable, Metric):
         backend = _backends.active()
         dtype = dtype or keras.config.floatx()
         choose = backend.whole_dtype if whole else backend.state_dtype
-        # Its low halves are in `compensation`.
         try:
             variable = self._add_plain_variable(
                 shape=tuple(shape),
@@ -144,14 +211,6 @@ class KernelMetric(Mergeable, Metric):
         """Bind a kernel and a result to the state variables, in order."""
         backend = _backends.active()
         self._state = tuple(state)
-        integers = keras.backend.is_int_dtype(state[0].dtype)
-        if not (options.get("whole") and integers):
-            shapes = (tuple(v.shape) for v in state)
-            largest = max(shapes, key=lambda shape: (math.prod(shape), len(shape)))
-            self.compensation = self._add_state(
-                "compensation", (len(state), *largest), state[0].dtype
-            )
-            self._state += (self.compensation,)
         self._result_dtype = result_dtype
         self._plan_arguments = (
             kernel,
@@ -183,32 +242,20 @@ class KernelMetric(Mergeable, Metric):
         return {k: v for k, v in found.items() if v is not None and v is not False}
 
     def _own_state(self) -> tuple[Any, ...]:
-        """Return the variables that Keras's metric has."""
-        return self._state[: len(self._state) - (self.compensation is not None)]
+        """Return the variables that a kernel adds to."""
+        return self._state
 
-    def _own_halves(self, index: int) -> tuple[np.ndarray[Any, Any], ...]:
-        """Return the halves of a variable as a pack has them, flat."""
+    def _own_rows(self, index: int) -> list[np.ndarray[Any, Any]]:
+        """Return the numbers of a variable as a pack has them: one row, or two."""
         read = _backends.active().read_variable
-        if not IN_PLACE:
-            part = self._parts[index]
-            return tuple(row[part.start : part.stop] for row in read(part.pack))
-        high = np.ravel(read(self._own_state()[index]))
-        if self.compensation is not None:
-            lows = np.ravel(read(self.compensation)[index])
-            return high, lows[: high.size]
-        rounded = high.astype("float64")
-        return rounded, (high - rounded.astype(high.dtype)).astype("float64")
-
-    def _exact_pairs(self, index: int) -> np.ndarray[Any, Any]:
-        """Return a copy of a variable's numbers as `_states` has them."""
-        return _states.exact_pairs(*self._own_halves(index))
+        if IN_PLACE:
+            return [np.ravel(read(self._state[index]))]
+        part = self._parts[index]
+        return [row[part.start : part.stop] for row in read(part.pack)]
 
     def _move_state(self, parts: Sequence[Part]) -> None:
         """Keep the state where these parts are, instead of in own variables."""
-        own = self._own_state()
-        views = [part.view(v) for part, v in zip(parts, own, strict=True)]
-        if self.compensation is not None:
-            views.append(compensation_view(self.compensation, parts))
+        views = [part.view(v) for part, v in zip(parts, self._state, strict=True)]
         by_id = {id(v): view for v, view in zip(self._state, views, strict=True)}
         for name, value in list(vars(self).items()):
             if id(value) in by_id:
@@ -236,7 +283,9 @@ class KernelMetric(Mergeable, Metric):
         value = result(self._plan)
         if self._warns_of_result:
             self._warn_of_result()
-        return self._result_general() if value is None else value
+        if value is None:
+            (value,) = self._results_general()
+        return value
 
     def reset_state(self) -> None:
         """Forget everything seen so far."""
@@ -250,7 +299,7 @@ class KernelMetric(Mergeable, Metric):
         return any(isinstance(variable, View) for variable in self._variables)
 
     def named_variables(self) -> list[Any]:
-        """Return the variables by which Keras knows the state, `compensation`, others.
+        """Return the variables by which Keras knows the state, and others.
 
         On torch and NumPy they are `variables`. On JAX and TensorFlow `variables` has
         the one in which the state lies, and these are views of it.
@@ -259,13 +308,13 @@ class KernelMetric(Mergeable, Metric):
 
         >>> import keras_tally as kt
         >>> [variable.name for variable in kt.Mean().named_variables()]
-        ['total', 'count', 'compensation']
+        ['total', 'count']
         """
         known = {id(v) for v in (*self._state, *(part.pack for part in self._parts))}
         more = [
             v for v in self.variables if id(v) not in known and not isinstance(v, View)
         ]
-        return [*self._state, *more]
+        return [*self._state, *(self._views.get(id(v), v) for v in more)]
 
     def _put(self, values: Sequence[Any]) -> None:
         if len(values) != len(self.variables):
@@ -321,95 +370,15 @@ class KernelMetric(Mergeable, Metric):
         variables = self.named_variables()
         values = _states.read_values(self)
         if values is None:
-            to_numpy = keras.ops.convert_to_numpy
+            to_numpy, exact = keras.ops.convert_to_numpy, _states.exact_value
             values = _atomic.unchanged(
-                lambda: [np.array(to_numpy(v.value)) for v in variables]
+                lambda: [np.array(to_numpy(exact(v))) for v in variables]
             )
         state = [(v.name, x) for v, x in zip(variables, values, strict=True)]
         return _restore, (type(self), self._copied_config(), shapes, state)
 
-    def exact_state(self) -> dict[str, Any]:
-        """Return the state without rounding.
-
-        Returns:
-            For each variable's name, a Python `int` (or `Fraction`, where it is
-            no whole number), or nested lists of them in the variable's shape. A
-            value that is infinite or NaN stays a `float`.
-
-        Example:
-
-        >>> import keras_tally as kt
-        >>> m = kt.Mean()
-        >>> _ = m.count.assign(2.0**53)
-        >>> m.update_state([1.0, 2.0, 3.0])
-        >>> m.exact_state() == {"total": 6, "count": 2**53 + 3}
-        True
-        """
-        numbers, at, exact = _states.read(self), 0, {}
-        for variable in self._own_state():
-            shape = tuple(variable.shape)
-            part = numbers.pairs[:, at : at + math.prod(shape)]
-            at += part.shape[1]
-            high, low = part.reshape(2, *shape).tolist()
-            exact[variable.name] = sum_exactly(high, low)
-        return exact
-
-    def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
-        """Add a batch that native code does not take as it comes."""
-        sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
-        if traced(y_true, y_pred, sample_weight):
-            return
-        _native.count_converted()
-        # Where the state is; as far as there are kernels.
-        like = _backends.active().on_device(self._plan_variables[0]._value)
-        inputs = self._prepare(like, y_true, y_pred, sample_weight)
-        _atomic.add(
-            self._plan_variables,
-            lambda: update(self._plan, *inputs, True),
-            lambda values: self._updated(values, *inputs),
-        )
-
-    def _updated(self, values: Sequence[Any], *inputs: Any) -> list[Any]:
-        """Return what a batch makes of these values of the plan's variables."""
-        states = [_backends.active().copy_for_update(value) for value in values]
-        self._update_states(states, *inputs)
-        return states
-
-    def _try_update(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
-        """Raise what an update by this batch would, and change nothing."""
-        if not IN_PLACE:
-            _stored.updated(self._plan, y_true, y_pred, sample_weight)
-            return
-        sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
-        if not traced(y_true, y_pred, sample_weight):
-            values = [variable.value for variable in self._plan_variables]
-            self._updated(values, y_true, y_pred, sample_weight)
-
-    def _prepare(
-        self, like: Any, y_true: Any, y_pred: Any, sample_weight: Any
-    ) -> tuple[Any, Any, Any]:
-        """Return inputs as tensors that native code can read, where `like` is."""
-        names = self._input_names
-        return prepare_pair(like, y_true, y_pred, sample_weight, names)
-
-    def _update_states(
-        self, states: list[Any], y_true: Any, y_pred: Any, sample_weight: Any
-    ) -> None:
-        """Add a batch to these tensors, which stand for the plan's variables."""
-        inputs = self._prepare(states[0], y_true, y_pred, sample_weight)
-        _native.update_into(self._plan, states, *inputs)
-
-    def _result_general(self) -> Any:
-        backend = _backends.active()
-        state = _atomic.read_together(self._plan_variables)
-        if any(backend.is_symbolic(value) for value in state):
-            return backend.symbolic_result(self._result_shape(), self._result_dtype)
-        return self._result_of_states(state)
-
-    def _result_of_states(self, states: Sequence[Any]) -> Any:
-        backend = _backends.active()
-        readable = [backend.copy_for_update(x) for x in states]
-        return backend.place_like(_native.result_from(self._plan, readable), states[0])
+    def _results_of(self) -> dict[str, KernelMetric]:
+        return {"": self}
 
     def _warn_of_result(self) -> None:
         """Say once what the state tells of inputs that cannot be meant."""
@@ -442,8 +411,8 @@ class KernelMetric(Mergeable, Metric):
         if not all(map(on_host, self._plan_variables)):
             return None
         return {
-            variable.name: self._own_halves(i)[0].reshape(tuple(variable.shape))
-            for i, variable in enumerate(self._own_state())
+            variable.name: self._own_rows(i)[0].reshape(tuple(variable.shape))
+            for i, variable in enumerate(self._state)
         }
 
     def _warn_of_weights(self, sample_weight: Any) -> None:
@@ -537,10 +506,6 @@ class LateMetric(PairMetric):
         if self._built:
             super().reset_state()
 
-    def exact_state(self) -> dict[str, Any]:
-        """Return the state without rounding; before the first batch it is empty."""
-        return super().exact_state() if self._built else {}
-
 
 def result_dtype_of(dtype: str) -> str:
     """Return the dtype of a ratio in a metric of this dtype: floats, as Keras's."""
@@ -570,7 +535,7 @@ def _restore(
     if shapes and not metric._built:
         metric._build(*shapes)
     variables = metric.named_variables()
-    expected = [(v.name, tuple(v.shape)) for v in variables]
+    expected = [(v.name, tuple(_states.exact_value(v).shape)) for v in variables]
     received = [(name, value.shape) for name, value in state]
     if expected != received:
         raise ValueError(
@@ -579,7 +544,7 @@ def _restore(
             "takes arguments must return them in `get_config()`."
         )
     for variable, (_, value) in zip(variables, state, strict=True):
-        variable.assign(value)
+        _states.assign_exact(variable, value)
     return metric
 
 

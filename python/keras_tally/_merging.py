@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_tally import _backends, _bytes, _states
 from keras_tally._atomic import unchanged
+from keras_tally._packed import PairView
 from keras_tally._states import Numbers, members_of
 
 # For each member of a group: the arguments of its `_build`, and its numbers.
@@ -86,9 +87,9 @@ class Mergeable:
     def merge_state(self, others: Any) -> Any:
         """Add the states of other metrics, as if their data had been seen here.
 
-        Formula: the sum of all states, variable by variable. Whole numbers (counts,
-        sums of whole weights) are exact in any order; other sums keep 105 bits, so
-        the order changes their float64 value by one rounding at most.
+        Formula: the sum of all states, variable by variable, in float64. Whole numbers
+        (counts, sums of whole weights) are exact to 2^53, in any order; the order
+        changes other sums by roundings of float64.
 
         Args:
             others: a metric of the same class and config, or a list of such; the
@@ -134,8 +135,10 @@ class Mergeable:
         Returns:
             A dict of `class`, `config`, `built` (what a metric knows of the shape of
             its data, or None) and `variables`: the backend's own tensors by name, on
-            torch such that `torch.load(weights_only=True)` reads them. A group's dict
-            holds one of these for each member, under `members`.
+            torch such that `torch.load(weights_only=True)` reads them. (On JAX and
+            TensorFlow, where a number is the sum of a pair of float32, they have shape
+            `(2, ...)`.) A group's dict holds one of these for each member, under
+            `members`.
 
         Raises:
             ValueError: in a stateless scope.
@@ -146,7 +149,7 @@ class Mergeable:
         >>> m = kt.Mean()
         >>> m.update_state([1, 2])
         >>> sorted(m.state_dict()["variables"])
-        ['compensation', 'count', 'total']
+        ['count', 'total']
         """
         members = {
             key: {
@@ -212,7 +215,7 @@ class Mergeable:
             for variable, value in zip(
                 _variables_of(member), values[key], strict=False
             ):
-                variable.assign(value)
+                _states.assign_exact(variable, value)
         self._states_written()
 
     def to_bytes(self) -> bytes:
@@ -249,7 +252,8 @@ def _copied_variables(metric: Any) -> dict[str, Any]:
     variables = _variables_of(metric)
     values = _states.read_values(metric)
     if values is None:
-        values = unchanged(lambda: [keras.ops.copy(v.value) for v in variables])
+        exact = _states.exact_value
+        values = unchanged(lambda: [keras.ops.copy(exact(v)) for v in variables])
     else:
         backend = _backends.active()
         values = [
@@ -270,10 +274,15 @@ def _check_arguments(arguments: Any) -> None:
         )
 
 
+def _exact_array(variable: Any) -> Any:
+    if isinstance(variable, PairView):
+        return keras.ops.convert_to_numpy(variable.pairs)
+    return _backends.active().read_variable(variable)
+
+
 def _values_for(metric: Any, entry: Mapping[str, Any]) -> list[Any]:
     """Return the values for a metric's variables, in order; none: nothing was seen."""
-    read = _backends.active().read_variable
-    variables = {v.name: read(v) for v in _variables_of(metric)}
+    variables = {v.name: _exact_array(v) for v in _variables_of(metric)}
     given = entry["variables"]
     if entry["built"] is None and not given:
         return []

@@ -1,20 +1,17 @@
-"""The base class of users' own metrics: Keras's, with sums that lose nothing."""
+"""The base class of users' own metrics: Keras's, whose variables count on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import wraps
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common.stateless_scope import in_stateless_scope
 
-from keras_tally import _backends, _native
+from keras_tally import _backends
 from keras_tally._atomic import change
-from keras_tally._engine import IN_PLACE
-from keras_tally._portable import add_exactly
+from keras_tally._packed import Constant, Part, check_fits, rows_of
 
 
 class SharedVariable(keras.Variable):  # type: ignore[misc]
@@ -31,59 +28,9 @@ class SharedVariable(keras.Variable):  # type: ignore[misc]
 
     def _with(self, value: Any, *state: Any) -> Sequence[Any]:
         (own,) = state
-        return [self._fitting(keras.ops.cast(keras.ops.add(own, value), self._dtype))]
-
-    def _fitting(self, value: Any) -> Any:
-        shape = tuple(value.shape)
-        if None not in shape and shape != tuple(self.shape):
-            raise ValueError(
-                f"what is added to {self.path} must fit its shape {tuple(self.shape)}. "
-                f"Received: numbers that make a sum of shape {shape}"
-            )
-        return value
-
-
-class ExactVariable(SharedVariable):
-    """A variable to which numbers are added without rounding errors.
-
-    What its dtype cannot hold is in a second variable, `low`: the sum of both is exact.
-    """
-
-    low: Any = None
-
-    def assign(self, value: Any) -> Any:
-        """Set the variable; what was left over from sums is gone."""
-        new = super().assign(value)
-        if self.low is not None:  # there, but for the first value of all
-            self.low.assign(keras.ops.zeros(self.low.shape, dtype=self.low.dtype))
-        return new
-
-    def assign_add(self, value: Any) -> Any:
-        """Add a number, or one to each entry."""
-        if not hasattr(value, "shape"):
-            value = np.asarray(value, "float64")
-        if not (IN_PLACE and not in_stateless_scope() and self._add_in_place(value)):
-            change([self, self.low], lambda halves: self._with(value, *halves))
-        return self.value
-
-    def _add_in_place(self, value: Any) -> bool:
-        """Add to the variable's memory; return False where that is impossible."""
-        halves = self._value, self.low._value
-        if tuple(value.shape) in ((), tuple(self.shape)) and _native.add_exactly(
-            *halves, value
-        ):
-            return True
-        # What is on a device, or not laid out like the variable.
-        value = keras.ops.cast(value, self._dtype)
-        value = self._fitting(keras.ops.zeros(self.shape, self._dtype) + value)
-        backend = _backends.active()
-        value = backend.prepare(value, "value", backend.on_device(self._value))
-        return _native.add_exactly(*halves, value)
-
-    def _with(self, value: Any, *state: Any) -> Sequence[Any]:
-        high, low = state
-        high, low = add_exactly(high, low, keras.ops.cast(value, self._dtype))
-        return self._fitting(high), low
+        # Not `keras.ops.add`, which on NumPy makes float32 of float64.
+        total = own + keras.ops.cast(value, self._dtype)
+        return [check_fits(self, keras.ops.cast(total, self._dtype))]
 
 
 def _reads_variables(result: Any) -> Any:
@@ -104,14 +51,13 @@ def _reads_variables(result: Any) -> Any:
 
 
 class Metric(keras.metrics.Metric):  # type: ignore[misc]
-    """Keras's base class of metrics, whose variables add up exactly.
+    """Keras's base class of metrics, whose variables count past float32.
 
     Write a metric as Keras's documentation says: variables from `add_weight()` or
-    `add_variable()`, and `update_state()`, `result()`, `get_config()`. What
-    `assign_add()` adds to a variable of floats loses nothing: counts do not stop at
-    16,777,216, and a million small numbers arrive at their sum. On torch and NumPy such
-    variables are float64; everywhere each one has a second one beside it, named
-    `..._low`, that takes what its dtype cannot hold.
+    `add_variable()`, and `update_state()`, `result()`, `get_config()`. A variable of
+    floats is float64 on torch and NumPy, so that counts do not stop at 16,777,216, and
+    a million small numbers arrive at their sum; on JAX and TensorFlow its numbers are
+    pairs of float32, which hold 48 bits: add with `assign_add()`.
 
     A `result()` may return a variable itself (in Keras, that fails on JAX): it is read.
 
@@ -132,8 +78,9 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
     >>> m = Positives()
     >>> _ = m.total.assign(2.0**24)
     >>> m.update_state([1.0], [0.5])
-    >>> m.exact_state() == {"total": 2**24 + 1}
-    True
+    >>> _ = m.total.assign_add(-(2.0**24))
+    >>> float(m.result())
+    1.0
 
     Source: `keras.metrics.Metric`.
     """
@@ -144,6 +91,11 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
         if result is not None and not cls.__module__.startswith("keras_tally."):
             cls.result = _reads_variables(result)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Past Keras's tracking: for the variables of pairs, what stands for them.
+        object.__setattr__(self, "_views", {})
+        super().__init__(*args, **kwargs)
+
     def add_variable(
         self,
         shape: Any,
@@ -152,67 +104,53 @@ class Metric(keras.metrics.Metric):  # type: ignore[misc]
         aggregation: str = "sum",
         name: str | None = None,
     ) -> Any:
-        """Add a variable; of floats, one that adds up exactly."""
+        """Add a variable; of floats, one that counts past float32."""
         dtype = keras.backend.standardize_dtype(dtype)
         self._check_super_called()
         backend = _backends.active()
         is_float = keras.backend.is_float_dtype(dtype)
         options: dict[str, Any] = {
-            "shape": shape,
             "dtype": backend.state_dtype(dtype) if is_float else dtype,
             "trainable": False,
             "aggregation": aggregation,
             "synchronization": "on_read",
+            "name": name,
         }
-        kind = ExactVariable if is_float else SharedVariable
+        first = keras.initializers.get(initializer)
         with keras.name_scope(self.name.replace("/", ">"), caller=self):
-            variable = kind(
-                initializer=keras.initializers.get(initializer), name=name, **options
-            )
-            made = [variable]
-            if is_float:
-                variable.low = keras.Variable(
-                    initializer=keras.initializers.Zeros(),
-                    name=f"{variable.name}_low",
-                    **options,
-                )
-                made.append(variable.low)
+            variable = SharedVariable(shape=shape, initializer=first, **options)
+            kept = variable
+            if rows_of(variable._dtype) == 2:
+                kept, variable = self._as_pairs(variable, options)
         # Not an attribute of the metric: the order of its variables matters.
-        for each in made:
-            self._tracker.add_to_store("variables", each)
-            backend.settle(each)
+        self._tracker.add_to_store("variables", kept)
+        backend.settle(kept)
         return variable
 
-    def _add_plain_variable(self, *args: Any, **kwargs: Any) -> Any:
-        """Add a variable as Keras does: one whose low halves are kept elsewhere."""
-        return super().add_variable(*args, **kwargs)
+    def _as_pairs(self, like: Any, options: dict[str, Any]) -> tuple[Any, Any]:
+        """Return a variable of pairs, and a view of their sums."""
+        shape = tuple(like.shape)
+        first = np.ravel(keras.ops.convert_to_numpy(like.value))
+        pairs = np.stack([first, np.zeros_like(first)])
+        pack = keras.Variable(
+            shape=pairs.shape,
+            initializer=Constant(pairs),
+            **{**options, "name": like.name},
+        )
+        view = Part(pack, 0, shape, like._dtype).view(like)
+        # An attribute of the metric, but none of its variables.
+        self._tracker.stored_ids["variables"].add(id(view))
+        self._views[id(pack)] = view
+        return pack, view
 
-    def exact_state(self) -> dict[str, Any]:
-        """Return the state without rounding.
+    def named_variables(self) -> list[Any]:
+        """Return the variables that were added, in order.
 
-        Returns:
-            For each variable's name, a Python `int` (or `Fraction`, where it is
-            no whole number), or nested lists of them in the variable's shape. A
-            value that is infinite or NaN stays a `float`.
+        On torch and NumPy they are `variables`. On JAX and TensorFlow `variables` has
+        those in which pairs of numbers lie, and these are views of them.
         """
-        exact = {}
-        lows = {id(v.low) for v in self.variables if isinstance(v, ExactVariable)}
-        for variable in self.variables:
-            if id(variable) in lows:
-                continue
-            high = keras.ops.convert_to_numpy(variable.value)
-            low = high - high
-            if isinstance(variable, ExactVariable):
-                low = keras.ops.convert_to_numpy(variable.low.value)
-            exact[variable.name] = sum_exactly(high.tolist(), low.tolist())
-        return exact
+        return [self._views.get(id(v), v) for v in self.variables]
 
-
-def sum_exactly(high: Any, low: Any) -> Any:
-    """Return the sums of two numbers, or of nested lists of them, without rounding."""
-    if isinstance(high, list):
-        return [sum_exactly(h, r) for h, r in zip(high, low, strict=True)]
-    if high - high != 0:
-        return high
-    exact = Fraction(high) + Fraction(low)
-    return int(exact) if exact.denominator == 1 else exact
+    def _add_plain_variable(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a variable as Keras does: one that kernels add to."""
+        return super().add_variable(*args, **kwargs)

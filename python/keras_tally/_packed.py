@@ -13,10 +13,11 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _backends
 from keras_tally._atomic import change
-from keras_tally._engine import IN_PLACE
+from keras_tally._backends import writes_in_place as IN_PLACE
+from keras_tally._portable import added
 
 Shape = tuple[int, ...]
-# The dtype of packed states, and whether they are pairs (2) or not (1).
+# The dtype of packed states, and how many numbers hold one of a state.
 Kind = tuple[str, int]
 
 
@@ -94,65 +95,108 @@ class Part:
         return self.start + math.prod(self.shape)
 
     @property
-    def has_low(self) -> bool:
-        """Whether the pack has a row of low halves."""
+    def has_pairs(self) -> bool:
+        """Whether each number is the sum of two: a second row has the rests."""
         return bool(self.pack.shape[0] == 2)
 
-    def of(self, rows: Any, row: int) -> Any:
-        """Return the entries of a row (0: high halves, 1: low ones) of the pack."""
+    def of(self, rows: Any, row: int = 0) -> Any:
+        """Return the entries of a row of the pack."""
         return keras.ops.reshape(rows[row, self.start : self.stop], self.shape)
 
-    def read(self, row: int) -> Any:
-        """Return the entries of a row that the pack has at present."""
-        return self.of(self.pack.value, row)
+    def of_all(self, rows: Any) -> Any:
+        """Return the entries of all rows, one below the other."""
+        shape = (self.pack.shape[0], *self.shape)
+        return keras.ops.reshape(rows[:, self.start : self.stop], shape)
 
-    def write(self, row: int, value: Any) -> None:
-        flat = keras.ops.reshape(keras.ops.cast(value, self.pack._dtype), (-1,))
-        write_columns(self.pack, row, self.start, keras.ops.expand_dims(flat, 0))
-
-    def read_whole(self) -> Any:
-        """Return an integer variable that is packed as two floats."""
-        high, low = (keras.ops.cast(self.read(row), self.dtype) for row in (0, 1))
-        return high + low
-
-    def write_whole(self, value: Any) -> None:
-        high = keras.ops.cast(value, self.pack._dtype)
-        self.write(0, high)
-        self.write(1, value - keras.ops.cast(high, self.dtype))
+    def write(self, rows: Any) -> None:
+        """Write the entries of all rows."""
+        flat = keras.ops.reshape(rows, (self.pack.shape[0], -1))
+        flat = keras.ops.cast(flat, self.pack._dtype)
+        write_columns(self.pack, self.start, flat)
 
     def view(self, like: keras.Variable) -> View:
         """Return what takes the place of the variable."""
-        is_int = keras.backend.is_int_dtype
-        if self.has_low and is_int(self.dtype) and not is_int(self.pack._dtype):
-            return View(like, self.read_whole, self.write_whole)
-        return View(like, lambda: self.read(0), lambda value: self.write(0, value))
+        return (PairView if self.has_pairs else PartView)(like, self)
 
 
-def compensation_view(like: keras.Variable, parts: Sequence[Part]) -> View:
-    """Return what takes the place of a metric's `compensation`."""
-    row_shape = tuple(like.shape)[1:]
-    row_size = math.prod(row_shape)
-    ops = keras.ops
+class PartView(View):
+    """A variable that is a part of a pack."""
 
-    def stretch(x: Any) -> Any:
-        if not IN_PLACE:
-            return ops.broadcast_to(x, row_shape)
-        padding = ops.zeros((row_size - math.prod(x.shape),), dtype=like._dtype)
-        return ops.reshape(ops.concatenate([ops.reshape(x, (-1,)), padding]), row_shape)
+    def __init__(self, like: keras.Variable, part: Part) -> None:
+        self.part = part
+        # Integers may lie among floats.
+        super().__init__(
+            like,
+            lambda: keras.ops.cast(part.of(part.pack.value), part.dtype),
+            lambda value: part.write(keras.ops.expand_dims(value, 0)),
+        )
 
-    def shrink(row: Any, shape: Shape) -> Any:
-        if not IN_PLACE:
-            return row[(0,) * (len(row_shape) - len(shape))]
-        return ops.reshape(ops.reshape(row, (-1,))[: math.prod(shape)], shape)
 
-    def read() -> Any:
-        return ops.stack([stretch(part.read(1)) for part in parts])
+class PairView(View):
+    """A variable whose numbers are pairs: their sum is what it has counted.
 
-    def write(value: Any) -> None:
-        for i, part in enumerate(parts):
-            part.write(1, shrink(value[i], part.shape))
+    As a variable it has the sums, rounded to its dtype; to add to it loses nothing.
+    """
 
-    return View(like, read, write)
+    def __init__(self, like: keras.Variable, part: Part) -> None:
+        self.part = part
+        super().__init__(like, self._rounded, self._assign_rounded)
+
+    def _rounded(self) -> Any:
+        rows = self.part.pack.value
+        if keras.backend.is_int_dtype(self.part.dtype):
+            first, rest = (
+                keras.ops.cast(self.part.of(rows, row), self.part.dtype)
+                for row in (0, 1)
+            )
+            return first + rest
+        return self.part.of(rows)
+
+    def _assign_rounded(self, value: Any) -> None:
+        dtype = self.part.pack._dtype
+        first = keras.ops.cast(value, dtype)
+        rest = keras.ops.zeros_like(first)
+        if keras.backend.is_int_dtype(self.part.dtype):
+            left = value - keras.ops.cast(first, self.part.dtype)
+            rest = keras.ops.cast(left, dtype)
+        self.part.write(keras.ops.stack([first, rest]))
+
+    @property
+    def pairs(self) -> Any:
+        """The numbers, of shape (2, ...): rounded ones, and what that took away."""
+        return self.part.of_all(self.part.pack.value)
+
+    def assign_pairs(self, value: Any) -> None:
+        """Set both halves of each number."""
+        self.part.write(value)
+
+    def assign_add(self, value: Any) -> Any:
+        """Add a number, or one to each entry."""
+        part = self.part
+        with _backends.active().float64():
+            value = keras.ops.cast(value, "float64")
+            check_fits(self, keras.ops.add(keras.ops.zeros_like(self.value), value))
+            value = keras.ops.broadcast_to(value, part.shape)
+            flat = keras.ops.reshape(value, (-1,))
+        entry = (part.start, part.stop, flat)
+        change([part.pack], lambda rows: [added(rows[0], [entry])])
+        return self.value
+
+    def assign_sub(self, value: Any) -> Any:
+        """Subtract a number, or one from each entry."""
+        return self.assign_add(-keras.ops.convert_to_tensor(value))
+
+
+def check_fits(variable: keras.Variable, total: Any) -> Any:
+    """Refuse a sum that is larger than the variable it is for; return it."""
+    shape = tuple(total.shape)
+    if None not in shape and shape != tuple(variable.shape):
+        raise ValueError(
+            f"what is added to {variable.path} must fit its shape "
+            f"{tuple(variable.shape)}. "
+            f"Received: numbers that make a sum of shape {shape}"
+        )
+    return total
 
 
 def state_view(like: keras.Variable, parts: Sequence[Part]) -> View:
@@ -162,23 +206,21 @@ def state_view(like: keras.Variable, parts: Sequence[Part]) -> View:
     def read() -> Any:
         return pack.value[:, start:stop]
 
-    return View(like, read, lambda value: write_columns(pack, 0, start, value))
+    return View(like, read, lambda value: write_columns(pack, start, value))
 
 
-def write_columns(pack: Any, row: int, start: int, value: Any) -> None:
-    """Write a matrix into a pack's, from this row and this column on."""
-    height, width = value.shape
+def write_columns(pack: Any, start: int, value: Any) -> None:
+    """Write into a pack's columns, from this one on."""
+    stop = start + value.shape[1]
     if IN_PLACE and pack._value is not None and not in_stateless_scope():
         # The other columns may be written to at the same time.
-        pack._value[row : row + height, start : start + width] = value
+        pack._value[:, start:stop] = value
         return
 
     def make(values: Sequence[Any]) -> list[Any]:
         (rows,) = values
-        wide = [rows[row : row + height, :start], value]
-        wide.append(rows[row : row + height, start + width :])
-        tall = [rows[:row], keras.ops.concatenate(wide, axis=1), rows[row + height :]]
-        return [keras.ops.concatenate(tall, axis=0)]
+        pieces = [rows[:, :start], value, rows[:, stop:]]
+        return [keras.ops.concatenate(pieces, axis=1)]
 
     change([pack], make)
 
@@ -187,8 +229,7 @@ class PackedState:
     """One variable for the states of several metrics, or of one.
 
     On JAX and TensorFlow, where states have Keras's own dtypes, it is one variable for
-    each dtype that occurs. A variable has two rows, of high halves and of low ones
-    (`compensation`), and one row where the states need none.
+    each dtype that occurs. Of float32 it has two rows: a number is the sum of a pair.
 
     The metrics' variables become views. What the metrics hold is taken along, except
     of those that are `empty`: in a graph that is being traced, nobody could look.
@@ -209,21 +250,21 @@ class PackedState:
             places.append([])
             for i, variable in enumerate(own):
                 dtype = "float64" if IN_PLACE else str(variable._dtype)
-                kind = dtype, 2 if IN_PLACE or metric.compensation is not None else 1
+                kind = dtype, rows_of(dtype)
                 places[-1].append((kind, starts.get(kind, 0)))
                 starts[kind] = starts.get(kind, 0) + math.prod(variable.shape)
                 values = rows.setdefault(kind, [[] for _ in range(kind[1])])
-                halves = [np.zeros(math.prod(variable.shape))] * len(values)
+                found = [np.zeros(math.prod(variable.shape))] * len(values)
                 if not any(metric is m for m in empty):
-                    halves = metric._own_halves(i)
-                for row, value in zip(values, halves, strict=True):
+                    found = metric._own_rows(i)
+                for row, value in zip(values, found, strict=True):
                     row.append(value)
         packs = {}
         for kind, values in rows.items():
             initial = np.stack([np.concatenate(row) for row in values])
             packs[kind] = add_variable(
                 shape=initial.shape,
-                initializer=_Constant(initial),
+                initializer=Constant(initial),
                 dtype=kind[0],
                 name="state" if IN_PLACE else f"state_{kind[0]}",
             )
@@ -239,7 +280,12 @@ class PackedState:
             metric._move_state(parts)
 
 
-class _Constant(keras.initializers.Initializer):  # type: ignore[misc]
+def rows_of(dtype: str) -> int:
+    """Return how many numbers of this dtype hold one of a state."""
+    return 2 if dtype == "float32" and not IN_PLACE else 1
+
+
+class Constant(keras.initializers.Initializer):  # type: ignore[misc]
     """Gives a variable its first value, now or when a stateless scope has ended."""
 
     def __init__(self, value: np.ndarray[Any, Any]) -> None:

@@ -1,7 +1,6 @@
 """Native plans of metrics by name and arguments, without Keras.
 
-Their state is one array of shape (2, n): high halves, and low ones below. Results are
-float32, or float64.
+Their state is one array of float64. Results are float32, or float64.
 """
 
 from __future__ import annotations

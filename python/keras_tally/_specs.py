@@ -1048,6 +1048,9 @@ def r2_score(
             "sum": shape,
             "residual": shape,
             "count": shape,
+            "squared_sum_low": shape,
+            "sum_low": shape,
+            "count_low": shape,
         },
         {
             "columns": columns,

@@ -1,7 +1,6 @@
 """What a metric has counted, as numbers that mean the same on every backend.
 
-Each number is a pair of float64, a high and a low half, whose sum is the number. A
-metric that waits for the batch that tells its shape has no numbers at all.
+A metric that waits for the batch that tells its shape has no numbers at all.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_tally import _backends, _native
 from keras_tally._atomic import unchanged
+from keras_tally._numbers import Layout, carry, halves, places_of_lows, total_of
+from keras_tally._packed import PairView
 
 IN_PLACE = _backends.writes_in_place
 Array = np.ndarray[Any, Any]
-# A variable's name and shape.
-Layout = list[tuple[str, tuple[int, ...]]]
 
 
 class Numbers(NamedTuple):
-    """All numbers of a metric, one variable after the other."""
+    """All numbers of a metric, one variable after the other, as float64."""
 
     layout: Layout
-    pairs: Array  # of shape (2, n)
+    values: Array
 
 
 def members_of(metric: Any) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def build_arguments(metric: Any) -> Sequence[Any]:
 
 
 def own_variables(metric: Any) -> tuple[Any, ...]:
-    """Return the variables of the kernel's state, without their low halves."""
+    """Return the variables of the kernel's state."""
     own: tuple[Any, ...] = metric._own_state() if hasattr(metric, "_own_state") else ()
     return own
 
@@ -109,9 +108,9 @@ def read(metric: Any) -> Numbers:
     """
     check_scope()
     layout = layout_of(metric)
-    pairs = np.empty((2, count(layout)))
-    read_into(pairs, metric, 0)
-    return Numbers(layout, pairs)
+    values = np.empty(count(layout))
+    read_into(values, metric, 0)
+    return Numbers(layout, values)
 
 
 def read_values(metric: Any) -> list[Array] | None:
@@ -122,74 +121,67 @@ def read_values(metric: Any) -> list[Array] | None:
     if is_unbuilt(metric) or not IN_PLACE:
         return None
     own = own_variables(metric)
-    pairs = np.empty((2, count([(v.name, tuple(v.shape)) for v in own])))
-    if _native.read_pairs(metric._plan, pairs, 0) < 0:
+    values = np.empty(count([(v.name, tuple(v.shape)) for v in own]))
+    if _native.read_state(metric._plan, values, 0) < 0:
         return None
     read = _backends.active().read_variable
     plain = [np.array(read(v)) for v in plain_variables(metric)]
-    return [*(value for _, value in _own_values(metric, pairs)), *plain]
+    return [*(value for _, value in _split(own, values)), *plain]
 
 
-def read_into(pairs: Array, metric: Any, column: int) -> int:
-    """Write a metric's numbers to the columns from this one on.
+def exact_value(variable: Any) -> Any:
+    """Return all that a variable holds: of pairs, both halves of each number."""
+    return variable.pairs if isinstance(variable, PairView) else variable.value
+
+
+def assign_exact(variable: Any, value: Any) -> None:
+    """Set a variable to what `exact_value` has returned."""
+    if isinstance(variable, PairView):
+        variable.assign_pairs(value)
+    else:
+        variable.assign(value)
+
+
+def read_into(values: Array, metric: Any, start: int) -> int:
+    """Write a metric's numbers to an array, from this place on.
 
     Returns:
         How many there are; if there is no room for all, some may not be written.
     """
-    return unchanged(lambda: _read_into(pairs, metric, column))
+    return unchanged(lambda: _read_into(values, metric, start))
 
 
-def _read_into(pairs: Array, metric: Any, column: int) -> int:
+def _read_into(values: Array, metric: Any, start: int) -> int:
     if is_unbuilt(metric):
         return 0
-    at = column
+    at = start
     if IN_PLACE and getattr(metric, "_plan", None) is not None:
-        read_natively = _native.read_pairs(metric._plan, pairs, at)
+        read_natively = _native.read_state(metric._plan, values, at)
         if read_natively >= 0:
             at += read_natively
             # The usual metric has no other variables.
             if len(metric.variables) == len(metric._state):
-                return at - column
-    read_variable = _backends.active().read_variable
-    halves = []
-    if at == column:
-        own = own_variables(metric)
-        halves += [metric._exact_pairs(i) for i in range(len(own))]
-    halves += [exact_pairs(np.ravel(read_variable(v))) for v in plain_variables(metric)]
-    for some in halves:
-        room = pairs[:, at : at + some.shape[1]]
-        room[...] = some[:, : room.shape[1]]
-        at += some.shape[1]
-    return at - column
+                return at - start
+    variables = list(plain_variables(metric))
+    if at == start:
+        variables = [*own_variables(metric), *variables]
+    for variable in variables:
+        found = _numbers_of(variable)
+        room = values[at : at + found.size]
+        room[...] = found[: room.size]
+        at += found.size
+    return at - start
 
 
-def exact_pairs(high: Array, low: Array | float = 0.0) -> Array:
-    """Return pairs for halves in any dtype, which may overlap."""
-    if high.dtype.kind in "iub":
-        whole = high.astype("int64") + np.asarray(low).astype("int64")
-        rest = np.where(np.abs(whole) < 2**48, 0, whole % 4096)
-        return np.stack([whole - rest, rest]).astype("float64")
-    first = high.astype("float64")
-    second = np.broadcast_to(np.asarray(low, "float64"), first.shape)
-    if IN_PLACE:
-        return np.stack([first, second])
-    with np.errstate(invalid="ignore"):
-        sums = first + second
-        rest = second - (sums - first)
-    return np.stack([sums, np.where(np.isfinite(sums), rest, 0.0)])
-
-
-def halves_in(pairs: Array, dtype: Any) -> tuple[Array, Array]:
-    """Return the halves of pairs in the dtype of a backend's variables."""
-    if dtype.kind in "iub":
-        return pairs.astype("int64").sum(0).astype(dtype), np.zeros(pairs.shape[1])
-    if dtype == pairs.dtype:
-        return pairs[0], pairs[1]
-    with np.errstate(over="ignore", invalid="ignore"):
-        high = pairs[0].astype(dtype)
-        low = ((pairs[0] - high) + pairs[1]).astype(dtype)
-    # What an infinite or overflown sum leaves is no number.
-    return high, np.where(np.isfinite(high), low, dtype.type(0))
+def _numbers_of(variable: Any) -> Array:
+    if isinstance(variable, PairView):
+        part = variable.part
+        rows = _backends.active().read_variable(part.pack)[:, part.start : part.stop]
+        found: Array = rows.astype("float64").sum(0)
+        return found
+    read = _backends.active().read_variable(variable)
+    flat: Array = np.ravel(read).astype("float64")
+    return flat
 
 
 def dtype_of(variable: Any) -> np.dtype[Any]:
@@ -200,9 +192,6 @@ def dtype_of(variable: Any) -> np.dtype[Any]:
 def total(states: Sequence[Numbers], what: str) -> Numbers:
     """Return the sum of states, of which those without numbers add nothing.
 
-    They are added one after the other, as updates add to a state: without error in
-    all whole numbers, and with one of at most 2^-105 of the sum in others.
-
     Raises:
         ValueError: they have different variables; `what` names the metric.
     """
@@ -211,10 +200,8 @@ def total(states: Sequence[Numbers], what: str) -> Numbers:
         return states[0]
     for other in seen[1:]:
         _check_layouts(seen[0].layout, other.layout, what)
-    pairs = seen[0].pairs.copy()
-    if len(seen) > 1:
-        _native.add_pairs(pairs, np.stack([numbers.pairs for numbers in seen[1:]]))
-    return Numbers(seen[0].layout, pairs)
+    layout = seen[0].layout
+    return Numbers(layout, total_of(layout, [numbers.values for numbers in seen]))
 
 
 def _check_layouts(expected: Layout, received: Layout, what: str) -> None:
@@ -255,7 +242,7 @@ def check_fits(metric: Any, numbers: Numbers) -> None:
     at = 0
     for variable in (*own_variables(metric), *plain_variables(metric)):
         size = math.prod(variable.shape)
-        values = numbers.pairs[:, at : at + size].sum(0)
+        values = numbers.values[at : at + size]
         at += size
         dtype = dtype_of(variable)
         if dtype.kind in "iu" and size:
@@ -273,48 +260,35 @@ def write(metric: Any, numbers: Numbers) -> None:
     if not numbers.layout:
         metric.reset_state()
         return
-    values = _own_values(metric, numbers.pairs)
-    at = sum(math.prod(variable.shape) for variable in own_variables(metric))
-    values += _values(plain_variables(metric), numbers.pairs[:, at:])
-    for variable, value in values:
-        variable.assign(value)
+    variables = [*own_variables(metric), *plain_variables(metric)]
+    for variable, value in _split(variables, _fitting(variables, numbers)):
+        assign_exact(variable, value)
 
 
-def _own_values(metric: Any, pairs: Array) -> list[tuple[Any, Array]]:
-    """Return the variables of the kernel's state, with their low halves, and values."""
-    own = own_variables(metric)
-    lows: list[tuple[Array, Any]] = []
-    values = _values(own, pairs, lows)
-    compensation = getattr(metric, "compensation", None)
-    if compensation is not None:
-        values.append((compensation, _rows(compensation, lows)))
+def _fitting(variables: Sequence[Any], numbers: Numbers) -> Array:
+    """Return numbers of which pairs lose nothing that the low halves can take."""
+    values = numbers.values
+    if not any(isinstance(variable, PairView) for variable in variables):
+        return values
+    values = values.copy()
+    carry(values, places_of_lows(numbers.layout))
     return values
 
 
-def _values(
-    variables: Sequence[Any], pairs: Array, lows: list[tuple[Array, Any]] | None = None
-) -> list[tuple[Any, Array]]:
-    """Return each variable and its value; append what it cannot hold to `lows`."""
-    at, values = 0, []
+def _split(variables: Sequence[Any], values: Array) -> list[tuple[Any, Array]]:
+    """Return each variable and what it must hold exactly."""
+    at, found = 0, []
     for variable in variables:
-        size, shape = math.prod(variable.shape), tuple(variable.shape)
-        high, low = halves_in(pairs[:, at : at + size], dtype_of(variable))
-        at += size
-        values.append((variable, high.reshape(shape)))
-        if lows is not None:
-            lows.append((low, shape))
-    return values
-
-
-def _rows(like: Any, lows: Sequence[tuple[Array, Any]]) -> Array:
-    """Return what the variable of low halves holds: a row for each variable."""
-    rows = np.zeros(like.shape, dtype_of(like))
-    for i, (low, shape) in enumerate(lows):
-        if IN_PLACE:
-            rows[i : i + 1].reshape(-1)[: low.size] = low
+        shape = tuple(variable.shape)
+        own = values[at : at + math.prod(shape)]
+        at += own.size
+        if isinstance(variable, PairView):
+            pairs = halves(own, dtype_of(variable.part.pack))
+            found.append((variable, np.stack(pairs).reshape(2, *shape)))
         else:
-            rows[i, ...] = low.reshape(shape)
-    return rows
+            value = own.astype(dtype_of(variable)).reshape(shape)
+            found.append((variable, value))
+    return found
 
 
 def plain(value: Any) -> Any:

@@ -27,10 +27,11 @@ import keras
 import numpy as np
 from keras.src.backend.common.masking import get_keras_mask
 
-from keras_tally import _backends, _native, _portable, _states
+from keras_tally import _backends, _native, _portable
 from keras_tally._atomic import change, read_together
 from keras_tally._inputs import describe, prepare
 from keras_tally._masks import combine_mask
+from keras_tally._numbers import add, carry, halves
 
 if TYPE_CHECKING:
     from keras_tally._packed import Part
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 TRUTH, WEIGHT = 1, 2
 
 # Changes with what a program's state means: a cache on disk may outlive this version.
-_FORMAT = 1
+_FORMAT = 2
 
 # KERAS_TALLY_ROAD=portable goes without kernels, to find out whether they are at fault;
 # `native` takes them wherever they can be called, also where that does not pay.
@@ -55,8 +56,8 @@ even_small = _asked_for == "native"
 # Options that only the fallback knows: a user's function and its finalization.
 _OF_FALLBACK = ("terms", "finish")
 
-# An array, where in it the high halves are, how many, and the same of the low ones; no
-# low array (-1): integers.
+# An array, where in it the numbers are, how many; and, of pairs, where the rests are
+# (no array: -1).
 Place = tuple[int, int, int, int, int]
 
 
@@ -88,7 +89,8 @@ class Plan:
     """Metrics that are updated together: one, or those of a group."""
 
     members: tuple[Member, ...]
-    names: tuple[str, ...]
+    # Of a group's results; one metric has none.
+    names: tuple[str, ...] | None
     program: Program
     # The variables in which the state is.
     packs: tuple[Any, ...]
@@ -111,12 +113,12 @@ class Plan:
 
 def _place(part: Part, array: int) -> Place:
     size = math.prod(part.shape)
-    if not part.has_low:
+    if not part.has_pairs:
         return array, part.start, size, -1, 0
     return array, part.start, size, array, int(part.pack.shape[-1]) + part.start
 
 
-def _bind(members: Sequence[Member], names: Sequence[str]) -> Plan:
+def _bind(members: Sequence[Member], names: Sequence[str] | None) -> Plan:
     parts = [member.portable.parts for member in members]
     packs = {id(part.pack): part.pack for found in parts for part in found}
     arrays = {key: i for i, key in enumerate(packs)}
@@ -130,7 +132,7 @@ def _bind(members: Sequence[Member], names: Sequence[str]) -> Plan:
     )
     return Plan(
         members=tuple(members),
-        names=tuple(names),
+        names=None if names is None else tuple(names),
         program=Program(key, tuple(m.result_dtype for m in members)),
         packs=tuple(packs.values()),
     )
@@ -150,7 +152,7 @@ def make_plan(
         ),
         result_dtype=options["result_dtype"],
     )
-    return _bind([member], [""])
+    return _bind([member], None)
 
 
 def make_group(
@@ -209,7 +211,8 @@ class _Sum:
             return self._updated(state)
         # A signal handler that comes more often than a batch takes would have it begin
         # for ever: its sums, computed once, are added in no time.
-        return [_added(x, sums) for x, sums in zip(state, self._sums, strict=True)]
+        found = zip(self._plan.packs, state, self._sums, strict=True)
+        return [_added(self._plan, *each) for each in found]
 
     def _updated(self, state: Sequence[Any]) -> list[Any]:
         y_true, y_pred, sample_weight = self._batch
@@ -221,19 +224,19 @@ class _Sum:
         return self._updated(zeros)
 
 
-def _added(state: Any, sums: Any) -> Any:
+def _added(plan: Plan, pack: Any, state: Any, sums: Any) -> Any:
     """Return a state to which sums are added, by code that is compiled already.
 
     What a handler does while JAX traces something would be a part of it.
     """
-    high, *low = keras.ops.convert_to_numpy(state)
-    more_high, *more_low = keras.ops.convert_to_numpy(sums)
-    if not low:
-        return keras.ops.convert_to_tensor((high + more_high)[None])
-    pairs = _states.exact_pairs(high, *low)
-    _native.add_pairs(pairs, _states.exact_pairs(more_high, *more_low)[None])
-    halves = np.stack(_states.halves_in(pairs, high.dtype))
-    return keras.ops.convert_to_tensor(halves)
+    rows, more = keras.ops.convert_to_numpy(state), keras.ops.convert_to_numpy(sums)
+    if len(rows) == 1:
+        return keras.ops.convert_to_tensor(rows + more)
+    places = [place for member in plan.portable for place in member.lows_in(pack)]
+    total = rows.astype("float64").sum(0)
+    add(total, more.astype("float64").sum(0), places)
+    carry(total, places)
+    return keras.ops.convert_to_tensor(np.stack(halves(total, rows.dtype)))
 
 
 def updated(
@@ -289,14 +292,12 @@ def _results(plan: Any) -> Sequence[Any]:
 
 
 def result(plan: Any, /) -> Any:
-    """Return the result of the only metric."""
-    (value,) = _results(plan)
-    return value
-
-
-def result_group(plan: Any, /) -> Any:
-    """Return the results by name."""
-    return dict(zip(plan.names, _results(plan), strict=True))
+    """Return the result of the only metric, or those of a group by name."""
+    values = _results(plan)
+    if plan.names is None:
+        (value,) = values
+        return value
+    return dict(zip(plan.names, values, strict=True))
 
 
 def reset(plan: Any, /) -> bool:
@@ -304,7 +305,3 @@ def reset(plan: Any, /) -> bool:
     parts = [part for portable in plan.portable for part in portable.parts]
     change(plan.packs, lambda state: _portable.cleared(parts, plan.packs, state))
     return True
-
-
-reset_group = reset
-update_group = update

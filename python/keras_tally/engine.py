@@ -23,6 +23,7 @@ import numpy as np
 
 from keras_tally import _native
 from keras_tally._device import cuda_status
+from keras_tally._numbers import add, places_of_lows, total_of
 from keras_tally._plans import (
     Plan,
     given_inputs,
@@ -72,8 +73,8 @@ class _Built(NamedTuple):
 class Accumulator:
     """The state of a metric over any number of batches.
 
-    The state is exact as that of the Keras classes is: each sum is a float64 and what
-    float64 could not hold of it. The states of two data sets can be merged.
+    The state is that of the Keras classes: sums in float64, counts exact to 2^53. The
+    states of two data sets can be merged.
 
     Args:
         metric: the name of a metric, see `metrics()`: that of the function in
@@ -124,7 +125,7 @@ class Accumulator:
     def _build(self, plan: Plan, columns: int | None) -> _Built:
         size = sum(plan.sizes)
         if self._device is None:
-            state = np.zeros((2, size))
+            state = np.zeros(size)
         else:
             state = _tensors_of_torch().state_on(self._device, size)
         return _Built(plan, columns, plan.native(self._dtype), [state])
@@ -236,12 +237,12 @@ class Accumulator:
             if built is None:
                 built = self._take(self._build(*other._built[:2]))
             (state,) = built.state
+            layout = list(built.plan.spec.state.items())
             if isinstance(in_memory(state), np.ndarray):
-                _native.add_pairs(in_memory(state), added[None])
-                continue
-            sum_of_both = _as_array(state)
-            _native.add_pairs(sum_of_both, added[None])
-            state[...] = state.new_tensor(sum_of_both)
+                add(in_memory(state), added, places_of_lows(layout))
+            else:
+                total = total_of(layout, [_as_array(state), added])
+                state[...] = state.new_tensor(total)
 
     def _check_same(self, other: Any) -> None:
         if not isinstance(other, Accumulator):
@@ -264,10 +265,9 @@ class Accumulator:
         """Return a copy of the state.
 
         Returns:
-            For each variable's name an array of shape (2, ...): its value, and what
-            float64 could not hold of it. Where the first batch decides the columns,
-            also their number under `"columns"` (0 for vectors). Before it, an empty
-            dictionary.
+            For each variable's name an array. Where the first batch decides the
+            columns, also their number under `"columns"` (0 for vectors). Before it, an
+            empty dictionary.
         """
         if self._built is None:
             return {}
@@ -279,7 +279,7 @@ class Accumulator:
         for (name, shape), size in zip(
             plan.spec.state.items(), plan.sizes, strict=True
         ):
-            part = state[:, start : start + size].reshape((2, *shape))
+            part = state[start : start + size].reshape(shape)
             found[name] = part.copy() if self._device is None else own.new_tensor(part)
             start += size
         if self._late:
@@ -310,16 +310,16 @@ class Accumulator:
                 raise ValueError(f"`state_dict` must have an entry {_COLUMNS!r}.")
             plan = plan_of(with_columns(self._key, columns or None))
         assert plan is not None
-        expected = {name: (2, *shape) for name, shape in plan.spec.state.items()}
+        expected = dict(plan.spec.state)
         arrays = {name: _as_array(x) for name, x in given.items()}
         received = {name: x.shape for name, x in arrays.items()}
         if received != expected:
             raise ValueError(
                 f"`state_dict` must have the shapes {expected}. Received: {received}"
             )
-        flat = [arrays[name].reshape(2, -1) for name in plan.spec.state]
+        flat = [arrays[name].ravel() for name in plan.spec.state]
         built = self._build(plan, columns or None)
-        array, (state,) = np.concatenate(flat, axis=1), built.state
+        array, (state,) = np.concatenate(flat), built.state
         state[...] = array if self._device is None else state.new_tensor(array)
         self._built = built
 
@@ -339,7 +339,7 @@ def module(
 
     The module's `update(y_true, y_pred, sample_weight)`, `compute()` and `reset()` do
     what an accumulator's methods do; calling it updates, then computes. The buffer
-    `state`, float64 of shape (2, n), moves with the module to other devices, is part
+    `state`, float64 of shape (n,), moves with the module to other devices, is part
     of its `state_dict()`, and may be summed over processes. It works inside of
     `torch.compile` without a break of the graph, and in `torch.export`.
 

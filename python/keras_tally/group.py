@@ -8,35 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras.src.backend.common.masking import get_keras_mask
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
-from keras_tally import _atomic, _backends, _native, _stored
+from keras_tally import _backends
 from keras_tally._building import apart, take_over
-from keras_tally._engine import (
-    IN_PLACE,
-    make_group,
-    reset_group,
-    result_group,
-    update_group,
-)
+from keras_tally._engine import IN_PLACE, make_group, reset, result, update
 from keras_tally._identifiers import get
-from keras_tally._inputs import prepare_pair
-from keras_tally._kernel_metric import (
-    KernelMetric,
-    LateMetric,
-    traced,
-)
-from keras_tally._masks import combine_mask
-from keras_tally._merging import Mergeable
-from keras_tally._metric import Metric
+from keras_tally._kernel_metric import KernelMetric, LateMetric, Planned
 from keras_tally._packed import PackedState
 from keras_tally._registration import register
 from keras_tally.metrics.reduction import ValueReduction
 
 
 @register
-class MetricGroup(Mergeable, Metric):
+class MetricGroup(Planned):
     """Several metrics of the same labels and predictions, computed together.
 
     Formula: that of each member; a batch is read once for all of them, what several
@@ -45,8 +30,9 @@ class MetricGroup(Mergeable, Metric):
 
     Shapes and dtypes: what each member takes; `result()` is a dict of the members'
     results under their names. The states of the members lie in one variable `state`
-    of shape `(2, n)`, float64 (on JAX and TensorFlow: one variable for each dtype of
-    the members' states). The sum of two states is the state of both data sets.
+    of shape `(1, n)`, float64 (on JAX and TensorFlow: one variable for each dtype of
+    the members' states, of shape `(2, n)` where numbers are pairs of float32). The sum
+    of two states is the state of both data sets.
 
     What is computed together, on torch and NumPy: all metrics of this package, except
     `MeanMetricWrapper`. That one, subclasses with an `update_state` of their own and
@@ -105,7 +91,6 @@ class MetricGroup(Mergeable, Metric):
         self._separate = tuple(k for k, m in members.items() if not is_fusable(m))
         self._warning_of_weights: tuple[str, ...] = ()
         self._warning_of_results: tuple[str, ...] = ()
-        self._plan: Any = None
         # Set by `callbacks.ResultEvery`: whether the next result may be the last one.
         self._hold: bool | None = None
         self._last: dict[str, Any] | None = None
@@ -140,8 +125,9 @@ class MetricGroup(Mergeable, Metric):
                 [self.prefix + key for key in fused],
                 state.variables,
             )
+            object.__setattr__(self, "_plan_variables", state.variables)
+            self._result_names = tuple(self._results_of())
             _backends.active().register(self)
-
         self._packed = True
 
     def _add_packed(self, **arguments: Any) -> Any:
@@ -208,7 +194,7 @@ class MetricGroup(Mergeable, Metric):
         """
         if self._separate or self._plan is None:
             self._update_with_separate(y_true, y_pred, sample_weight)
-        elif not update_group(self._plan, y_true, y_pred, sample_weight):
+        elif not update(self._plan, y_true, y_pred, sample_weight):
             self._update_general(y_true, y_pred, sample_weight)
         self._pending.clear()
         if sample_weight is not None and self._warning_of_weights:
@@ -233,9 +219,7 @@ class MetricGroup(Mergeable, Metric):
     def _update_one_by_one(self, y_true: Any, y_pred: Any, weight: Any) -> None:
         for key in self._separate:
             self._members[key].update_state(y_true, y_pred, weight)
-        if self._plan is not None and not update_group(
-            self._plan, y_true, y_pred, weight
-        ):
+        if self._plan is not None and not update(self._plan, y_true, y_pred, weight):
             self._update_general(y_true, y_pred, weight)
 
     def _put_back(self, before: Sequence[tuple[Any, Any]]) -> None:
@@ -273,53 +257,7 @@ class MetricGroup(Mergeable, Metric):
         if not self._packed and all(m._built for m in late):
             self._pack()
 
-    def _update_general(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
-        """Add a batch that native code does not take as it comes."""
-        sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
-        if traced(y_true, y_pred, sample_weight):
-            return
-        _native.count_converted()
-        variables = self._state.variables
-        like = _backends.active().on_device(variables[0]._value)
-        inputs = prepare_pair(like, y_true, y_pred, sample_weight)
-        _atomic.add(
-            variables,
-            lambda: update_group(self._plan, *inputs, True),
-            lambda values: self._updated(values, *inputs),
-        )
-
-    def _updated(self, values: Sequence[Any], *inputs: Any) -> list[Any]:
-        """Return what a batch makes of the value of the packed state."""
-        (value,) = values
-        state = _backends.active().copy_for_update(value)
-        self._update_packed(state, *inputs)
-        return [state]
-
-    def _try_update(self, y_true: Any, y_pred: Any, sample_weight: Any) -> None:
-        """Raise what an update of those that are computed together would."""
-        if not IN_PLACE:
-            _stored.updated(self._plan, y_true, y_pred, sample_weight)
-            return
-        sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
-        if not traced(y_true, y_pred, sample_weight):
-            values = [variable.value for variable in self._state.variables]
-            self._updated(values, y_true, y_pred, sample_weight)
-
-    def _update_packed(
-        self, state: Any, y_true: Any, y_pred: Any, sample_weight: Any
-    ) -> None:
-        """Add a batch to this tensor, which stands for the packed state."""
-        inputs = prepare_pair(state, y_true, y_pred, sample_weight)
-        _native.update_group_into(self._plan, state, *inputs)
-
-    def _results_of_packed(self, state: Any) -> list[Any]:
-        """Return the results of the members that are computed together."""
-        backend = _backends.active()
-        results = _native.result_group_from(self._plan, backend.copy_for_update(state))
-        return [backend.place_like(value, state) for value in results.values()]
-
-    def _fused(self) -> dict[str, Any]:
-        """Return the members that are computed together, by the results' names."""
+    def _results_of(self) -> dict[str, Any]:
         return {
             self.prefix + key: metric
             for key, metric in self._members.items()
@@ -336,9 +274,13 @@ class MetricGroup(Mergeable, Metric):
         return self._last
 
     def _fresh_results(self) -> dict[str, Any]:
-        results = None if self._plan is None else result_group(self._plan)
-        if results is None or self._separate:
-            results = self._results_one_by_one(results or {})
+        results: dict[str, Any] = {}
+        if self._plan is not None:
+            found = result(self._plan)
+            names = self._results_of()
+            results = found or dict(zip(names, self._results_general(), strict=True))
+        if self._separate or self._plan is None:
+            results = self._results_one_by_one(results)
         if self._warning_of_results:
             for key in self._warning_of_results:
                 if self._members[key]._warns_of_result:
@@ -373,28 +315,11 @@ class MetricGroup(Mergeable, Metric):
             for metric in self._members.values():
                 metric.reset_state()
             return
-        if self._plan is not None and not reset_group(self._plan):
+        if self._plan is not None and not reset(self._plan):
             for variable in self._state.variables:
                 variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
         for key in self._separate:
             self._members[key].reset_state()
-
-    def exact_state(self) -> dict[str, Any]:
-        """Return the members' states without rounding, by name.
-
-        Example:
-
-        >>> import keras_tally as kt
-        >>> group = kt.MetricGroup({"hits": kt.TruePositives()})
-        >>> group.update_state([1, 0, 1, 1], [0.9, 0.2, 0.4, 0.8])
-        >>> group.exact_state()
-        {'hits': {'accumulator': [2]}}
-        """
-        return {
-            key: metric.exact_state()
-            for key, metric in self._members.items()
-            if isinstance(metric, KernelMetric)
-        }
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the group and its members."""

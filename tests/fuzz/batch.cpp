@@ -261,6 +261,7 @@ Metric draw_metric(Bytes& bytes, const Sizes& scores) {
       metric.precision = bytes.flag() ? DType::Float32 : static_cast<DType>(9 + bytes.below(4));
       const bool r2 = std::string(metric.kernel.name) == "squared_deviations";
       metric.counts_samples = r2;
+      if (r2) metric.low_of = find_low_of(metric);
       metric.result = r2 ? Result::R2 : Result::FScore;
       metric.average = static_cast<Average>(bytes.below(4));
       break;
@@ -314,22 +315,23 @@ Metric draw_metric(Bytes& bytes, const Sizes& scores) {
 // A metric's state, each variable in memory of its own.
 struct Held {
   State state;
-  std::vector<std::unique_ptr<double[]>> halves;
+  std::vector<std::unique_ptr<double[]>> numbers;
   std::vector<std::unique_ptr<std::int64_t[]>> wholes;
 
   void add(std::int64_t size, bool whole) {
     State::Variable& variable = state.variables[state.count++];
     variable.size = size;
-    const auto n = static_cast<std::size_t>(size);
     if (whole) {
-      wholes.push_back(std::make_unique<std::int64_t[]>(n));
+      wholes.push_back(std::make_unique<std::int64_t[]>(static_cast<std::size_t>(size)));
       variable.whole = wholes.back().get();
-      return;
+    } else {
+      variable.sum = zeros(size);
     }
-    for (double** half : {&variable.high, &variable.low}) {
-      halves.push_back(std::make_unique<double[]>(n));
-      *half = halves.back().get();
-    }
+  }
+
+  double* zeros(std::int64_t size) {
+    numbers.push_back(std::make_unique<double[]>(static_cast<std::size_t>(size)));
+    return numbers.back().get();
   }
 };
 
@@ -346,6 +348,7 @@ Held held_by(const Metric& metric, bool whole) {
       if (metric.counts_samples) held.add(1, false);
       const int sums = active_level().columnwise[metric.kernel.id].sums;
       for (int k = 0; k < sums; ++k) held.add(columns, false);
+      for (const int v : metric.low_of) held.state.variables[v].low = held.zeros(columns);
       break;
     }
     case Executor::Binned: {
@@ -375,15 +378,15 @@ std::vector<double> updated(const Metric& metric, const Batch& batch, bool whole
     Work& work = make_work(metric, batch, &room);
     work.run();
     work.collect(metric, &addition);
-    if (!commit_high(addition, held.state)) commit(addition, held.state);
+    commit(addition, held.state);
   }
   std::vector<double> out;
   for (int v = 0; v < held.state.count; ++v) {
     const State::Variable& variable = held.state.variables[v];
     for (std::int64_t i = 0; i < variable.size; ++i) {
       out.push_back(variable.whole != nullptr ? static_cast<double>(variable.whole[i])
-                                              : variable.high[i]);
-      if (variable.whole == nullptr) out.push_back(variable.low[i]);
+                                              : variable.sum[i]);
+      if (variable.low != nullptr) out.push_back(variable.low[i]);
     }
   }
   const std::int64_t size =

@@ -21,7 +21,7 @@ VALUES = (
 
 def sealed(text, payload):
     """Bytes with fitting lengths and checksum, whatever they say."""
-    start = struct.pack("<8sIQQ", _bytes.MAGIC, 1, len(text), len(payload))
+    start = struct.pack("<8sIQQ", _bytes.MAGIC, _bytes.VERSION, len(text), len(payload))
     body = start + text + payload
     return body + struct.pack("<I", zlib.crc32(body))
 

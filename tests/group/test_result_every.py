@@ -64,13 +64,13 @@ def test_results_are_not_computed_in_between(steps, computed, monkeypatch):
     from keras_tally import group as module
 
     calls = []
-    native = module.result_group
+    native = module.result
 
     def counted(plan):
         calls.append(plan)
         return native(plan)
 
-    monkeypatch.setattr(module, "result_group", counted)
+    monkeypatch.setattr(module, "result", counted)
     x, y, _ = data()
     model = make_model()
     group = kt.MetricGroup([kt.AUC(), kt.MeanSquaredError()])

@@ -46,14 +46,13 @@ struct Case {
 
 // The state as bits, after one update after the other.
 std::vector<std::uint64_t> updated(const Case& c, int updates) {
-  std::vector<std::vector<double>> halves;
+  std::vector<std::vector<double>> numbers;
   State state;
   for (const std::int64_t size : c.sizes) {
     State::Variable& variable = state.variables[state.count++];
     variable.size = size;
-    halves.emplace_back(static_cast<std::size_t>(2 * size));
-    variable.high = halves.back().data();
-    variable.low = variable.high + size;
+    numbers.emplace_back(static_cast<std::size_t>(size));
+    variable.sum = numbers.back().data();
   }
   for (int i = 0; i < updates; ++i) {
     AnyWork room;
@@ -61,11 +60,11 @@ std::vector<std::uint64_t> updated(const Case& c, int updates) {
     Work& work = make_work(c.metric, c.batch, &room);
     work.run();
     work.collect(c.metric, &addition);
-    if (!commit_high(addition, state)) commit(addition, state);
+    commit(addition, state);
   }
   std::vector<std::uint64_t> bits;
-  for (const std::vector<double>& half : halves) {
-    for (const double x : half) bits.push_back(std::bit_cast<std::uint64_t>(x));
+  for (const std::vector<double>& variable : numbers) {
+    for (const double x : variable) bits.push_back(std::bit_cast<std::uint64_t>(x));
   }
   return bits;
 }

@@ -42,16 +42,10 @@ def bits(metric):
 
 def bits_of_class(metric):
     """The class's variables in the form of an accumulator's."""
-    found = {}
-    variables = [v for v in metric.variables if v is not metric.compensation]
-    for i, variable in enumerate(variables):
-        high = to_numpy(variable).astype("float64")
-        low = np.zeros_like(high)
-        if metric.compensation is not None:
-            lows = to_numpy(metric.compensation)[i].ravel()
-            low = lows[: high.size].reshape(high.shape)
-        found[variable.name] = np.stack([high, low]).tobytes()
-    return found
+    return {
+        variable.name: to_numpy(variable).astype("float64").tobytes()
+        for variable in metric.variables
+    }
 
 
 def comparable(case):
@@ -109,16 +103,15 @@ def test_life_of_an_accumulator(case):
     assert bits(first) == bits(whole)
 
 
-@given(st.lists(st.integers(0, 2**53), min_size=1, max_size=6), st.integers(0, 3))
+@given(st.lists(st.integers(0, 2**50), min_size=1, max_size=6), st.integers(0, 3))
 def test_merging_loses_nothing(counts, where):
-    """Counts beyond 2^53 are those of Python's integers."""
+    """Counts up to 2^53 are those of Python's integers."""
     parts = [engine.Accumulator("true_positives") for _ in counts]
     for part, count in zip(parts, counts, strict=True):
-        part.load_state_dict({"accumulator": np.array([[float(count)], [1.0]])})
+        part.load_state_dict({"accumulator": np.array([float(count)])})
     total = parts.pop(where % len(parts))
     total.merge(*parts)
-    high, low = total.state_dict()["accumulator"].ravel().tolist()
-    assert int(high) + int(low) == sum(counts) + len(counts)
+    assert total.state_dict()["accumulator"].tolist() == [sum(counts)]
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=5), st.data())

@@ -10,7 +10,7 @@ import pytest
 
 import keras_tally as kt
 from cases import ALL_CASES, CASES, default_case, few_if_compiled
-from support import assert_close, state_bits, updated
+from support import assert_close, exact_state, state_bits, updated
 
 few_cases = pytest.mark.parametrize("case", few_if_compiled(CASES))
 
@@ -68,7 +68,7 @@ def test_copy_equals_the_original(case):
         assert again.name == "mine"
         assert again.dtype == metric.dtype
         assert state_bits(again) == state_bits(metric), way
-        assert again.exact_state() == metric.exact_state()
+        assert exact_state(again) == exact_state(metric)
         assert_close(again.result(), metric.result(), 0, what=way)
 
 
@@ -102,11 +102,11 @@ def test_copy_of_a_copy_of_a_metric_that_was_built_late():
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_float64_cannot_hold_is_kept(way):
+def test_what_float32_cannot_hold_is_kept(way):
     metric = kt.Sum()
-    metric.total.assign(2.0**60)
+    metric.total.assign(2.0**40)
     metric.update_state([1.0])
-    assert WAYS[way](metric).exact_state() == {"total": 2**60 + 1}
+    assert exact_state(WAYS[way](metric)) == {"total": 2**40 + 1}
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -52,9 +52,11 @@ def _metric_of(plan: int) -> Any:
     return metric
 
 
-def _fake(like: torch.Tensor, metric: Any) -> torch.Tensor:
-    dtype = getattr(torch, metric._result_dtype)
-    return like.new_empty(metric._result_shape(), dtype=dtype)
+def _fakes(states: list[torch.Tensor], plan: int) -> list[torch.Tensor]:
+    return [
+        states[0].new_empty(m._result_shape(), dtype=getattr(torch, m._result_dtype))
+        for m in _metric_of(plan)._results_of().values()
+    ]
 
 
 def _update(
@@ -69,23 +71,8 @@ def _update(
     _metric_of(plan)._update_states(list(states), y_true, y_pred, sample_weight)
 
 
-def _result(states: list[torch.Tensor], plan: int) -> torch.Tensor:
-    value: torch.Tensor = _metric_of(plan)._result_of_states(list(states))
-    return value
-
-
-def _update_group(
-    state: torch.Tensor,
-    plan: int,
-    y_true: torch.Tensor,
-    y_pred: torch.Tensor,
-    sample_weight: torch.Tensor | None,
-) -> None:
-    _metric_of(plan)._update_packed(state, y_true, y_pred, sample_weight)
-
-
-def _result_group(state: torch.Tensor, plan: int) -> list[torch.Tensor]:
-    values: list[torch.Tensor] = _metric_of(plan)._results_of_packed(state)
+def _results(states: list[torch.Tensor], plan: int) -> list[torch.Tensor]:
+    values: list[torch.Tensor] = _metric_of(plan)._results_from(list(states))
     return values
 
 
@@ -95,22 +82,7 @@ define(
     _update,
     lambda *_: None,
 )
-define(
-    "result(Tensor[] states, int plan) -> Tensor",
-    _result,
-    lambda states, plan: _fake(states[0], _metric_of(plan)),
-)
-define(
-    "update_group(Tensor(a!) state, int plan, Tensor y_true, Tensor y_pred, "
-    "Tensor? sample_weight) -> ()",
-    _update_group,
-    lambda *_: None,
-)
-define(
-    "result_group(Tensor state, int plan) -> Tensor[]",
-    _result_group,
-    lambda state, plan: [_fake(state, m) for m in _metric_of(plan)._fused().values()],
-)
+define("results(Tensor[] states, int plan) -> Tensor[]", _results, _fakes)
 
 
 # What is traced in place of the extension's functions: these names are in the graph.
@@ -160,29 +132,6 @@ def _traced_result(plan: Any) -> Any:
         return None
     metric: Any = getattr(_metrics, _key(id(plan)))()
     states = [variable._value for variable in metric._plan_variables]
-    return torch.ops.keras_tally.result(states, id(plan))
-
-
-@_substitute(_native.update_group)  # type: ignore[untyped-decorator,unused-ignore]
-def _traced_update_group(
-    plan: Any, y_true: Any, y_pred: Any, sample_weight: Any, unmasked: bool = False
-) -> bool:
-    if in_stateless_scope():
-        return False
-    group: Any = getattr(_metrics, _key(id(plan)))()
-    if not unmasked and hasattr(y_pred, "_keras_mask"):
-        return False
-    (variable,) = group._state.variables
-    batch = [_tensor(x) for x in (y_true, y_pred, sample_weight)]
-    torch.ops.keras_tally.update_group(variable._value, id(plan), *batch)
-    return True
-
-
-@_substitute(_native.result_group)  # type: ignore[untyped-decorator,unused-ignore]
-def _traced_result_group(plan: Any) -> Any:
-    if in_stateless_scope():
-        return None
-    group: Any = getattr(_metrics, _key(id(plan)))()
-    (variable,) = group._state.variables
-    values = torch.ops.keras_tally.result_group(variable._value, id(plan))
-    return dict(zip(group._fused(), values, strict=True))
+    values = torch.ops.keras_tally.results(states, id(plan))
+    names = metric._result_names
+    return values[0] if names is None else dict(zip(names, values, strict=True))

@@ -40,6 +40,13 @@ _EXECUTORS: dict[str, str] = {
 }
 
 
+def low_of(kernel: str, options: Options) -> list[int]:
+    """Return the variables whose low halves the state has, too: they are its last."""
+    if _EXECUTORS[kernel] != "columnwise":
+        return []
+    return columnwise.low_of(kernel, options)
+
+
 def statistics(
     kernel: str,
     options: Options,

@@ -161,3 +161,25 @@ def divide_no_nan(a: Any, b: Any) -> Any:
     """Return a / b, and 0 where b is 0."""
     none = ops.equal(b, 0.0)
     return ops.where(none, 0.0, a / ops.where(none, 1.0, b))
+
+
+def two_sum_error(a: Any, b: Any, total: Any) -> Any:
+    """Return what the rounding of a + b took away (Knuth)."""
+    second = total - a
+    return (a - (total - second)) + (b - second)
+
+
+def product(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return a product and what its rounding took away (Dekker)."""
+    product = a * b
+    (a_high, a_low), (b_high, b_low) = _split(a), _split(b)
+    rest = (
+        (a_high * b_high - product) + a_high * b_low + a_low * b_high
+    ) + a_low * b_low
+    return product, ops.where(ops.isfinite(product), rest, 0.0)
+
+
+def _split(x: Any) -> tuple[Any, Any]:
+    scaled = x * 134217729.0  # 2^27 + 1
+    high = scaled - (scaled - x)
+    return high, x - high

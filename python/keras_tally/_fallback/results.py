@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_tally._fallback.arrays import Options, divide_no_nan, mean, wide
+from keras_tally._fallback.arrays import (
+    Options,
+    divide_no_nan,
+    mean,
+    product,
+    wide,
+)
 
 NAN = float("nan")
 Sums = Sequence[Any]
@@ -121,17 +127,25 @@ def _f_score(options: Options, sums: Sums) -> Any:
     return mean(score)
 
 
-# What the pairs of float32 that a state is kept in cannot tell from 0, as a share of
-# sum(t^2): columns of equal values have no variance.
-_UNTOLD = 2.0**-46
+def _variation(
+    squares: tuple[Any, Any], total: tuple[Any, Any], count: tuple[Any, Any]
+) -> Any:
+    """Return sum(t^2) - sum(t)^2 / n, of sums with low halves."""
+    mean = total[0] / count[0]
+    back, back_rest = product(mean, count[0])
+    left = (total[0] - back - back_rest) + (total[1] - mean * count[1])
+    mean_low = left / count[0]
+    whole, whole_rest = product(total[0], mean)
+    whole_rest = whole_rest + (total[0] * mean_low + total[1] * mean)
+    variation = (squares[0] - whole) + (squares[1] - whole_rest)
+    # What the sums cannot tell from 0: columns of equal values have no variance.
+    return ops.where(ops.abs(variation) <= 8.3e-25 * squares[0], 0.0, variation)
 
 
 def _r2(options: Options, sums: Sums) -> Any:
-    samples, squares, total, residual, count = sums
-    variation = squares - total * (total / count)
-    variation = ops.where(
-        ops.abs(variation) <= _UNTOLD * squares, ops.zeros_like(variation), variation
-    )
+    samples, squares, total, residual, count, *lows = sums
+    highs = squares, total, count
+    variation = _variation(*zip(highs, lows, strict=True))
     # Of a constant column it is 1 where all is right and 0 where not.
     perfect = ops.logical_and(ops.equal(variation, 0.0), ops.equal(residual, 0.0))
     score = ops.where(perfect, 1.0, 1.0 - residual / variation)

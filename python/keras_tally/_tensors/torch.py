@@ -97,7 +97,7 @@ def state_on(device: Any, size: int) -> torch.Tensor:
     device = torch.device(device)
     if device.type == "cuda":
         cuda_status()  # loads the kernels
-    return torch.zeros((2, size), dtype=torch.float64, device=device)
+    return torch.zeros(size, dtype=torch.float64, device=device)
 
 
 def result_like(result: Any, x: Any) -> Any:

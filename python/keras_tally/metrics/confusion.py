@@ -125,9 +125,9 @@ _COUNT_DOC = """The number of {what}.
     compared in `keras.config.floatx()`; the result is a scalar, or has one entry
     per threshold, of that dtype. A NaN score is above no threshold.
 
-    Differences from Keras: the state (`accumulator`, `compensation`) is float64 and
-    exact; the result is a copy, never a view of the state; `y_true` and `y_pred`
-    of different shapes are an error even where their sizes agree.
+    Differences from Keras: the state (`accumulator`) is float64, exact to 2^53; the
+    result is a copy, never a view of the state; `y_true` and `y_pred` of different
+    shapes are an error even where their sizes agree.
 
     Args:
         thresholds: a float or a list of floats in [0, 1]; 0.5 by default.
@@ -235,8 +235,8 @@ class Precision(_Share):
     compared in `keras.config.floatx()`; the result is a scalar, or has one entry
     per threshold, of that dtype. A NaN score is above no threshold.
 
-    Differences from Keras: the state (`true_positives`, `false_positives`,
-    `compensation`) is float64 and exact; `y_true` and `y_pred` of different shapes
+    Differences from Keras: the state (`true_positives`, `false_positives`) is
+    float64, exact to 2^53; `y_true` and `y_pred` of different shapes
     are an error even where their sizes agree; of equal scores at the border of
     the best `top_k`, those with the lowest index are taken.
 
@@ -281,7 +281,7 @@ class Recall(_Share):
     Shapes and dtypes: as `Precision`.
 
     Differences from Keras: as `Precision`; the state is `true_positives`,
-    `false_negatives`, `compensation`.
+    `false_negatives`.
 
     Args:
         thresholds: a float or a list of floats in [0, 1]; by default 0.5, or
@@ -366,9 +366,8 @@ class SensitivityAtSpecificity(_RateUnderConstraint):
     `keras.config.floatx()`. NaN scores (of a weight other than 0) make the result
     NaN until the next reset.
 
-    Differences from Keras: the state is float64 and exact, with a variable
-    `compensation` after Keras's four; NaN scores give NaN; `y_true` and `y_pred`
-    of different shapes are an error even where their sizes agree.
+    Differences from Keras: the state is float64, exact to 2^53; NaN scores give NaN;
+    `y_true` and `y_pred` of different shapes are an error even where their sizes agree.
 
     Args:
         specificity: float in [0, 1], the least value of what is constrained.
@@ -431,9 +430,8 @@ class SpecificityAtSensitivity(_RateUnderConstraint):
     `keras.config.floatx()`. NaN scores (of a weight other than 0) make the result
     NaN until the next reset.
 
-    Differences from Keras: the state is float64 and exact, with a variable
-    `compensation` after Keras's four; NaN scores give NaN; `y_true` and `y_pred`
-    of different shapes are an error even where their sizes agree.
+    Differences from Keras: the state is float64, exact to 2^53; NaN scores give NaN;
+    `y_true` and `y_pred` of different shapes are an error even where their sizes agree.
 
     Args:
         sensitivity: float in [0, 1], the least value of what is constrained.
@@ -496,9 +494,8 @@ class PrecisionAtRecall(_RateUnderConstraint):
     `keras.config.floatx()`. NaN scores (of a weight other than 0) make the result
     NaN until the next reset.
 
-    Differences from Keras: the state is float64 and exact, with a variable
-    `compensation` after Keras's four; NaN scores give NaN; `y_true` and `y_pred`
-    of different shapes are an error even where their sizes agree.
+    Differences from Keras: the state is float64, exact to 2^53; NaN scores give NaN;
+    `y_true` and `y_pred` of different shapes are an error even where their sizes agree.
 
     Args:
         recall: float in [0, 1], the least value of what is constrained.
@@ -559,9 +556,8 @@ class RecallAtPrecision(_RateUnderConstraint):
     `keras.config.floatx()`. NaN scores (of a weight other than 0) make the result
     NaN until the next reset.
 
-    Differences from Keras: the state is float64 and exact, with a variable
-    `compensation` after Keras's four; NaN scores give NaN; `y_true` and `y_pred`
-    of different shapes are an error even where their sizes agree.
+    Differences from Keras: the state is float64, exact to 2^53; NaN scores give NaN;
+    `y_true` and `y_pred` of different shapes are an error even where their sizes agree.
 
     Args:
         precision: float in [0, 1], the least value of what is constrained.
@@ -627,11 +623,10 @@ class AUC(LateMetric):
     scalar of that dtype. NaN scores (of a weight other than 0) make the result
     NaN until the next reset.
 
-    Differences from Keras: the state is float64 and exact, with a variable
-    `compensation` after Keras's four; NaN scores give NaN, where Keras gives 0.5;
-    `label_weights` come out of `get_config()` as a list, which can be loaded;
-    `y_true` and `y_pred` of different shapes are an error even where their sizes
-    agree.
+    Differences from Keras: the state is float64, exact to 2^53; NaN scores give NaN,
+    where Keras gives 0.5; `label_weights` come out of `get_config()` as a list, which
+    can be loaded; `y_true` and `y_pred` of different shapes are an error even where
+    their sizes agree.
 
     Args:
         num_thresholds: number of evenly spaced thresholds, at least 2.

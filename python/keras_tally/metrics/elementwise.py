@@ -15,7 +15,7 @@ from keras_tally._registration import register
 
 _REDUCTIONS = ("mean", "sum")
 # What a term must not be called.
-_RESERVED = ("count", "compensation", "name", "dtype", "variables")
+_RESERVED = ("count", "name", "dtype", "variables")
 
 
 @register

@@ -32,7 +32,7 @@ class FBetaScore(LateMetric):
     nothing is the largest; NaN is above no threshold.
 
     Differences from Keras: the state (`true_positives`, `false_positives`,
-    `false_negatives`, `intermediate_weights`, `compensation`) is float64 and
+    `false_negatives`, `intermediate_weights`) is float64 and
     exact; weights may have any shape that broadcasts, as in Keras 3.16; later
     batches must have the columns of the first one.
 

@@ -127,7 +127,7 @@ class IoU(_IoUBase):
 
     Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
     JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
-    float64 with `compensation` for float dtypes; `axis` is the class axis of the
+    float64 for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
     Args:
@@ -217,7 +217,7 @@ class BinaryIoU(IoU):
 
     Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
     JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
-    float64 with `compensation` for float dtypes; the state and its dtype do not
+    float64 for float dtypes; the state and its dtype do not
     depend on the backend.
 
     Args:
@@ -276,7 +276,7 @@ class MeanIoU(IoU):
 
     Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
     JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
-    float64 with `compensation` for float dtypes; `axis` is the class axis of the
+    float64 for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
     Args:
@@ -360,7 +360,7 @@ class OneHotIoU(IoU):
 
     Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
     JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
-    float64 with `compensation` for float dtypes; `axis` is the class axis of the
+    float64 for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
     Args:
@@ -445,7 +445,7 @@ class OneHotMeanIoU(MeanIoU):
 
     Differences from Keras: the counts are int64 (Keras: int32, which overflows; on
     JAX, which has no int64, they are pairs of float32 and exact to 2^48), or
-    float64 with `compensation` for float dtypes; `axis` is the class axis of the
+    float64 for float dtypes; `axis` is the class axis of the
     inputs only; the state and its dtype do not depend on the backend.
 
     Args:

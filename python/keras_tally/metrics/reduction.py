@@ -52,7 +52,7 @@ class Sum(ValueReduction):
     Shapes and dtypes: `values` of any shape and any bool, integer or float
     dtype; the result is a scalar of `dtype`.
 
-    Differences from Keras: the state (`total`, `compensation`) is float64; a Keras
+    Differences from Keras: the state (`total`) is float64; a Keras
     mask counts without weights, too.
 
     Args:
@@ -97,7 +97,7 @@ class Mean(ValueReduction):
     dtype; the result is a scalar of `dtype`, or float32 where that is one of
     integers.
 
-    Differences from Keras: the state (`total`, `count`, `compensation`) is float64
+    Differences from Keras: the state (`total`, `count`) is float64
     and exact; an empty batch adds nothing; a Keras mask counts without weights, too.
 
     Args:
@@ -183,7 +183,7 @@ class MeanMetricWrapper(Mean):
     averaged); the result is a scalar of `dtype`. The function runs in the
     backend's own operations; its values are reduced natively.
 
-    Differences from Keras: the state (`total`, `count`, `compensation`) is float64
+    Differences from Keras: the state (`total`, `count`) is float64
     and exact.
 
     Args:

@@ -383,8 +383,9 @@ class R2Score(LateMetric):
     the result is a scalar, or has one entry per column, of Keras's floatx.
 
     Differences from Keras: the state (`num_samples`, `squared_sum`, `sum`,
-    `residual`, `count`, `compensation`) is float64, so that a large mean does not
-    cancel the variance away; the adjusted score counts samples, as Keras 3.16 does
+    `residual`, `count`) is float64, with `squared_sum_low`, `sum_low`, `count_low` for
+    what float64 cannot hold of these sums, so that a large mean does not cancel the
+    variance away; the adjusted score counts samples, as Keras 3.16 does
     (Keras 3.15: entries); a constant column that is right scores 1, as in
     scikit-learn (Keras: NaN); `y_true` of one column does not broadcast to several.
 
@@ -442,25 +443,12 @@ class R2Score(LateMetric):
     def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         check_matrices("R2Score", y_true_shape, y_pred_shape)
         self._keras_build_args = (y_true_shape, y_pred_shape)
-        columns = y_pred_shape[-1]
-        self.squared_sum = self._add_state("squared_sum", (columns,))
-        self.sum = self._add_state("sum", (columns,))
-        self.total_mse = self._add_state("residual", (columns,))
-        self.count = self._add_state("count", (columns,))
-        spec = self._spec(columns)
-        self._make_plan(
-            spec.kernel,
-            spec.result,
-            [
-                self.num_samples,
-                self.squared_sum,
-                self.sum,
-                self.total_mse,
-                self.count,
-            ],
-            keras.config.floatx(),
-            **spec.options,
-        )
+        spec = self._spec(y_pred_shape[-1])
+        (_, *shapes) = spec.state.items()
+        state = [self.num_samples, *(self._add_state(*each) for each in shapes)]
+        self.squared_sum, self.sum, self.total_mse, self.count = state[1:5]
+        floatx = keras.config.floatx()
+        self._make_plan(spec.kernel, spec.result, state, floatx, **spec.options)
         self._built = True
 
     def _spec(self, columns: int | None) -> _specs.Spec:
