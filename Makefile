@@ -46,7 +46,7 @@ PYTEST = $(BIN)/pytest -n $(TEST_JOBS) --dist worksteal
 STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_xla.py backends/test_tensorflow.py backends/test_dtypes.py \
                   backends/test_explain.py integration/test_fit.py metrics/test_table.py group \
                   integration/test_bench.py inputs/test_errors.py metrics/test_auc.py state/test_copying.py \
-                  metrics/test_segmentation.py state/test_merging.py \
+                  metrics/test_segmentation.py metrics/test_results.py state/test_merging.py \
                   state/test_distributed.py metrics/test_elementwise.py metrics/test_own_metric.py metrics/test_hard_numbers.py metrics/test_doubts.py repository/test_differences.py \
                   integration/test_examples.py runtime/test_threads.py runtime/test_soak.py)
 

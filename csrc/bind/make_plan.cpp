@@ -124,17 +124,7 @@ py::capsule make_plan(const std::string& kernel, const std::string& result,
   auto member = std::make_shared<Member>();
   Metric& metric = member->metric;
   metric.kernel = find_kernel(kernel);
-  metric.result = one_of<Result>(result, {{"mean", Result::Mean},
-                                          {"sum", Result::Sum},
-                                          {"root_mean", Result::RootMean},
-                                          {"counts", Result::Counts},
-                                          {"ratio", Result::Ratio},
-                                          {"constrained", Result::Constrained},
-                                          {"auc", Result::Auc},
-                                          {"f_score", Result::FScore},
-                                          {"r2", Result::R2},
-                                          {"iou", Result::Iou},
-                                          {"expression", Result::Expression}});
+  metric.result = find_result(result);
   if (read(options, "sizes", &member->sizes)) read(options, "offset", &member->offset);
   std::string name;
   if (read(options, "result_dtype", &name)) member->result_dtype = dtype_named(name, "dtype");

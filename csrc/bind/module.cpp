@@ -40,6 +40,17 @@ py::list kernels() {
   return out;
 }
 
+py::list results() {
+  py::list out;
+  for (const kt::ResultName& row : kt::result_table()) {
+    py::dict entry;
+    entry["name"] = row.name;
+    entry["shape"] = row.shape;
+    out.append(entry);
+  }
+  return out;
+}
+
 // What expressions can be made of, with the number of values that each takes.
 std::map<std::string, int> operations() {
   std::map<std::string, int> out;
@@ -117,6 +128,7 @@ PYBIND11_MODULE(_native, m) {
   });
   m.doc() = "Native kernels of keras-tally. Not a public interface.";
   m.def("kernels", &kernels);
+  m.def("results", &results);
   m.def("operations", &operations);
   m.def(
       "check_expression",

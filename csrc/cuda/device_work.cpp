@@ -678,7 +678,7 @@ void values_on(int device, void* stream, const ValuesJob& job, const Destination
 
 void finish_on(int device, void* stream, const Metric& metric, const DeviceConstants& constants,
                const State& state, void* out, DType dtype) {
-  if (metric.result == Result::Expression) {
+  if (metric.result == Result::expression) {
     FinalizeLaunch launch;
     launch.code = metric.finalize->code();
     launch.state = state;
@@ -697,7 +697,7 @@ void finish_on(int device, void* stream, const Metric& metric, const DeviceConst
   launch.dtype = dtype;
   Grid grid;
   grid.shared_bytes = kThreads / kWarp * 8;
-  launch_on(device, stream, CudaKernel::finish, grid, &launch);
+  launch_on(device, stream, finish_kernel(metric.result), grid, &launch);
 }
 
 }  // namespace kt

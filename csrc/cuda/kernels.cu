@@ -13,8 +13,7 @@ namespace kernels {
     using namespace kt::KT_LEVEL;                                                       \
     __VA_ARGS__(CudaThread(), launch);                                                  \
   }
-KT_CUDA_KERNELS
-#undef KT_CUDA_KERNEL
+#include "kernels.def"
 
 }  // namespace kernels
 }  // namespace kt
@@ -32,8 +31,7 @@ namespace {
 
 const void* const kKernels[] = {
 #define KT_CUDA_KERNEL(name, launch_type, ...) reinterpret_cast<const void*>(&kernels::name),
-    KT_CUDA_KERNELS
-#undef KT_CUDA_KERNEL
+#include "kernels.def"
 };
 static_assert(sizeof(kKernels) / sizeof(kKernels[0]) == kCudaKernels);
 

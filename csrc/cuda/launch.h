@@ -7,9 +7,9 @@
 
 #include "../defs/common.h"
 #include "../defs/mean.h"
+#include "../defs/results.h"
 #include "../exec/expression.h"
 #include "../exec/kept_state.h"
-#include "../exec/state.h"
 #include "../tensor/view.h"
 
 namespace kt {
@@ -249,36 +249,17 @@ struct KeptLaunch {
 };
 
 enum class CudaKernel : int {
-  elementwise_float32,
-  elementwise_float64,
-  values_float32,
-  values_float64,
-  scores_float32,
-  scores_float64,
-  pairs_float32,
-  pairs_float64,
-  columnwise_float32,
-  columnwise_float64,
-  cells_float32,
-  cells_float64,
-  binned_float32,
-  binned_float64,
-  tabulated,
-  commit,
-  finish,
-  expression,
-  finalize,
-  read_kept,
-  write_kept,
-  plain_sums,
-  plain_cells,
-  plain_bins,
-  plain_scores,
-  plain_pairs,
-  logit_scores,
-  logit_pairs,
+#define KT_CUDA_KERNEL(name, ...) name,
+#include "kernels.def"
+  kCount,
 };
-constexpr int kCudaKernels = 28;
+constexpr int kCudaKernels = static_cast<int>(CudaKernel::kCount);
+
+// The kernel of a row of results.def.
+constexpr CudaKernel finish_kernel(Result result) {
+  return static_cast<CudaKernel>(static_cast<int>(CudaKernel::finish_mean) +
+                                 static_cast<int>(result));
+}
 
 // How many blocks one processor must have room for at once, which is what settles how
 // many registers a thread may have.

@@ -1,3 +1,5 @@
+// Where a metric's state is: plain data, for the CPU and for a GPU; and how it adds up.
+//
 // Sums that cancel in the result (squares about a large mean): an unevaluated sum
 // hi + lo of two doubles. Adding is a two-sum, which loses nothing that two doubles
 // can hold. From 2^48 on, hi is kept a multiple of 4096 and lo takes the rest: then
@@ -5,12 +7,37 @@
 // loses nothing of whole numbers. Integer weights add up in 64-bit integers.
 #pragma once
 
+#include <cstdint>
 #include <limits>
 
 #include "common.h"
 #include "math.h"
 
-namespace kt::KT_LEVEL {
+namespace kt {
+
+constexpr int kMaxState = 9;
+
+// The state: Keras's variables in order, as float64 or as integers.
+struct State {
+  struct Variable {
+    double* sum = nullptr;
+    double* low = nullptr;  // what `sum` cannot hold, where the result cancels it
+    std::int64_t* whole = nullptr;
+    std::int64_t size = 0;
+  };
+  Variable variables[kMaxState];
+  int count = 0;
+
+  bool whole() const { return variables[0].whole != nullptr; }
+};
+
+namespace KT_LEVEL {
+
+KT_HOST_DEVICE double state_at(const State& state, int variable, std::int64_t i) {
+  const State::Variable& v = state.variables[variable];
+  if (v.whole != nullptr) return static_cast<double>(v.whole[i]);
+  return v.low == nullptr ? v.sum[i] : v.sum[i] + v.low[i];
+}
 
 constexpr double kExactIntegers = 281474976710656.0;  // 2^48
 
@@ -44,4 +71,5 @@ KT_HOST_DEVICE void add_whole(std::int64_t* to, double x) {
   *to = static_cast<std::int64_t>(sum);
 }
 
-}  // namespace kt::KT_LEVEL
+}  // namespace KT_LEVEL
+}  // namespace kt

@@ -7,7 +7,6 @@
 
 #include "../defs/state.h"
 #include "../tensor/view.h"
-#include "state.h"
 
 namespace kt {
 

@@ -98,13 +98,33 @@ std::vector<int> find_low_of(const Metric& metric) {
   return found;
 }
 
+const std::vector<ResultName>& result_table() {
+  static const std::vector<ResultName> table = {
+#define KT_RESULT(name, definition, shape) {#name, #shape},
+#include "../results.def"
+  };
+  return table;
+}
+
+Result find_result(const std::string& name) {
+  const std::vector<ResultName>& table = result_table();
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    if (name == table[i].name) return static_cast<Result>(i);
+  }
+  if (name == "expression") return Result::expression;
+  throw std::logic_error("no result is named " + name);
+}
+
 bool scalar_result(const Metric& metric, const State& state) {
-  switch (metric.result) {
-    case Result::Counts:
-    case Result::Ratio:
+  static constexpr ResultShape shapes[] = {
+#define KT_RESULT(name, definition, shape) ResultShape::shape,
+#include "../results.def"
+      ResultShape::Scalar,
+  };
+  switch (shapes[static_cast<int>(metric.result)]) {
+    case ResultShape::PerEntry:
       return state.variables[0].size == 1;
-    case Result::FScore:
-    case Result::R2:
+    case ResultShape::ByColumn:
       return metric.average != Average::None;
     default:
       return true;
@@ -113,7 +133,6 @@ bool scalar_result(const Metric& metric, const State& state) {
 
 ResultSpec result_spec(const Metric& metric) {
   ResultSpec spec;
-  spec.result = metric.result;
   spec.curve = metric.curve;
   spec.summation = metric.summation;
   spec.constrained = metric.constrained;
@@ -135,12 +154,12 @@ ResultSpec result_spec(const Metric& metric) {
 }
 
 void finish(const Metric& metric, const State& state, double* results) {
-  if (metric.result == Result::Expression) {
+  if (metric.result == Result::expression) {
     double inputs[kMaxState];
     for (int v = 0; v < state.count; ++v) inputs[v] = shared::state_at(state, v, 0);
     return metric.finalize->evaluate(inputs, results);
   }
-  shared::finish(shared::Serial(), result_spec(metric), state,
+  shared::finish(metric.result, result_spec(metric), state,
                  [=](std::int64_t i, double x) { results[i] = x; });
 }
 

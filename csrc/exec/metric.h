@@ -11,7 +11,6 @@
 #include "../tensor/view.h"
 #include "kernel_row.h"
 #include "run.h"
-#include "state.h"
 
 namespace kt {
 
@@ -69,7 +68,7 @@ struct Metric : Statistics {
   std::vector<int> low_of;
   std::vector<Cell> cells;
   bool poison_on_nan = false;
-  Result result = Result::Mean;
+  Result result = Result::mean;
   Curve curve = Curve::Roc;
   Summation summation = Summation::Interpolation;
   Rate constrained = Rate::Recall, dependent = Rate::Precision;
@@ -118,6 +117,15 @@ void commit(const Addition& addition, const State& state);
 
 // What `low_of` is, for this kernel.
 std::vector<int> find_low_of(const Metric& metric);
+
+struct ResultName {
+  const char* name;
+  const char* shape;
+};
+// The rows of results.def, in order.
+const std::vector<ResultName>& result_table();
+// Throws where there is none of this name.
+Result find_result(const std::string& name);
 
 // Whether there is one result or one for each entry of the variables.
 bool scalar_result(const Metric& metric, const State& state);

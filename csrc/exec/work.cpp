@@ -50,7 +50,7 @@ MeanShape mean_shape_of(const Metric& metric, const Weighting* weighting, const 
   out.summed = summed;
   out.weighted = weighting != nullptr;
   out.scalar = weighting != nullptr && weighting->scalar;
-  out.sum = metric.result == Result::Sum || metric.result == Result::Expression;
+  out.sum = metric.result == Result::sum || metric.result == Result::expression;
   return out;
 }
 

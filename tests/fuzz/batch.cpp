@@ -241,7 +241,7 @@ Metric draw_metric(Bytes& bytes, const Sizes& scores) {
   metric.last_axis = static_cast<LastAxis>(bytes.below(3));
   switch (metric.kernel.executor) {
     case Executor::Elementwise:
-      metric.result = Result::Mean;
+      metric.result = Result::mean;
       if (bytes.rarely()) {
         metric.has_value_dtype = true;
         metric.value_dtype = static_cast<DType>(bytes.below(13));
@@ -262,7 +262,7 @@ Metric draw_metric(Bytes& bytes, const Sizes& scores) {
       const bool r2 = std::string(metric.kernel.name) == "squared_deviations";
       metric.counts_samples = r2;
       if (r2) metric.low_of = find_low_of(metric);
-      metric.result = r2 ? Result::R2 : Result::FScore;
+      metric.result = r2 ? Result::r2 : Result::f_score;
       metric.average = static_cast<Average>(bytes.below(4));
       break;
     }
@@ -271,14 +271,14 @@ Metric draw_metric(Bytes& bytes, const Sizes& scores) {
           {Cell::FalseNegatives},
           {Cell::TruePositives, Cell::FalsePositives},
           {Cell::TruePositives, Cell::FalsePositives, Cell::TrueNegatives, Cell::FalseNegatives}};
-      static constexpr Result results[] = {Result::Counts, Result::Ratio, Result::Auc};
+      static constexpr Result results[] = {Result::counts, Result::ratio, Result::auc};
       draw_thresholds(bytes, &metric);
       const int kind = bytes.below(3);
       metric.cells = cells[kind];
       metric.result = results[kind];
       metric.curve = static_cast<Curve>(bytes.below(3));
       metric.summation = static_cast<Summation>(bytes.below(4));
-      if (kind == 2 && bytes.flag()) metric.result = Result::Constrained;
+      if (kind == 2 && bytes.flag()) metric.result = Result::constrained;
       metric.poison_on_nan = bytes.flag();
       metric.multi_label = kind == 2 && bytes.flag();
       if (metric.multi_label) metric.labels = std::clamp<std::int64_t>(last, 1, 100);
@@ -292,7 +292,7 @@ Metric draw_metric(Bytes& bytes, const Sizes& scores) {
       break;
     }
     case Executor::Tabulated:
-      metric.result = Result::Iou;
+      metric.result = Result::iou;
       metric.pairs.classes = bytes.rarely() ? 40 : 1 + bytes.below(12);
       metric.pairs.by_class = bytes.flag();
       metric.pairs.whole = bytes.flag();
@@ -305,7 +305,7 @@ Metric draw_metric(Bytes& bytes, const Sizes& scores) {
       break;
     case Executor::Expression: {
       metric.expression = Expression::make(read_source(bytes, 2));
-      metric.result = Result::Mean;
+      metric.result = Result::mean;
       break;
     }
   }

@@ -75,8 +75,9 @@ const char* launch(int, void*, CudaKernel kernel, const Grid& grid, const void* 
   launched.push_back({kernel, grid});
   switch (kernel) {
 #define KT_CUDA_KERNEL KT_EMULATED_CASE
-    KT_CUDA_KERNELS
-#undef KT_CUDA_KERNEL
+#include "../../csrc/cuda/kernels.def"
+    case CudaKernel::kCount:
+      break;
   }
   return "no such kernel";
 }
@@ -102,8 +103,7 @@ PYBIND11_MODULE(_cuda_emulated, m) {
   m.def("launches", [] {
     static const char* const names[] = {
 #define KT_CUDA_KERNEL(name, launch_type, ...) #name,
-        KT_CUDA_KERNELS
-#undef KT_CUDA_KERNEL
+#include "../../csrc/cuda/kernels.def"
     };
     py::list out;
     for (const kt::Launched& one : kt::launched) {

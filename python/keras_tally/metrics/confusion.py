@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 from keras.src.metrics.metrics_utils import (
     NEG_INF,
     AUCCurve,
@@ -13,6 +15,8 @@ from keras.src.metrics.metrics_utils import (
 )
 
 from keras_tally import _specs
+from keras_tally._fallback.arrays import Options, divide_no_nan
+from keras_tally._fallback.results import NAN, Sums, in_keras_ops
 from keras_tally._kernel_metric import (
     FEW,
     LateMetric,
@@ -67,6 +71,84 @@ def _doubt_scores(metric: Any, state: State) -> str | None:
         "instead of the classes that they decide. Where probabilities are all so near "
         "to 0 or 1, ask for more `num_thresholds`."
     )
+
+
+@in_keras_ops("ratio")
+def _ratio(options: Options, sums: Sums) -> Any:
+    del options
+    return divide_no_nan(sums[0], sums[0] + sums[1])
+
+
+def _rate(name: str, sums: Sums) -> Any:
+    tp, fp, tn, fn = sums
+    hits, others = {"precision": (tp, fp), "recall": (tp, fn), "specificity": (tn, fp)}[
+        name
+    ]
+    return divide_no_nan(hits, hits + others)
+
+
+@in_keras_ops("constrained")
+def _constrained(options: Options, sums: Sums) -> Any:
+    """Return the best of one rate where the other is large enough."""
+    allowed = _rate(options["constrained"], sums) >= float(options["required"])
+    best = ops.max(ops.where(allowed, _rate(options["dependent"], sums), 0.0))
+    unranked = ops.any(ops.isnan(sums[0] + sums[1] + sums[2] + sums[3]))
+    return ops.where(unranked, NAN, best)
+
+
+@in_keras_ops("auc")
+def _auc(options: Options, sums: Sums) -> Any:
+    """Return the area under the curve, of which each column has one."""
+    labels = int(options["labels"])
+    tp, fp, tn, fn = (ops.reshape(x, (-1, labels)) for x in sums)
+    unranked = ops.isnan((tp + fp + tn + fn)[0])
+    if options["curve"] == "PR" and options["summation_method"] == "interpolation":
+        slices = _interpolated_pr(tp, fp, fn)
+    else:
+        x, y = _coordinates(options["curve"], tp, fp, tn, fn)
+        low, high = y[:-1], y[1:]
+        heights = {
+            "interpolation": (low + high) / 2.0,
+            "minoring": ops.minimum(low, high),
+            "majoring": ops.maximum(low, high),
+            "step": low,
+        }
+        height = heights[options["summation_method"]]
+        slices = (x[:-1] - x[1:]) * height
+    areas = ops.where(unranked, NAN, ops.sum(slices, axis=0))
+    weights = np.ones(labels)
+    if options.get("label_weights") is not None and options.get("multi_label"):
+        weights = np.asarray(options["label_weights"], "float64")
+    total = float(weights.sum())
+    return ops.sum(areas * weights) / total if total else ops.zeros_like(areas[0])
+
+
+def _interpolated_pr(tp: Any, fp: Any, fn: Any) -> Any:
+    """Return slices of the area between thresholds: precision is not linear there."""
+    p = tp + fp
+    tp_b, p_a, p_b = tp[1:], p[:-1], p[1:]
+    dtp, dp = tp[:-1] - tp_b, p_a - p_b
+    slope = divide_no_nan(dtp, ops.where(dp > 0.0, dp, 0.0))
+    intercept = tp_b - slope * p_b
+    both = ops.logical_and(p_a > 0.0, p_b > 0.0)
+    ratio = ops.where(both, p_a / ops.where(both, p_b, 1.0), 1.0)
+    positives = tp_b + fn[1:]
+    return divide_no_nan(
+        slope * (dtp + intercept * ops.log(ratio)),
+        ops.where(positives > 0.0, positives, 0.0),
+    )
+
+
+def _coordinates(curve: str, tp: Any, fp: Any, tn: Any, fn: Any) -> tuple[Any, Any]:
+    recall = divide_no_nan(tp, tp + fn)
+    if curve == "ROC":
+        return divide_no_nan(fp, fp + tn), recall
+    if curve == "PR":
+        return recall, divide_no_nan(tp, tp + fp)
+    scaling, none = divide_no_nan(tp + fn, tn + fp), ops.equal(tp, 0.0)
+    recall_gain = ops.where(none, 0.0, 1.0 - scaling * divide_no_nan(fn, tp))
+    precision_gain = ops.where(none, 1.0, 1.0 - scaling * divide_no_nan(fp, tp))
+    return ops.maximum(recall_gain, 0.0), precision_gain
 
 
 class _ThresholdCounts(PairMetric):

@@ -9,6 +9,8 @@ from typing import Any
 
 from keras_tally._engine import IN_PLACE
 from keras_tally._expression import Expression, accepted, trace
+from keras_tally._fallback.arrays import Options
+from keras_tally._fallback.results import Sums, in_keras_ops
 from keras_tally._kernel_metric import PairMetric
 from keras_tally._llvm import addresses
 from keras_tally._registration import register
@@ -16,6 +18,12 @@ from keras_tally._registration import register
 _REDUCTIONS = ("mean", "sum")
 # What a term must not be called.
 _RESERVED = ("count", "name", "dtype", "variables")
+
+
+@in_keras_ops("expression")
+def _expression(options: Options, sums: Sums) -> Any:
+    (value,) = options["finish"](*sums).values()
+    return value
 
 
 @register

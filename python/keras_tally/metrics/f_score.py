@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras import ops
+
 from keras_tally import _specs
+from keras_tally._fallback.arrays import Options, mean
+from keras_tally._fallback.results import Sums, in_keras_ops
 from keras_tally._kernel_metric import (
     LateMetric,
     Shape,
@@ -13,6 +17,20 @@ from keras_tally._kernel_metric import (
     rules,
 )
 from keras_tally._registration import register
+
+
+@in_keras_ops("f_score")
+def _f_score(options: Options, sums: Sums) -> Any:
+    tp, fp, fn, weight = sums
+    epsilon, square = float(options["epsilon"]), float(options["beta"]) ** 2
+    precision, recall = tp / (tp + fp + epsilon), tp / (tp + fn + epsilon)
+    score = precision * recall / (square * precision + recall + epsilon)
+    score = score * (1.0 + square)
+    if options["average"] is None:
+        return score
+    if options["average"] == "weighted":
+        return ops.sum(score * weight) / (ops.sum(weight) + epsilon)
+    return mean(score)
 
 
 @register

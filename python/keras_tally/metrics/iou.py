@@ -6,11 +6,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_tally import _specs
+from keras_tally._fallback.arrays import Options, wide
+from keras_tally._fallback.results import Sums, in_keras_ops
 from keras_tally._kernel_metric import PairMetric, rules
 from keras_tally._registration import register
 from keras_tally._warnings import warn
+
+
+@in_keras_ops("iou")
+def _iou(options: Options, sums: Sums) -> Any:
+    """Return the mean over target classes that occur, of TP / (TP + FP + FN)."""
+    targets, epsilon = list(options["target_class_ids"]), float(options["epsilon"])
+    if options.get("per_class_counts"):
+        hits, every = sums[0], sums[0] + sums[1] + sums[2]
+    else:
+        (matrix,) = sums
+        hits = ops.diagonal(matrix)
+        every = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - hits
+    classes = int(options["num_classes"])
+    places = np.array([t % classes for t in targets], "int32")
+    hits, every = (ops.take(x, places, axis=0) for x in (hits, every))
+    occurs = wide(every > 1e-9)
+    shares = ops.where(every > 1e-9, hits / (every + epsilon), 0.0)
+    return ops.sum(shares) / (ops.sum(occurs) + epsilon)
 
 
 class _IoUBase(PairMetric):

@@ -10,9 +10,25 @@ from keras.src import losses
 from keras.src.backend.common.masking import get_keras_mask
 
 from keras_tally._engine import update
+from keras_tally._fallback.arrays import Options, divide_no_nan
+from keras_tally._fallback.results import Sums, in_keras_ops
 from keras_tally._kernel_metric import KernelMetric, PairMetric, result_dtype_of
 from keras_tally._masks import combine_mask
 from keras_tally._registration import register
+
+
+@in_keras_ops("mean")
+def mean_of(options: Options, sums: Sums) -> Any:
+    """Return the mean of a total and a count."""
+    del options
+    return divide_no_nan(sums[0], sums[1])
+
+
+@in_keras_ops("sum")
+@in_keras_ops("counts")
+def _first(options: Options, sums: Sums) -> Any:
+    del options
+    return sums[0]
 
 
 class ValueReduction(KernelMetric):

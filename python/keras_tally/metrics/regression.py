@@ -5,12 +5,60 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_tally import _specs
+from keras_tally._fallback.arrays import Options, mean, product
+from keras_tally._fallback.results import Sums, in_keras_ops
 from keras_tally._kernel_metric import LateMetric, Shape, check_matrices, rules
 from keras_tally._registration import register
 from keras_tally._warnings import warn
-from keras_tally.metrics.reduction import KernelMean
+from keras_tally.metrics.reduction import KernelMean, mean_of
+
+
+@in_keras_ops("root_mean")
+def _root_mean(options: Options, sums: Sums) -> Any:
+    return ops.sqrt(mean_of(options, sums))
+
+
+def _variation(
+    squares: tuple[Any, Any], total: tuple[Any, Any], count: tuple[Any, Any]
+) -> Any:
+    """Return sum(t^2) - sum(t)^2 / n, of sums with low halves."""
+    mean = total[0] / count[0]
+    back, back_rest = product(mean, count[0])
+    left = (total[0] - back - back_rest) + (total[1] - mean * count[1])
+    mean_low = left / count[0]
+    whole, whole_rest = product(total[0], mean)
+    whole_rest = whole_rest + (total[0] * mean_low + total[1] * mean)
+    variation = (squares[0] - whole) + (squares[1] - whole_rest)
+    # What the sums cannot tell from 0: columns of equal values have no variance.
+    return ops.where(ops.abs(variation) <= 8.3e-25 * squares[0], 0.0, variation)
+
+
+@in_keras_ops("r2")
+def _r2(options: Options, sums: Sums) -> Any:
+    samples, squares, total, residual, count, *lows = sums
+    highs = squares, total, count
+    variation = _variation(*zip(highs, lows, strict=True))
+    # Of a constant column it is 1 where all is right and 0 where not.
+    perfect = ops.logical_and(ops.equal(variation, 0.0), ops.equal(residual, 0.0))
+    score = ops.where(perfect, 1.0, 1.0 - residual / variation)
+    score = ops.where(ops.isinf(score), 0.0, score)
+    if options["average"] is not None:
+        plain = mean(score)
+        if options["average"] == "weighted":
+            # Constant columns have no variance to weigh them by.
+            of_all = ops.sum(variation)
+            varies = ops.not_equal(of_all, 0.0)
+            weighted = ops.sum(score * variation) / ops.where(varies, of_all, 1.0)
+            plain = ops.where(varies, weighted, plain)
+        score = plain
+    # Corrected for the number of regressors; unchanged where that has no meaning.
+    p = float(options["regressors"])
+    left = samples - p - 1.0
+    corrected = 1.0 - (1.0 - score) * (samples - 1.0) / ops.where(left > 0, left, 1.0)
+    return ops.where(ops.logical_and(left > 0.0, p > 0.0), corrected, score)
 
 
 class _ErrorMean(KernelMean):

@@ -1,0 +1,97 @@
+// Results of sums by column: a score for each, or their average.
+#pragma once
+
+#include "results.h"
+
+namespace kt::KT_LEVEL {
+
+struct Score {
+  double value, weight;
+};
+
+// Sums over columns: of scores, of weights, of their products.
+struct ScoreSums {
+  double scores, weights, weighted;
+};
+
+// (1 + beta^2) P R / (beta^2 P + R), each division with epsilon, as in Keras.
+KT_HOST_DEVICE double f_score(double tp, double fp, double fn, double beta, double epsilon) {
+  const double precision = tp / (tp + fp + epsilon), recall = tp / (tp + fn + epsilon);
+  const double square = beta * beta;
+  return precision * recall / (square * precision + recall + epsilon) * (1.0 + square);
+}
+
+// State: TP, FP, FN and the weight of each column.
+struct FScoreResult {
+  KT_HOST_DEVICE static Score column(const ResultSpec& spec, const State& state, std::int64_t c) {
+    return {f_score(state_at(state, 0, c), state_at(state, 1, c), state_at(state, 2, c), spec.beta,
+                    spec.epsilon),
+            state_at(state, 3, c)};
+  }
+  KT_HOST_DEVICE static double average(const ResultSpec& spec, const ScoreSums& sums,
+                                       std::int64_t columns) {
+    return spec.average == Average::Weighted ? sums.weighted / (sums.weights + spec.epsilon)
+                                             : sums.scores / static_cast<double>(columns);
+  }
+  KT_HOST_DEVICE static double adjusted(const ResultSpec&, const State&, double score) {
+    return score;
+  }
+  static constexpr int kVariable = 0;  // one whose entries are columns
+};
+
+// An unevaluated sum of two doubles.
+struct DoublePair {
+  double high, low;
+};
+
+// sum(t^2) - sum(t)^2 / n, where a large mean cancels almost everything: with an
+// exact product and an exact remainder of the division. What is smaller than the
+// sums can tell (2^-80 of sum(t^2)) is 0: columns of equal values have no variance.
+KT_HOST_DEVICE double sum_of_squares(DoublePair squares, DoublePair sum, DoublePair count) {
+  const double mean = sum.high / count.high;
+  const double remainder = std::fma(-mean, count.high, sum.high) + (sum.low - mean * count.low);
+  const double mean_low = remainder / count.high;
+  const double product = sum.high * mean;
+  const double product_low =
+      std::fma(sum.high, mean, -product) + (sum.high * mean_low + sum.low * mean);
+  const double total = (squares.high - product) + (squares.low - product_low);
+  return std::fabs(total) <= 8.3e-25 * squares.high ? 0.0 : total;
+}
+
+// 1 - sum((t - p)^2) / sum((t - mean(t))^2). Of a constant column (a total of 0) it is 1
+// where all is right and 0 where not, as in scikit-learn; without data the total is NaN.
+KT_HOST_DEVICE double r2_score(double error, double total) {
+  if (total == 0.0 && error == 0.0) return 1.0;
+  const double score = 1.0 - error / total;
+  return std::isinf(score) ? 0.0 : score;
+}
+
+// R2 corrected for p regressors and n samples; unchanged where that has no meaning.
+KT_HOST_DEVICE double adjusted_r2(double score, double n, double p) {
+  return p == 0.0 || p >= n - 1.0 ? score : 1.0 - (1.0 - score) * (n - 1.0) / (n - p - 1.0);
+}
+
+KT_HOST_DEVICE DoublePair pair_at(const State& state, int variable, std::int64_t i) {
+  return {state.variables[variable].sum[i], state.variables[variable].low[i]};
+}
+
+// State: number of samples, then sum(t^2), sum(t), sum((t - p)^2), weight by column.
+struct R2Result {
+  KT_HOST_DEVICE static Score column(const ResultSpec&, const State& state, std::int64_t c) {
+    const double total =
+        sum_of_squares(pair_at(state, 1, c), pair_at(state, 2, c), pair_at(state, 4, c));
+    return {r2_score(state_at(state, 3, c), total), total};
+  }
+  KT_HOST_DEVICE static double average(const ResultSpec& spec, const ScoreSums& sums,
+                                       std::int64_t columns) {
+    // Constant columns have no variance to weigh them by.
+    const bool varies = spec.average == Average::Weighted && sums.weights != 0.0;
+    return varies ? sums.weighted / sums.weights : sums.scores / static_cast<double>(columns);
+  }
+  KT_HOST_DEVICE static double adjusted(const ResultSpec& spec, const State& state, double score) {
+    return adjusted_r2(score, state_at(state, 0, 0), spec.regressors);
+  }
+  static constexpr int kVariable = 1;
+};
+
+}  // namespace kt::KT_LEVEL
