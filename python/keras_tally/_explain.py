@@ -77,8 +77,10 @@ def explain(metric: Any) -> Explanation:
     grouped = isinstance(metric, MetricGroup)
     variables = metric.variables
     value = variables[0]._value if variables else None
-    backend = _backends.active()
-    roads = backend.roads(value, grouped) if IN_PLACE else backend.roads(why_portable())
+    if IN_PLACE:
+        roads = _backends.in_place_backend().roads(value, grouped)
+    else:
+        roads = _backends.stored_backend().roads(why_portable())
     if isinstance(metric, ElementwiseMetric):
         why = why_not(metric.expression)
         roads["expression"] = _backends.Road(
@@ -88,7 +90,7 @@ def explain(metric: Any) -> Explanation:
     return Explanation(
         name=metric.name,
         backend=keras.config.backend(),
-        device=backend.device_of(value),
+        device=_backends.active().device_of(value),
         roads=roads,
         separate=metric.separate if grouped else (),
     )

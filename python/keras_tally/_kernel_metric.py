@@ -79,7 +79,7 @@ class Planned(Mergeable, Metric):
             return
         _native.count_converted()
         # Where the state is; as far as there are kernels.
-        like = _backends.active().on_device(self._plan_variables[0]._value)
+        like = _backends.in_place_backend().on_device(self._plan_variables[0]._value)
         inputs = self._prepare(like, y_true, y_pred, sample_weight)
         _atomic.add(
             self._plan_variables,
@@ -89,7 +89,9 @@ class Planned(Mergeable, Metric):
 
     def _updated(self, values: Sequence[Any], *inputs: Any) -> list[Any]:
         """Return what a batch makes of these values of the plan's variables."""
-        states = [_backends.active().copy_for_update(value) for value in values]
+        states = [
+            _backends.in_place_backend().copy_for_update(value) for value in values
+        ]
         self._update_states(states, *inputs)
         return states
 
@@ -119,7 +121,7 @@ class Planned(Mergeable, Metric):
 
     def _results_general(self) -> list[Any]:
         """Return the results where native code does not take the variables."""
-        backend = _backends.active()
+        backend = _backends.in_place_backend()
         state = _atomic.read_together(self._plan_variables)
         if any(backend.is_symbolic(value) for value in state):
             return [
@@ -130,7 +132,7 @@ class Planned(Mergeable, Metric):
 
     def _results_from(self, states: Sequence[Any]) -> list[Any]:
         """Return the results for these values of the plan's variables."""
-        backend = _backends.active()
+        backend = _backends.in_place_backend()
         readable = [backend.copy_for_update(x) for x in states]
         found = _native.result_from(self._plan, readable)
         values = list(found.values()) if isinstance(found, dict) else [found]

@@ -255,7 +255,7 @@ def _copied_variables(metric: Any) -> dict[str, Any]:
         exact = _states.exact_value
         values = unchanged(lambda: [keras.ops.copy(exact(v)) for v in variables])
     else:
-        backend = _backends.active()
+        backend = _backends.in_place_backend()
         values = [
             backend.place_like(keras.ops.convert_to_tensor(x, dtype=v._dtype), v.value)
             for v, x in zip(variables, values, strict=True)

@@ -173,7 +173,7 @@ class PairView(View):
     def assign_add(self, value: Any) -> Any:
         """Add a number, or one to each entry."""
         part = self.part
-        with _backends.active().float64():
+        with _backends.stored_backend().float64():
             value = keras.ops.cast(value, "float64")
             check_fits(self, keras.ops.add(keras.ops.zeros_like(self.value), value))
             value = keras.ops.broadcast_to(value, part.shape)

@@ -77,7 +77,7 @@ def updated(
     values = {id(pack): rows for pack, rows in zip(packs, state, strict=True)}
     sums: dict[int, list[Entry]] = {key: [] for key in values}
     totals: dict[int, list[Entry]] = {key: [] for key in values}
-    with _backends.active().float64():
+    with _backends.stored_backend().float64():
         for plan in plans:
             sizes = [math.prod(part.shape) for part in plan.parts]
             found = _fallback.statistics(plan.kernel, plan.options, *batch, sizes)
@@ -123,7 +123,7 @@ def added(state: Any, sums: list[Entry], totals: Sequence[Entry] = ()) -> Any:
     """Return a pack's rows: to some columns sums are added, others are replaced."""
     ops = keras.ops
     dtype = keras.backend.standardize_dtype(state.dtype)
-    with _backends.active().float64():
+    with _backends.stored_backend().float64():
         more = _row(sums, ops.zeros((state.shape[1],), dtype="float64"))
         if "int" in dtype:
             return state + ops.cast(ops.expand_dims(more, 0), dtype)
@@ -175,7 +175,7 @@ def result(
     """Return the result, of this shape, for the values of the packs."""
     values = {id(pack): value for pack, value in zip(packs, state, strict=True)}
     ops = keras.ops
-    with _backends.active().float64():
+    with _backends.stored_backend().float64():
         sums = []
         for part in plan.parts:
             flat = number(values[id(part.pack)], part.start, part.stop)

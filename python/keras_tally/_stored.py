@@ -52,6 +52,7 @@ if _asked_for not in ("", "native", "portable"):
     )
 only_portable = _asked_for == "portable"
 even_small = _asked_for == "native"
+_ASKED_FOR = "KERAS_TALLY_ROAD=portable asks for it"
 
 # Options that only the fallback knows: a user's function and its finalization.
 _OF_FALLBACK = ("terms", "finish")
@@ -165,10 +166,11 @@ def make_group(
 
 def why_portable(*tensors: Any) -> str | None:
     """Return why Keras's operations take these tensors; None where a kernel does."""
-    if only_portable:
-        return "KERAS_TALLY_ROAD=portable asks for it"
-    why: str | None = _backends.active().why_portable(*tensors)
-    return why
+    return (
+        _ASKED_FOR
+        if only_portable
+        else _backends.stored_backend().why_portable(*tensors)
+    )
 
 
 # Which input it is, the argument's name, and what the user gave.
@@ -249,19 +251,19 @@ def updated(
     """Return what a batch makes of a state, by default the present one."""
     sample_weight = combine_mask(get_keras_mask(y_pred), sample_weight)
     inputs = _inputs(y_true, y_pred, sample_weight, plan.takes_values)
-    backend = _backends.active()
+    backend = _backends.stored_backend()
     if state is None:
         state = backend.read(plan.packs)
     given = sum(bit for bit, _, _ in inputs)
-    why = why_portable(*state, *(x for _, _, x in inputs))
     tensors = [prepare(x, argument) for _, argument, x in inputs]
-    if why is None and not even_small:
-        why = backend.why_no_call(plan, state, tensors)
-    plan.taken["update"] = why or "native"
-    if why is None:
-        new: Sequence[Any] = backend.update(plan.program, state, given, tensors)
+    if only_portable:
+        backend.check(plan.program.key, given, tensors)
+        new: Sequence[Any] | str = _ASKED_FOR
+    else:
+        new = backend.update(plan, state, given, tensors, even_small)
+    plan.taken["update"] = new if isinstance(new, str) else "native"
+    if not isinstance(new, str):
         return new
-    backend.check(plan.program.key, given, tensors)
     by_input = {bit: x for (bit, _, _), x in zip(inputs, tensors, strict=True)}
     batch = by_input.get(TRUTH), by_input[0], by_input.get(WEIGHT)
     try:
@@ -278,17 +280,17 @@ def updated(
 
 
 def _results(plan: Any) -> Sequence[Any]:
-    backend = _backends.active()
     state = read_together(plan.packs)
-    why = why_portable(*state)
-    plan.taken["result"] = why or "native"
-    if why is not None:
-        return [
-            _portable.result(p, plan.packs, state, shape)
-            for p, shape in zip(plan.portable, plan.program.result_shapes, strict=True)
-        ]
-    values: Sequence[Any] = backend.results(plan.program, state)
-    return values
+    found: Sequence[Any] | str = _ASKED_FOR
+    if not only_portable:
+        found = _backends.stored_backend().results(plan.program, state)
+    plan.taken["result"] = found if isinstance(found, str) else "native"
+    if not isinstance(found, str):
+        return found
+    return [
+        _portable.result(p, plan.packs, state, shape)
+        for p, shape in zip(plan.portable, plan.program.result_shapes, strict=True)
+    ]
 
 
 def result(plan: Any, /) -> Any:

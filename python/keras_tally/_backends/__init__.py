@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
+from keras_tally._backends.protocol import Backend, InPlaceBackend, StoredBackend
 from keras_tally._tensors import WrongDeviceError as WrongDeviceError
 from keras_tally._versions import OLDEST, check_version
 
@@ -46,13 +46,7 @@ class Road(NamedTuple):
 
 
 @cache
-def active() -> ModuleType:
-    """Return the adapter of the backend that Keras runs on.
-
-    Raises:
-        RuntimeError: the backend has no adapter.
-        ImportError: the framework is too old for it.
-    """
+def _adapter() -> Any:
     name = keras.config.backend()
     if name not in SUPPORTED:
         raise RuntimeError(
@@ -63,6 +57,29 @@ def active() -> ModuleType:
     if name in OLDEST:
         check_version(importlib.import_module(name))
     return importlib.import_module(f"keras_tally._backends.{name}")
+
+
+def active() -> Backend:
+    """Return the adapter of the backend that Keras runs on.
+
+    Raises:
+        RuntimeError: the backend has no adapter.
+        ImportError: the framework is too old for it.
+    """
+    adapter: Backend = _adapter()
+    return adapter
+
+
+def in_place_backend() -> InPlaceBackend:
+    """Return the adapter of torch or NumPy, where kernels write into variables."""
+    adapter: InPlaceBackend = _adapter()
+    return adapter
+
+
+def stored_backend() -> StoredBackend:
+    """Return the adapter of JAX or TensorFlow, where a state is made from a state."""
+    adapter: StoredBackend = _adapter()
+    return adapter
 
 
 def with_shape(x: Any) -> Any:
@@ -85,13 +102,13 @@ def as_array(x: Any) -> Any:
 def operation(name: str) -> Any:
     """Return an operation of `keras.ops` that computes float64 as such."""
     if keras.config.backend() == "jax":
-        return active().operation(name)
+        return _adapter().operation(name)
     return getattr(keras.ops, name)
 
 
 def any_symbolic(*tensors: Any) -> bool:
     """Tell whether there are shapes without data, as while Keras builds a model."""
-    is_symbolic = active().is_symbolic
+    is_symbolic = in_place_backend().is_symbolic
     return in_symbolic_scope() or any(
         isinstance(x, keras.KerasTensor) or is_symbolic(x) for x in tensors
     )

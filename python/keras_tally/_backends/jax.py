@@ -171,7 +171,7 @@ def why_portable(*tensors: Any) -> str | None:
 MANY_CELLS = 2**12
 
 
-def why_no_call(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
+def _why_no_call(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
     """Return why the call of a kernel does not pay in this trace; None if it does."""
     if not is_compiling((*state, *inputs)):
         return None
@@ -371,10 +371,16 @@ def _jitted_update(program: str, given: int) -> Any:
 
 
 def update(
-    program: Any, state: Sequence[Any], given: int, inputs: Sequence[Any]
-) -> Sequence[Any]:
-    """Return the state that a batch makes of the given one."""
-    inputs = tuple(inputs)
+    plan: Any, state: Sequence[Any], given: int, inputs: Sequence[Any], always: bool
+) -> Sequence[Any] | str:
+    """Return the state that a batch makes of the given one, or why no kernel does."""
+    inputs, program = tuple(inputs), plan.program
+    why = why_portable(*state, *inputs)
+    if why is None and not always:
+        why = _why_no_call(plan, state, inputs)
+    if why is not None:
+        check(program.key, given, inputs)
+        return why
     if is_compiling((*state, *inputs)):
         new: Sequence[Any] = _checked_update(program.key, given, state, inputs)
         return new
@@ -404,8 +410,11 @@ def _jitted_results(program: Any) -> Any:
     return jax.jit(partial(_results, program))
 
 
-def results(program: Any, state: Sequence[Any]) -> Sequence[Any]:
-    """Return the results of the program's metrics."""
+def results(program: Any, state: Sequence[Any]) -> Sequence[Any] | str:
+    """Return the results of the program's metrics, or why no kernel makes them."""
+    why = why_portable(*state)
+    if why is not None:
+        return why
     if is_compiling(state):
         return _results(program, state)
     values: Sequence[Any] = _jitted_results(program)(tuple(state))

@@ -43,7 +43,8 @@ def whole_dtype(dtype: str) -> str:
 
     Integers of 32 bits turn negative at 2^31: two floats count on to 2^48.
     """
-    holds_int64 = keras.backend.backend() != "jax" or active().has_64_bits()
+    backend: Any = active()
+    holds_int64 = keras.backend.backend() != "jax" or backend.has_64_bits()
     return "int64" if dtype == "int64" and holds_int64 else state_dtype(dtype)
 
 

@@ -119,7 +119,7 @@ def is_compiling(tensors: Sequence[Any]) -> bool:
     return not tf.executing_eagerly()
 
 
-def why_no_call(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
+def _why_no_call(plan: Any, state: Sequence[Any], inputs: Sequence[Any]) -> str | None:
     """Return why the call of a kernel does not pay; None if it does."""
     if plan.is_made_of_operations and is_compiling((*state, *inputs)):
         return "the function is made of operations, which the compiler merges"
@@ -184,9 +184,16 @@ def check(program: str, given: int, inputs: Sequence[Any]) -> None:
 
 
 def update(
-    program: Any, state: Sequence[Any], given: int, inputs: Sequence[Any]
-) -> Sequence[Any]:
-    """Return the state that a batch makes of the given one."""
+    plan: Any, state: Sequence[Any], given: int, inputs: Sequence[Any], always: bool
+) -> Sequence[Any] | str:
+    """Return the state that a batch makes of the given one, or why no kernel does."""
+    program = plan.program
+    why = why_portable(*state, *inputs)
+    if why is None and not always:
+        why = _why_no_call(plan, state, inputs)
+    if why is not None:
+        check(program.key, given, inputs)
+        return why
     if not tf.executing_eagerly():
         check(program.key, given, inputs)
     try:
@@ -203,8 +210,11 @@ def update(
     return new
 
 
-def results(program: Any, state: Sequence[Any]) -> Sequence[Any]:
-    """Return the results of the program's metrics."""
+def results(program: Any, state: Sequence[Any]) -> Sequence[Any] | str:
+    """Return the results of the program's metrics, or why no kernel makes them."""
+    why = why_portable(*state)
+    if why is not None:
+        return why
     written = [written_dtype(dtype, wide=True) for dtype in program.result_dtypes]
     values = _operations().keras_tally_result(
         state=state, dtypes=written, program=program.key

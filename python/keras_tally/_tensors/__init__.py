@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -58,7 +58,14 @@ def no_tensor(x: Any, argument: str, error: Exception) -> TypeError:
     )
 
 
-def prepare_with(adapter: ModuleType, x: Any, argument: str, like: Any = None) -> Any:
+class Adapter(Protocol):
+    """What makes tensors of one framework that native code can borrow."""
+
+    def prepare(self, x: Any, argument: str, like: Any = None) -> Any:
+        """Return an input as such a tensor, where `like` is."""
+
+
+def prepare_with(adapter: Adapter, x: Any, argument: str, like: Any = None) -> Any:
     """Return `x` as a tensor that native code can borrow, where `like` is.
 
     Raises:

@@ -110,7 +110,7 @@ def _values(
     if values is None:
         # What cannot be borrowed: lists, numbers, other devices.
         place = y_pred
-        backend = _backends.active()
+        backend = _backends.in_place_backend()
         like = backend.on_device(y_pred, y_true)
         y_true = prepare(y_true, "y_true", like)
         y_pred = prepare(y_pred, "y_pred", like)
