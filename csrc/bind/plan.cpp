@@ -189,19 +189,17 @@ PyObject* accumulate(PyObject* const* args, Py_ssize_t) {
   Py_RETURN_TRUE;
 }
 
-PyObject* result_of(const Member& member, const State& state, int place, PyObject* tensor) {
-  if (place != kHost) return finished_on(place, member, state, tensor);
-  return Finished(member, state).as_tensor(exchange_api_of(Py_TYPE(tensor)));
-}
-
 // One result, or a dict of them by name.
 PyObject* results_of(const Plan& plan, PyObject* const* tensors, int count) {
   Keep keep;
   StateMemory memory;
   if (!memory.borrow(plan, tensors, count, &keep)) Py_RETURN_NONE;
+  const DLPackExchangeAPI* api = exchange_api_of(Py_TYPE(tensors[0]));
   const auto result = [&](std::size_t i) {
     const Member& member = *plan.members[i];
-    return result_of(member, memory.of(member), memory.place(), tensors[0]);
+    const State state = memory.of(member);
+    return memory.place() == kHost ? Finished(member, state).as_tensor(api)
+                                   : finished_on(memory.place(), member, state, tensors[0]);
   };
   if (plan.names.empty()) return result(0);
   py::dict results;
@@ -322,7 +320,7 @@ PyObject* result_of_numbers(PyObject* const* args, Py_ssize_t) {
   const Member& member = *plan.members[0];
   State state;
   lay_out(member.metric, like.count, &state, [&](int v) { return numbers.next(like.all[v].size); });
-  return result_of(member, state, kHost, values.tensors()[0]);
+  return Finished(member, state).as_tensor(exchange_api_of(Py_TYPE(values.tensors()[0])));
 }
 
 void clear_on_device(int device, const State::Variable& v, void* stream) {

@@ -52,7 +52,7 @@ KT_HOST_DEVICE double divide_no_nan(double a, double b) { return b == 0.0 ? 0.0 
 struct MeanResult {
   template <class Runner>
   KT_HOST_DEVICE static double value(const Runner&, const ResultSpec&, const State& state) {
-    return divide_no_nan(state_at(state, 0, 0), state_at(state, 1, 0));
+    return divide_no_nan(sum_at(state, 0, 0), sum_at(state, 1, 0));
   }
 };
 
@@ -66,15 +66,15 @@ struct RootMeanResult {
 
 struct FirstEntry {
   KT_HOST_DEVICE static double value(const ResultSpec&, const State& state, std::int64_t i) {
-    return state_at(state, 0, i);
+    return sum_at(state, 0, i);
   }
 };
 
 // x / (x + y).
 struct RatioResult {
   KT_HOST_DEVICE static double value(const ResultSpec&, const State& state, std::int64_t i) {
-    const double x = state_at(state, 0, i);
-    return divide_no_nan(x, x + state_at(state, 1, i));
+    const double x = sum_at(state, 0, i);
+    return divide_no_nan(x, x + sum_at(state, 1, i));
   }
 };
 

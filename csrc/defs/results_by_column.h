@@ -24,9 +24,9 @@ KT_HOST_DEVICE double f_score(double tp, double fp, double fn, double beta, doub
 // State: TP, FP, FN and the weight of each column.
 struct FScoreResult {
   KT_HOST_DEVICE static Score column(const ResultSpec& spec, const State& state, std::int64_t c) {
-    return {f_score(state_at(state, 0, c), state_at(state, 1, c), state_at(state, 2, c), spec.beta,
+    return {f_score(sum_at(state, 0, c), sum_at(state, 1, c), sum_at(state, 2, c), spec.beta,
                     spec.epsilon),
-            state_at(state, 3, c)};
+            sum_at(state, 3, c)};
   }
   KT_HOST_DEVICE static double average(const ResultSpec& spec, const ScoreSums& sums,
                                        std::int64_t columns) {
@@ -80,7 +80,7 @@ struct R2Result {
   KT_HOST_DEVICE static Score column(const ResultSpec&, const State& state, std::int64_t c) {
     const double total =
         sum_of_squares(pair_at(state, 1, c), pair_at(state, 2, c), pair_at(state, 4, c));
-    return {r2_score(state_at(state, 3, c), total), total};
+    return {r2_score(sum_at(state, 3, c), total), total};
   }
   KT_HOST_DEVICE static double average(const ResultSpec& spec, const ScoreSums& sums,
                                        std::int64_t columns) {
@@ -89,7 +89,7 @@ struct R2Result {
     return varies ? sums.weighted / sums.weights : sums.scores / static_cast<double>(columns);
   }
   KT_HOST_DEVICE static double adjusted(const ResultSpec& spec, const State& state, double score) {
-    return adjusted_r2(score, state_at(state, 0, 0), spec.regressors);
+    return adjusted_r2(score, sum_at(state, 0, 0), spec.regressors);
   }
   static constexpr int kVariable = 1;
 };

@@ -56,8 +56,7 @@ KT_HOST_DEVICE double rate_at(Rate rate, const CurvePoint& c) {
 }
 
 KT_HOST_DEVICE CurvePoint point_at(const State& state, std::int64_t i) {
-  return {state_at(state, 0, i), state_at(state, 1, i), state_at(state, 2, i),
-          state_at(state, 3, i)};
+  return {sum_at(state, 0, i), sum_at(state, 1, i), sum_at(state, 2, i), sum_at(state, 3, i)};
 }
 
 KT_HOST_DEVICE double cells_of(const CurvePoint& p) { return p.tp + p.fp + p.tn + p.fn; }

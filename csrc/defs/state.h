@@ -33,10 +33,15 @@ struct State {
 
 namespace KT_LEVEL {
 
+// Of a variable that may be one of integers.
 KT_HOST_DEVICE double state_at(const State& state, int variable, std::int64_t i) {
   const State::Variable& v = state.variables[variable];
-  if (v.whole != nullptr) return static_cast<double>(v.whole[i]);
-  return v.low == nullptr ? v.sum[i] : v.sum[i] + v.low[i];
+  return v.whole != nullptr ? static_cast<double>(v.whole[i]) : v.sum[i];
+}
+
+// Of one that is not.
+KT_HOST_DEVICE double sum_at(const State& state, int variable, std::int64_t i) {
+  return state.variables[variable].sum[i];
 }
 
 constexpr double kExactIntegers = 281474976710656.0;  // 2^48

@@ -156,7 +156,7 @@ ResultSpec result_spec(const Metric& metric) {
 void finish(const Metric& metric, const State& state, double* results) {
   if (metric.result == Result::expression) {
     double inputs[kMaxState];
-    for (int v = 0; v < state.count; ++v) inputs[v] = shared::state_at(state, v, 0);
+    for (int v = 0; v < state.count; ++v) inputs[v] = shared::sum_at(state, v, 0);
     return metric.finalize->evaluate(inputs, results);
   }
   shared::finish(metric.result, result_spec(metric), state,

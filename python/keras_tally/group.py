@@ -277,8 +277,7 @@ class MetricGroup(Planned):
         results: dict[str, Any] = {}
         if self._plan is not None:
             found = result(self._plan)
-            names = self._results_of()
-            results = found or dict(zip(names, self._results_general(), strict=True))
+            results = self._results_by_name() if found is None else found
         if self._separate or self._plan is None:
             results = self._results_one_by_one(results)
         if self._warning_of_results:
@@ -299,6 +298,10 @@ class MetricGroup(Planned):
             own = results.pop(name)
             self._pending.update(results)
             return own
+
+    def _results_by_name(self) -> dict[str, Any]:
+        names = self._result_names or ()
+        return dict(zip(names, self._results_general(), strict=True))
 
     def _results_one_by_one(self, known: dict[str, Any]) -> dict[str, Any]:
         results = {}

@@ -244,7 +244,7 @@ def test_an_old_framework_is_refused_with_a_sentence(version, fits, monkeypatch)
         monkeypatch.setattr(keras.config, "backend", lambda: name)
     framework = pytest.importorskip(name)
     monkeypatch.setattr(framework, "__version__", version)
-    active = _backends.active.__wrapped__
+    active = _backends._adapter.__wrapped__
     if fits:
         assert active().__name__ == f"keras_tally._backends.{name}"
         return
@@ -255,7 +255,7 @@ def test_an_old_framework_is_refused_with_a_sentence(version, fits, monkeypatch)
 def test_other_backends_are_refused_with_a_sentence(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "openvino")
     with pytest.raises(RuntimeError, match="runs on the Keras backends torch, numpy"):
-        _backends.active.__wrapped__()
+        _backends._adapter.__wrapped__()
 
 
 def table_of(matrix, packages):
