@@ -23,43 +23,62 @@ if TYPE_CHECKING:
     from keras_tally import engine as engine
     from keras_tally import functional as functional
     from keras_tally._public import *  # noqa: F403
-    from keras_tally._public import __all__ as __all__
+    from keras_tally.metrics.accuracy import *  # noqa: F403
+    from keras_tally.metrics.confusion import *  # noqa: F403
+    from keras_tally.metrics.correlation import *  # noqa: F403
+    from keras_tally.metrics.f_score import *  # noqa: F403
+    from keras_tally.metrics.hinge import *  # noqa: F403
+    from keras_tally.metrics.iou import *  # noqa: F403
+    from keras_tally.metrics.probabilistic import *  # noqa: F403
+    from keras_tally.metrics.reduction import *  # noqa: F403
+    from keras_tally.metrics.regression import *  # noqa: F403
 
 __version__ = "0.1.0"
 
 _WITHOUT_KERAS = ("engine", "functional")
+# Of `metrics`, which the classes are declared in.
+_WITH_KERAS = ("metrics.elementwise", "metrics.functions")
 # Modules that need no Keras, or see to it themselves.
 _FREE = (
     "__main__",
     "_compiler",
     "_cuda",
     "_cuda_emulated",
+    "_declare",
     "_device",
+    "_docs",
+    "_functions",
     "_native",
     "_numbers",
     "_plans",
+    "_results",
     "_specs",
     "_tensorflow",
     "_tensors",
     "_threads",
     "_versions",
     "_when_imported",
+    "_with_keras",
     "bench",
+    "metrics",
     *_WITHOUT_KERAS,
 )
 
 
 def _needs_keras(module: str) -> bool:
     package, _, rest = module.partition(".")
-    return package == __name__ and rest.split(".")[0] not in _FREE
+    is_free = rest.split(".")[0] in _FREE and rest not in _WITH_KERAS
+    return package == __name__ and not is_free
 
 
 def _load() -> None:
     """Take all names that need Keras, which is imported, if it is new enough."""
     if not is_supported(importlib.import_module("keras")):
         return  # whoever uses a name is told, not whoever imports Keras
+    declare = importlib.import_module("keras_tally._declare")
+    found = declare.build(importlib.import_module("keras_tally.metrics").FAMILIES)
     public = importlib.import_module("keras_tally._public")
-    found = {name: getattr(public, name) for name in public.__all__}
+    found |= {name: getattr(public, name) for name in public.__all__}
     names = sorted([*found, *_WITHOUT_KERAS, "__version__"])
     globals().update(found, __all__=names)
 
@@ -102,7 +121,7 @@ if not TYPE_CHECKING:
 
     def __dir__() -> list[str]:
         if "__all__" in globals():
-            return list(__all__)
+            return list(globals()["__all__"])
         try:
             return list(__getattr__("__all__"))
         except ImportError:  # Keras is too old, or broken

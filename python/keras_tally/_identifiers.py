@@ -6,19 +6,17 @@ from typing import Any
 
 import keras
 
-from keras_tally._registration import KERAS_CLASSES
+from keras_tally._registration import KERAS_CLASSES, REGISTERED
 
 
 def ours_for(metric: Any) -> Any:
     """Return our metric for one of Keras's, and anything else as it is."""
-    import keras_tally
-
     name = type(metric).__name__
     keras_class: Any = KERAS_CLASSES.get(name)
     if not isinstance(metric, keras.metrics.Metric) or type(metric) is not keras_class:
         return metric
     config: dict[str, Any] = metric.get_config()
-    return getattr(keras_tally, name).from_config(config)
+    return REGISTERED[name].from_config(config)
 
 
 def get(identifier: Any) -> Any:

@@ -12,8 +12,7 @@ from typing import Any
 from keras.src import api_export
 from keras.src import metrics as keras_src_metrics
 
-import keras_tally
-from keras_tally._registration import KERAS_CLASSES
+from keras_tally._registration import KERAS_CLASSES, REGISTERED
 from keras_tally._when_imported import when_imported
 
 # Where users find Keras's classes. `from tensorflow.keras.metrics import AUC` executes
@@ -152,9 +151,8 @@ def _swap(table: dict[Any, Any], key: Any, ours: Any) -> None:
 @cache
 def _ours_by_theirs() -> dict[type, type]:
     """Return our class for each class that both have."""
-    found = {name: getattr(keras_tally, name) for name in keras_tally.__all__}
     return {
         KERAS_CLASSES[name]: ours
-        for name, ours in found.items()
-        if isinstance(ours, type) and name in KERAS_CLASSES
+        for name, ours in REGISTERED.items()
+        if name in KERAS_CLASSES
     }

@@ -10,8 +10,8 @@ Where nobody can write into variables (`_stored`), nothing is handed back.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -37,17 +37,11 @@ from keras_tally._masks import combine_mask
 from keras_tally._merging import Mergeable
 from keras_tally._metric import Metric
 from keras_tally._packed import PackedState, Part, View, state_view
-from keras_tally._specs import Rules
+from keras_tally._specs import Rules, Shape, Spec, State, argument_names
 from keras_tally._warnings import warn
 
-Shape = tuple[int, ...]
-# So few samples may all be wrong, or at one end.
-FEW = 10
-# What a metric has counted, by the variables' names.
-State = dict[str, np.ndarray[Any, Any]]
 
-
-def rules() -> Rules:
+def keras_rules() -> Rules:
     """Return what Keras's settings, version and backend decide just now."""
     backend = _backends.active()
     return Rules(
@@ -154,6 +148,9 @@ class KernelMetric(Planned):
     other attributes, set after the constructor, stay behind.
     """
 
+    # What it is made of, see `_specs`; a class method of the public classes.
+    spec: ClassVar[Callable[..., Spec]]
+
     _state: tuple[Any, ...] = ()
     # Where the state is packed, the places of Keras's variables.
     _parts: tuple[Part, ...] = ()
@@ -201,6 +198,23 @@ class KernelMetric(Planned):
             ) from error
         backend.settle(variable)
         return variable
+
+    def _own_spec(self, **known: Any) -> Spec:
+        """Return the spec of the metric's arguments, which are its attributes."""
+        own = {name: getattr(self, name) for name in argument_names(type(self).spec)}
+        return self.spec(keras_rules(), **own, **known)
+
+    def _bind(
+        self, spec: Spec, result_dtype: str, dtype: str | None = None, **options: Any
+    ) -> None:
+        """Make the variables of the spec, attributes of their names, and the plan."""
+        for name, shape in spec.state.items():
+            if name not in vars(self):
+                setattr(self, name, self._add_state(name, shape, dtype))
+        state = [getattr(self, name) for name in spec.state]
+        self._make_plan(
+            spec.kernel, spec.result, state, result_dtype, **spec.options, **options
+        )
 
     def _make_plan(
         self,

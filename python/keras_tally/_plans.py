@@ -6,31 +6,26 @@ Their state is one array of float64. Results are float32, or float64.
 from __future__ import annotations
 
 import ast
-import inspect
 import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from keras_tally import _native
-from keras_tally._specs import MAKERS, Rules, Spec
+from keras_tally._specs import Rules, Spec, argument_names
 from keras_tally._tensors import adapter_of, prepare_with
+from keras_tally.metrics import METRICS
 
 # A metric's name and its arguments, in alphabetical order: what a plan is known by.
 Key = tuple[str, tuple[tuple[str, Any], ...]]
 RULES = Rules()
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
+    """Return lists, arrays and tensors as tuples, and others as they are."""
     if hasattr(value, "tolist"):  # arrays, and numbers of NumPy
         value = value.tolist()
-    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
-
-
-@cache
-def _arguments_of(name: str) -> list[str]:
-    _, *parameters = inspect.signature(MAKERS[name].make).parameters.values()
-    return [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
 def with_columns(key: Key, columns: int | None) -> Key:
@@ -49,18 +44,18 @@ def key_of(name: str, arguments: Mapping[str, Any]) -> Key:
         ValueError: there is no such metric.
         TypeError: it has no such argument.
     """
-    if name not in MAKERS:
+    if name not in METRICS:
         raise ValueError(
-            f"there is no metric {name!r}: they are {', '.join(sorted(MAKERS))}."
+            f"there is no metric {name!r}: they are {', '.join(sorted(METRICS))}."
         )
-    known = _arguments_of(name)
+    known = argument_names(METRICS[name].make)
     for argument in arguments:
         if argument not in known:
             raise TypeError(
                 f"`{argument}` is no argument of {name!r}, which takes "
                 f"{', '.join(known) or 'none'}."
             )
-    return name, tuple(sorted((k, _frozen(v)) for k, v in arguments.items()))
+    return name, tuple(sorted((k, frozen(v)) for k, v in arguments.items()))
 
 
 def text_of(key: Key) -> str:
@@ -80,7 +75,7 @@ class Plan:
     def __init__(self, key: Key) -> None:
         name, arguments = key
         self.key = key
-        self.spec: Spec = MAKERS[name].make(RULES, **dict(arguments))
+        self.spec: Spec = METRICS[name].make(RULES, **dict(arguments))
         self.sizes = [math.prod(shape) for shape in self.spec.state.values()]
         self.takes_values = self.spec.kernel == "identity"
         self._by_dtype: dict[str, Any] = {}

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_tally import _backends, _fallback
-from keras_tally._fallback import results
+from keras_tally import _backends, _fallback, _results
 from keras_tally._fallback.arrays import two_sum_error
 
 if TYPE_CHECKING:
@@ -180,6 +179,6 @@ def result(
         for part in plan.parts:
             flat = number(values[id(part.pack)], part.start, part.stop)
             sums.append(ops.reshape(flat, part.shape))
-        value = results.result(plan.result, plan.options, sums)
+        value = _results.result(plan.result, plan.options, sums)
         value = ops.reshape(value, shape)
         return ops.cast(value, plan.options["result_dtype"])

@@ -1,4 +1,4 @@
-"""All names that need Keras: what `keras_tally` has once Keras is imported."""
+"""What `keras_tally` has once Keras is imported, next to the classes of `metrics`."""
 
 from keras_tally import callbacks
 from keras_tally._bytes import from_bytes
@@ -11,38 +11,7 @@ from keras_tally._install import install, uninstall
 from keras_tally._metric import Metric
 from keras_tally._threads import num_threads, set_num_threads
 from keras_tally.group import MetricGroup
-from keras_tally.metrics.accuracy import (
-    Accuracy,
-    BinaryAccuracy,
-    CategoricalAccuracy,
-    MeanRank,
-    SparseCategoricalAccuracy,
-    SparseMeanRank,
-    SparseTopKCategoricalAccuracy,
-    TopKCategoricalAccuracy,
-)
-from keras_tally.metrics.confusion import (
-    AUC,
-    FalseNegatives,
-    FalsePositives,
-    Precision,
-    PrecisionAtRecall,
-    Recall,
-    RecallAtPrecision,
-    SensitivityAtSpecificity,
-    SpecificityAtSensitivity,
-    TrueNegatives,
-    TruePositives,
-)
-from keras_tally.metrics.correlation import (
-    ConcordanceCorrelation,
-    PearsonCorrelation,
-)
 from keras_tally.metrics.elementwise import ElementwiseMetric, elementwise
-from keras_tally.metrics.f_score import (
-    F1Score,
-    FBetaScore,
-)
 from keras_tally.metrics.functions import (
     binary_accuracy,
     binary_crossentropy,
@@ -68,96 +37,11 @@ from keras_tally.metrics.functions import (
     squared_hinge,
     top_k_categorical_accuracy,
 )
-from keras_tally.metrics.hinge import (
-    CategoricalHinge,
-    Hinge,
-    SquaredHinge,
-)
-from keras_tally.metrics.iou import (
-    BinaryIoU,
-    IoU,
-    MeanIoU,
-    OneHotIoU,
-    OneHotMeanIoU,
-)
-from keras_tally.metrics.probabilistic import (
-    BinaryCrossentropy,
-    CategoricalCrossentropy,
-    KLDivergence,
-    MeanMaxProbability,
-    Poisson,
-    SparseCategoricalCrossentropy,
-)
-from keras_tally.metrics.reduction import (
-    Mean,
-    MeanMetricWrapper,
-    Sum,
-)
-from keras_tally.metrics.regression import (
-    CosineSimilarity,
-    Huber,
-    LogCoshError,
-    MeanAbsoluteError,
-    MeanAbsolutePercentageError,
-    MeanSquaredError,
-    MeanSquaredLogarithmicError,
-    R2Score,
-    RootMeanSquaredError,
-)
 
 __all__ = [
-    "AUC",
-    "Accuracy",
-    "BinaryAccuracy",
-    "BinaryCrossentropy",
-    "BinaryIoU",
-    "CategoricalAccuracy",
-    "CategoricalCrossentropy",
-    "CategoricalHinge",
-    "ConcordanceCorrelation",
-    "CosineSimilarity",
     "ElementwiseMetric",
-    "F1Score",
-    "FBetaScore",
-    "FalseNegatives",
-    "FalsePositives",
-    "Hinge",
-    "Huber",
-    "IoU",
-    "KLDivergence",
-    "LogCoshError",
-    "Mean",
-    "MeanAbsoluteError",
-    "MeanAbsolutePercentageError",
-    "MeanIoU",
-    "MeanMaxProbability",
-    "MeanMetricWrapper",
-    "MeanRank",
-    "MeanSquaredError",
-    "MeanSquaredLogarithmicError",
     "Metric",
     "MetricGroup",
-    "OneHotIoU",
-    "OneHotMeanIoU",
-    "PearsonCorrelation",
-    "Poisson",
-    "Precision",
-    "PrecisionAtRecall",
-    "R2Score",
-    "Recall",
-    "RecallAtPrecision",
-    "RootMeanSquaredError",
-    "SensitivityAtSpecificity",
-    "SparseCategoricalAccuracy",
-    "SparseCategoricalCrossentropy",
-    "SparseMeanRank",
-    "SparseTopKCategoricalAccuracy",
-    "SpecificityAtSensitivity",
-    "SquaredHinge",
-    "Sum",
-    "TopKCategoricalAccuracy",
-    "TrueNegatives",
-    "TruePositives",
     "binary_accuracy",
     "binary_crossentropy",
     "binary_focal_crossentropy",

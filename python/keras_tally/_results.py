@@ -1,16 +1,14 @@
-"""From the sums to the results (`csrc/results.def`): a function for each row.
-
-They are beside the classes, in `keras_tally.metrics`.
+"""From the sums to the results, in `keras.ops`: a function for each row of
+`csrc/results.def`, beside the classes in `keras_tally.metrics`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keras_tally._fallback.arrays import Options
-
 NAN = float("nan")
+Options = Mapping[str, Any]
 Sums = Sequence[Any]
 Result = Callable[[Options, Sums], Any]
 

@@ -32,9 +32,9 @@ from keras_tally._plans import (
     update_general,
     with_columns,
 )
-from keras_tally._specs import MAKERS
 from keras_tally._tensors import adapter_of, as_column, in_memory
 from keras_tally._threads import num_threads, set_num_threads
+from keras_tally.metrics import METRICS
 
 __all__ = [
     "Accumulator",
@@ -57,7 +57,7 @@ def metrics() -> list[str]:
     >>> "auc" in engine.metrics()
     True
     """
-    return sorted(MAKERS)
+    return sorted(METRICS)
 
 
 class _Built(NamedTuple):
@@ -115,7 +115,7 @@ class Accumulator:
         self._key = key_of(metric, arguments)
         self._device = device
         self._dtype = dtype
-        self._late = MAKERS[metric].needs_columns(arguments)
+        self._late = METRICS[metric].needs_columns(arguments)
         if not self._late:
             self._built = self._build(plan_of(self._key), None)
         else:  # refuses now what no number of columns makes right
@@ -367,7 +367,7 @@ def module(
     """
     check_dtype(dtype)
     key = key_of(metric, arguments)
-    if MAKERS[metric].needs_columns(arguments):
+    if METRICS[metric].needs_columns(arguments):
         key = with_columns(key, columns)
     elif columns is not None:
         raise ValueError(f"{metric!r} has no use for `columns`. Received: {columns}")

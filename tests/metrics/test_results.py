@@ -12,7 +12,7 @@ import pytest
 
 from cases import CASES
 from keras_tally import _backends, _native
-from keras_tally._fallback import results
+from keras_tally import _results as results
 from support import (
     IS_NUMPY,
     IS_PORTABLE,

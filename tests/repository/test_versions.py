@@ -100,7 +100,7 @@ def star():
 def name():
     from keras_tally import AUC
 def module():
-    import keras_tally.metrics.accuracy
+    import keras_tally.group
 for use in (lambda: kt.AUC, lambda: hasattr(kt, "Mean"), star, name, module):
     try: use()
     except ImportError as error: print(error)
@@ -169,7 +169,7 @@ try: kt.AUC
 except AttributeError as error: assert "pip install keras" in str(error)
 try: from keras_tally import AUC
 except ModuleNotFoundError as error: assert error.name == "keras"
-try: import keras_tally.metrics.accuracy
+try: import keras_tally.group
 except ModuleNotFoundError as error: print(error.name)
 """
 

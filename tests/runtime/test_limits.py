@@ -9,8 +9,9 @@ import pytest
 
 import keras_tally as kt
 from cases import DEFAULT_CASES
-from keras_tally import _specs
-from keras_tally._specs import MOST_CELLS, MOST_CLASSES, MOST_THRESHOLDS
+from keras_tally.metrics import confusion
+from keras_tally.metrics.confusion import MOST_THRESHOLDS
+from keras_tally.metrics.iou import MOST_CELLS, MOST_CLASSES
 from support import IS_TORCH, as_float, exact_state, state_bits, to_backend, updated
 
 # Where 32-bit numbers of elements and of bytes have ended.
@@ -129,7 +130,7 @@ def test_too_many_thresholds_are_refused(count):
 
 @pytest.mark.parametrize("cls", [kt.AUC, kt.Precision, kt.TruePositives])
 def test_too_long_lists_of_thresholds_are_refused(cls, monkeypatch):
-    monkeypatch.setattr(_specs, "MOST_THRESHOLDS", 10)  # Keras tracks each of a list
+    monkeypatch.setattr(confusion, "MOST_THRESHOLDS", 10)  # Keras tracks each of a list
     cls(thresholds=[0.5] * 10)
     with pytest.raises(ValueError, match=r"`thresholds`.* 11 .* 10 "):
         cls(thresholds=[0.5] * 11)

@@ -12,8 +12,9 @@ from sklearn import metrics as sk
 import keras_tally as kt
 from cases import CASES, IOU_NAMES
 from keras_tally import engine, functional
-from keras_tally._kernel_metric import KernelMetric, rules
-from keras_tally._specs import MAKERS, Rules
+from keras_tally._kernel_metric import KernelMetric, keras_rules
+from keras_tally._specs import Rules
+from keras_tally.metrics import METRICS
 from support import (
     IS_TORCH,
     SCORE_DTYPES,
@@ -28,7 +29,7 @@ if IS_TORCH:
 
 # The classes of which there is no function: what they average is the user's own.
 NO_FUNCTION = {"MeanMetricWrapper", "ElementwiseMetric"}
-BY_CLASS = {maker.keras_class: name for name, maker in MAKERS.items()}
+BY_CLASS = {metric.class_name: name for name, metric in METRICS.items()}
 OWN_CASES = [case for case in CASES if case.name not in NO_FUNCTION]
 
 
@@ -63,18 +64,18 @@ def test_every_class_has_a_function_and_an_accumulator():
     own = set(classes()) - {"Metric"}
     assert own == {n for n in BY_CLASS if n} | NO_FUNCTION
     assert all(issubclass(classes()[n], KernelMetric) for n in BY_CLASS if n)
-    assert sorted(MAKERS) == engine.metrics() == functional.__all__
-    for name in MAKERS:
+    assert sorted(METRICS) == engine.metrics() == functional.__all__
+    for name in METRICS:
         assert inspect.isfunction(getattr(functional, name))
 
 
-@pytest.mark.parametrize("name", sorted(MAKERS))
+@pytest.mark.parametrize("name", sorted(METRICS))
 def test_functions_take_what_accumulators_take(name):
     """One table of arguments: only the order is not the same."""
     function = inspect.signature(getattr(functional, name)).parameters
     first = ["values"] if name in ("mean", "sum") else ["y_true", "y_pred"]
     assert list(function)[: len(first) + 1] == [*first, "sample_weight"]
-    _, *made = inspect.signature(MAKERS[name].make).parameters.values()
+    _, *made = inspect.signature(METRICS[name].make).parameters.values()
     users = {p.name: p.default for p in made if p.kind is not p.KEYWORD_ONLY}
     # Functions decide by themselves how they count.
     users.pop("per_class_counts", None)
@@ -85,7 +86,7 @@ def test_functions_take_what_accumulators_take(name):
 @torch_only
 def test_rules_without_keras_are_its_defaults_on_torch():
     # Keras 3.15 takes weights of one rank only.
-    assert rules() == Rules()
+    assert keras_rules() == Rules()
 
 
 @torch_only
@@ -98,11 +99,11 @@ def test_classes_have_the_specs_of_the_table(case):
     kernel, result, options = metric._plan_arguments
     columns = batch.args[-1].shape[-1] if batch.args[-1].ndim > 1 else None
     name = BY_CLASS[case.name]
-    if MAKERS[name].needs_columns(arguments):
+    if METRICS[name].needs_columns(arguments):
         arguments["columns"] = columns
     if case.name in ("F1Score", "FBetaScore"):
         arguments["dtype"] = dtype or "float32"
-    spec = MAKERS[name].make(rules(), **arguments)
+    spec = METRICS[name].make(keras_rules(), **arguments)
     assert (spec.kernel, spec.result) == (kernel, result)
     expected = {**spec.options}
     if case.name in IOU_NAMES:

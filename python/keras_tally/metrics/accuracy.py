@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras_tally import _specs
-from keras_tally._kernel_metric import FEW, State, rules
-from keras_tally._registration import register
+import numpy as np
+
+from keras_tally._declare import metric
+from keras_tally._specs import (
+    FEW,
+    Rules,
+    Spec,
+    State,
+    check_integer,
+    check_threshold,
+    ignored_classes,
+    mean_spec,
+)
 from keras_tally.metrics.reduction import KernelMean
 
 
@@ -17,7 +27,7 @@ class _HitMean(KernelMean):
     _direction = "up"
 
 
-@register
+@metric("accuracy")
 class Accuracy(_HitMean):
     """How often predictions equal labels.
 
@@ -49,14 +59,16 @@ class Accuracy(_HitMean):
     Source: `keras.metrics.Accuracy`.
     """
 
-    _kernel = "equal"
     _warns_of_result = True
 
     def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.accuracy(rules()).options
+    @classmethod
+    def spec(cls, rules: Rules) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        return mean_spec("equal", labels_in_scores_dtype=True)
 
     def _doubt(self, state: State) -> str | None:
         if state["total"] != 0:
@@ -71,7 +83,7 @@ class Accuracy(_HitMean):
         )
 
 
-@register
+@metric("binary_accuracy")
 class BinaryAccuracy(_HitMean):
     """How often thresholded predictions match binary labels.
 
@@ -103,8 +115,6 @@ class BinaryAccuracy(_HitMean):
     Source: `keras.metrics.BinaryAccuracy`.
     """
 
-    _kernel = "binary_hit"
-
     def __init__(
         self,
         name: str = "binary_accuracy",
@@ -114,15 +124,22 @@ class BinaryAccuracy(_HitMean):
         self.threshold = threshold
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.binary_accuracy(rules(), self.threshold).options
+    @classmethod
+    def spec(cls, rules: Rules, threshold: float = 0.5) -> Spec:
+        """Return the kernel, the state and the result."""
+        return mean_spec(
+            "binary_hit",
+            # Keras compares in float32 at most (and in a 16-bit y_pred's dtype).
+            threshold=float(np.float32(check_threshold(threshold))),
+            threshold_in_scores_dtype=rules.threshold_in_scores_dtype,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "threshold": self.threshold}
 
 
-@register
+@metric("categorical_accuracy")
 class CategoricalAccuracy(_HitMean):
     """How often the largest score falls on the largest entry of a one-hot label.
 
@@ -154,13 +171,13 @@ class CategoricalAccuracy(_HitMean):
     Source: `keras.metrics.CategoricalAccuracy`.
     """
 
-    _kernel = "categorical_hit"
+    kernel = "categorical_hit"
 
     def __init__(self, name: str = "categorical_accuracy", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
 
-@register
+@metric("sparse_categorical_accuracy")
 class SparseCategoricalAccuracy(_HitMean):
     """How often the largest score falls on an integer label.
 
@@ -197,8 +214,6 @@ class SparseCategoricalAccuracy(_HitMean):
     Source: `keras.metrics.SparseCategoricalAccuracy`.
     """
 
-    _kernel = "sparse_categorical_hit"
-
     def __init__(
         self,
         name: str = "sparse_categorical_accuracy",
@@ -209,15 +224,21 @@ class SparseCategoricalAccuracy(_HitMean):
         self.ignore_class = ignore_class
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.sparse_categorical_accuracy(rules(), self.ignore_class).options
+    @classmethod
+    def spec(
+        cls, rules: Rules, ignore_class: int | Sequence[int] | None = None
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        ignored = ignored_classes(ignore_class)
+        return mean_spec("sparse_categorical_hit", ignore_class=ignored)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), **self._extra_config("ignore_class")}
 
 
-@register
+@metric("top_k_categorical_accuracy")
 class TopKCategoricalAccuracy(_HitMean):
     """How often a one-hot label's class is among the `k` best scores.
 
@@ -251,26 +272,27 @@ class TopKCategoricalAccuracy(_HitMean):
     Source: `keras.metrics.TopKCategoricalAccuracy`.
     """
 
-    _kernel = "top_k_hit"
-
     def __init__(
         self,
         k: int = 5,
         name: str = "top_k_categorical_accuracy",
         dtype: Any = None,
     ) -> None:
-        self.k = _specs.check_integer("k", k, 1)
+        self.k = check_integer("k", k, 1)
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.top_k_categorical_accuracy(rules(), self.k).options
+    @classmethod
+    def spec(cls, rules: Rules, k: int = 5) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        return mean_spec("top_k_hit", k=check_integer("k", k, 1))
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "k": self.k}
 
 
-@register
+@metric("sparse_top_k_categorical_accuracy")
 class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
     """How often an integer label's class is among the `k` best scores.
 
@@ -312,8 +334,6 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
     Source: `keras.metrics.SparseTopKCategoricalAccuracy`.
     """
 
-    _kernel = "sparse_top_k_hit"
-
     def __init__(
         self,
         k: int = 5,
@@ -325,15 +345,23 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
     ) -> None:
         self.ignore_class = ignore_class
         self.from_sorted_ids = from_sorted_ids
-        if from_sorted_ids:
-            self._kernel = "sorted_ids_hit"
         super().__init__(k=k, name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        spec = _specs.sparse_top_k_categorical_accuracy(
-            rules(), self.k, self.from_sorted_ids, self.ignore_class
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        k: int = 5,
+        from_sorted_ids: bool = False,
+        ignore_class: int | Sequence[int] | None = None,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        return mean_spec(
+            "sorted_ids_hit" if from_sorted_ids else "sparse_top_k_hit",
+            k=check_integer("k", k, 1),
+            ignore_class=ignored_classes(ignore_class),
         )
-        return spec.options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -349,7 +377,7 @@ class _RankMean(KernelMean):
     _direction = "down"
 
 
-@register
+@metric("mean_rank")
 class MeanRank(_RankMean):
     """The mean rank of a one-hot label's class among the scores.
 
@@ -381,13 +409,13 @@ class MeanRank(_RankMean):
     2013 (the mean of predicted ranks). Keras has no such metric.
     """
 
-    _kernel = "true_rank"
+    kernel = "true_rank"
 
     def __init__(self, name: str = "mean_rank", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
 
-@register
+@metric("sparse_mean_rank")
 class SparseMeanRank(_RankMean):
     """The mean rank of an integer label's class among the scores.
 
@@ -421,7 +449,7 @@ class SparseMeanRank(_RankMean):
     2013 (the mean of predicted ranks). Keras has no such metric.
     """
 
-    _kernel = "sparse_true_rank"
+    kernel = "sparse_true_rank"
 
     def __init__(self, name: str = "sparse_mean_rank", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)

@@ -2,41 +2,191 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
-from keras.src.metrics.metrics_utils import (
-    NEG_INF,
+
+from keras_tally._declare import function, metric
+from keras_tally._results import NAN, Options, Sums, in_keras_ops
+from keras_tally._specs import (
+    FEW,
+    Rules,
+    Shape,
+    Spec,
+    State,
+    check_integer,
+    one_of,
+    plain_list,
+)
+from keras_tally._with_keras import (
     AUCCurve,
     AUCSummationMethod,
-)
-
-from keras_tally import _specs
-from keras_tally._fallback.arrays import Options, divide_no_nan
-from keras_tally._fallback.results import NAN, Sums, in_keras_ops
-from keras_tally._kernel_metric import (
-    FEW,
     LateMetric,
     PairMetric,
-    Shape,
-    State,
-    rules,
+    divide_no_nan,
+    keras,
+    keras_rules,
+    ops,
 )
-from keras_tally._registration import register
+
+CELLS = {
+    "true_positives": "tp",
+    "false_positives": "fp",
+    "true_negatives": "tn",
+    "false_negatives": "fn",
+}
+# Keras's threshold of the `top_k` best scores: all of these are above it.
+BELOW_ALL_SCORES = -1e10
+
+# float32 tells no more even thresholds apart; a state is then 256 MiB for each count.
+MOST_THRESHOLDS = 2**24
 
 
-def _plan_counts(metric: Any, spec: _specs.Spec) -> None:
-    """Give a metric the variables of the spec, and bind the kernel to them."""
-    state = []
-    for name, shape in spec.state.items():
-        variable = metric._add_state(name, shape)
-        setattr(metric, name, variable)
-        state.append(variable)
-    metric._make_plan(
-        spec.kernel, spec.result, state, keras.config.floatx(), **spec.options
+def _check_number(argument: str, count: int) -> None:
+    if count > MOST_THRESHOLDS:
+        raise ValueError(
+            f"`{argument}` asks for {count} thresholds, and {MOST_THRESHOLDS} are the "
+            "most that float32 scores can be told apart by."
+        )
+
+
+def check_thresholds(thresholds: Any) -> list[float]:
+    """Return one threshold or several as a list; outside of [0, 1] is an error."""
+    thresholds = plain_list(thresholds)
+    listed = thresholds if isinstance(thresholds, Sequence) else [thresholds]
+    _check_number("thresholds", len(listed))
+    if not listed or any(
+        not isinstance(t, (int, float, np.number)) or not 0 <= t <= 1 for t in listed
+    ):
+        raise ValueError(
+            "`thresholds` must be a number in [0, 1], or a list of one or more. "
+            f"Threshold values must be in [0, 1]. Received: {thresholds}"
+        )
+    return [float(t) for t in listed]
+
+
+def are_even(thresholds: Sequence[float], epsilon: float) -> bool:
+    """Tell whether thresholds are evenly spaced over [0, 1], as Keras tells it."""
+    count = len(thresholds)
+    if count < 3:
+        return False
+    even = np.arange(count, dtype=np.float32) / (count - 1)
+    return bool(np.allclose(thresholds, even, atol=epsilon))
+
+
+def counts_spec(
+    rules: Rules,
+    result: str,
+    cells: dict[str, str],
+    thresholds: Sequence[float],
+    even: bool,
+    shape: Shape | None = None,
+    **options: Any,
+) -> Spec:
+    """Return the spec of counts of these cells, at each threshold."""
+    shape = (len(thresholds),) if shape is None else shape
+    return Spec(
+        "confusion",
+        result,
+        dict.fromkeys(cells, shape),
+        {
+            "cells": list(cells.values()),
+            "thresholds": [float(t) for t in thresholds],
+            "even": bool(even),
+            # End points beyond [0, 1] catch scores of exactly 0 and 1.
+            "first_always_passed": bool(thresholds[0] < 0.0 or thresholds[-1] > 1.0),
+            # Scores are compared in floatx, as Keras casts them.
+            "double_precision": rules.floatx == "float64",
+            **options,
+        },
+    )
+
+
+def spread_thresholds(num_thresholds: int) -> list[float]:
+    """Return so many evenly spaced thresholds over [0, 1]; one alone is 0.5."""
+    num_thresholds = check_integer("num_thresholds", num_thresholds, 1)
+    _check_number("num_thresholds", num_thresholds)
+    if num_thresholds == 1:
+        return [0.5]
+    return [*(i * 1.0 / (num_thresholds - 1) for i in range(num_thresholds - 1)), 1.0]
+
+
+def curve_thresholds(
+    num_thresholds: int, thresholds: Any, epsilon: float
+) -> tuple[np.ndarray[Any, Any], bool]:
+    """Return the thresholds of a curve, both ends included, and whether evenly so."""
+    even = True
+    if thresholds is not None:
+        thresholds = plain_list(thresholds)
+        # As in Keras, none at all leave the two ends.
+        inner = sorted(check_thresholds(thresholds)) if thresholds != [] else []
+        even = are_even([0.0, *inner, 1.0], epsilon)
+    else:
+        num_thresholds = check_integer("num_thresholds", num_thresholds, 2)
+        _check_number("num_thresholds", num_thresholds)
+        inner = [
+            (i + 1) * 1.0 / (num_thresholds - 1) for i in range(num_thresholds - 2)
+        ]
+    return np.array([0.0 - epsilon, *inner, 1.0 + epsilon]), even
+
+
+def _area_spec(
+    rules: Rules,
+    num_thresholds: int,
+    curve: str,
+    summation_method: str,
+    thresholds: Sequence[float] | None,
+    multi_label: bool,
+    label_weights: Sequence[float] | None,
+    from_logits: bool,
+    class_id: int | None,
+    columns: int | None,
+) -> Spec:
+    points, even = curve_thresholds(num_thresholds, thresholds, rules.epsilon)
+    labels = 1
+    if multi_label and class_id is not None:
+        raise ValueError(
+            "`class_id` takes one column, and `multi_label=True` all of them: give one "
+            f"of the two. Received: class_id={class_id}"
+        )
+    if multi_label:
+        if columns is None:
+            raise ValueError("`y_pred` must have rank 2 when `multi_label=True`.")
+        if columns < 1:
+            raise ValueError(
+                "`y_pred` must have at least one column when `multi_label=True`."
+            )
+        labels = columns
+    weights = None
+    if label_weights is not None:
+        weights = np.asarray(label_weights, dtype=float)
+        if weights.ndim != 1 or (multi_label and len(weights) != labels):
+            raise ValueError(
+                "`label_weights` must hold one weight per label. Received: "
+                f"label_weights.shape={weights.shape}"
+                + (f", {labels} labels" if multi_label else "")
+            )
+        if not np.isfinite(weights).all():
+            raise ValueError(
+                "`label_weights` must be finite numbers. "
+                f"Received: label_weights={label_weights}"
+            )
+    return counts_spec(
+        rules,
+        "auc",
+        CELLS,
+        points.tolist(),
+        even,
+        (len(points), labels) if multi_label else (len(points),),
+        curve=one_of("curve", curve, ("ROC", "PR", "PRGAIN")),
+        summation_method=summation_method,
+        labels=labels,
+        multi_label=multi_label,
+        label_weights=None if weights is None else weights.tolist(),
+        from_logits=from_logits,
+        class_id=class_id,
+        poison_on_nan=True,
     )
 
 
@@ -159,11 +309,11 @@ class _ThresholdCounts(PairMetric):
     from_logits = False
 
     def _set_thresholds(self, thresholds: Any, default: float) -> None:
-        self.init_thresholds = _specs.plain_list(thresholds)
+        self.init_thresholds = plain_list(thresholds)
         self.thresholds = (
-            [default] if thresholds is None else _specs.check_thresholds(thresholds)
+            [default] if thresholds is None else check_thresholds(thresholds)
         )
-        self._thresholds_distributed_evenly = _specs.are_even(
+        self._thresholds_distributed_evenly = are_even(
             self.thresholds, keras.config.epsilon()
         )
 
@@ -171,11 +321,12 @@ class _ThresholdCounts(PairMetric):
 class _Count(_ThresholdCounts):
     """One kind of count."""
 
-    _make_spec: Callable[..., _specs.Spec]
+    # Which one, see `CELLS`.
+    cell: str
 
     def __init__(
         self,
-        thresholds: Any = None,
+        thresholds: float | Sequence[float] | None = None,
         name: str | None = None,
         dtype: Any = None,
         *,
@@ -186,7 +337,28 @@ class _Count(_ThresholdCounts):
         self._set_thresholds(thresholds, 0.5)
         self.class_id = class_id
         self.from_logits = from_logits
-        _plan_counts(self, self._make_spec(rules(), thresholds, class_id, from_logits))
+        spec = self.spec(keras_rules(), thresholds, class_id, from_logits)
+        self._bind(spec, keras.config.floatx())
+
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        thresholds: float | Sequence[float] | None = None,
+        class_id: int | None = None,
+        from_logits: bool = False,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        checked = check_thresholds(0.5 if thresholds is None else thresholds)
+        return counts_spec(
+            rules,
+            "counts",
+            {"accumulator": CELLS[cls.cell]},
+            checked,
+            are_even(checked, rules.epsilon),
+            class_id=class_id,
+            from_logits=from_logits,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -236,49 +408,60 @@ _COUNT_DOC = """The number of {what}.
     """
 
 
-def _document(what: str, formula: str, value: float) -> Any:
-    def decorate(cls: type) -> type:
-        cls.__doc__ = _COUNT_DOC.format(
-            what=what, formula=formula, value=value, cls=cls.__name__
-        )
-        return cls
-
-    return decorate
-
-
-@register
-@_document("true positives", "(y_true & (y_pred > threshold))", 2.0)
+@metric("true_positives")
 class TruePositives(_Count):
-    _make_spec = staticmethod(_specs.true_positives)
+    __doc__ = _COUNT_DOC.format(
+        what="true positives",
+        formula="(y_true & (y_pred > threshold))",
+        value=2.0,
+        cls="TruePositives",
+    )
+    cell = "true_positives"
 
 
-@register
-@_document("true negatives", "(~y_true & ~(y_pred > threshold))", 2.0)
+@metric("true_negatives")
 class TrueNegatives(_Count):
-    _make_spec = staticmethod(_specs.true_negatives)
+    __doc__ = _COUNT_DOC.format(
+        what="true negatives",
+        formula="(~y_true & ~(y_pred > threshold))",
+        value=2.0,
+        cls="TrueNegatives",
+    )
+    cell = "true_negatives"
 
 
-@register
-@_document("false positives", "(~y_true & (y_pred > threshold))", 1.0)
+@metric("false_positives")
 class FalsePositives(_Count):
-    _make_spec = staticmethod(_specs.false_positives)
+    __doc__ = _COUNT_DOC.format(
+        what="false positives",
+        formula="(~y_true & (y_pred > threshold))",
+        value=1.0,
+        cls="FalsePositives",
+    )
+    cell = "false_positives"
 
 
-@register
-@_document("false negatives", "(y_true & ~(y_pred > threshold))", 1.0)
+@metric("false_negatives")
 class FalseNegatives(_Count):
-    _make_spec = staticmethod(_specs.false_negatives)
+    __doc__ = _COUNT_DOC.format(
+        what="false negatives",
+        formula="(y_true & ~(y_pred > threshold))",
+        value=1.0,
+        cls="FalseNegatives",
+    )
+    cell = "false_negatives"
 
 
 class _Share(_ThresholdCounts):
-    """True positives as a share of themselves and another count."""
+    """One kind of count as a share of itself and another."""
 
     _direction = "up"
-    _make_spec: Callable[..., _specs.Spec]
+    # Which two, see `CELLS`.
+    cells: tuple[str, str]
 
     def __init__(
         self,
-        thresholds: Any = None,
+        thresholds: float | Sequence[float] | None = None,
         top_k: int | None = None,
         class_id: int | None = None,
         name: str | None = None,
@@ -287,12 +470,40 @@ class _Share(_ThresholdCounts):
         from_logits: bool = False,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self._set_thresholds(thresholds, 0.5 if top_k is None else NEG_INF)
+        self._set_thresholds(thresholds, 0.5 if top_k is None else BELOW_ALL_SCORES)
         self.top_k = top_k
         self.class_id = class_id
         self.from_logits = from_logits
-        spec = self._make_spec(rules(), thresholds, top_k, class_id, from_logits)
-        _plan_counts(self, spec)
+        spec = self.spec(keras_rules(), thresholds, top_k, class_id, from_logits)
+        self._bind(spec, keras.config.floatx())
+
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        thresholds: float | Sequence[float] | None = None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+        from_logits: bool = False,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        if top_k is not None:
+            top_k = check_integer("top_k", top_k, 1)
+        if thresholds is None and top_k is not None:
+            checked = [BELOW_ALL_SCORES]
+            from_logits = False  # whose order is that of their probabilities
+        else:
+            checked = check_thresholds(0.5 if thresholds is None else thresholds)
+        return counts_spec(
+            rules,
+            "ratio",
+            {name: CELLS[name] for name in cls.cells},
+            checked,
+            are_even(checked, rules.epsilon),
+            top_k=top_k,
+            class_id=class_id,
+            from_logits=from_logits,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -305,7 +516,7 @@ class _Share(_ThresholdCounts):
         }
 
 
-@register
+@metric("precision")
 class Precision(_Share):
     """The share of positive predictions that are right.
 
@@ -350,10 +561,10 @@ class Precision(_Share):
     Source: `keras.metrics.Precision`.
     """
 
-    _make_spec = staticmethod(_specs.precision)
+    cells = ("true_positives", "false_positives")
 
 
-@register
+@metric("recall")
 class Recall(_Share):
     """The share of positive labels that are found.
 
@@ -393,7 +604,36 @@ class Recall(_Share):
     Source: `keras.metrics.Recall`.
     """
 
-    _make_spec = staticmethod(_specs.recall)
+    cells = ("true_positives", "false_negatives")
+
+
+def _under_constraint(
+    rules: Rules,
+    argument: str,
+    required: float,
+    rates: tuple[str, str],
+    num_thresholds: int,
+    class_id: int | None,
+    from_logits: bool,
+) -> Spec:
+    """Return the spec of the best second rate where the first is large enough."""
+    if not 0 <= required <= 1:
+        raise ValueError(
+            f"`{argument}` must be in [0, 1]. Received: {argument}={required}"
+        )
+    return counts_spec(
+        rules,
+        "constrained",
+        CELLS,
+        spread_thresholds(num_thresholds),
+        num_thresholds > 1,
+        class_id=class_id,
+        from_logits=from_logits,
+        constrained=rates[0],
+        dependent=rates[1],
+        required=float(required),
+        poison_on_nan=True,
+    )
 
 
 class _RateUnderConstraint(_ThresholdCounts):
@@ -402,7 +642,6 @@ class _RateUnderConstraint(_ThresholdCounts):
     _direction = "up"
     _warns_of_result = True
     _doubt = _doubt_scores
-    _make_spec: Callable[..., _specs.Spec]
 
     def __init__(
         self,
@@ -414,14 +653,14 @@ class _RateUnderConstraint(_ThresholdCounts):
         from_logits: bool,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        spec = self._make_spec(rules(), value, num_thresholds, class_id, from_logits)
+        spec = self.spec(keras_rules(), value, num_thresholds, class_id, from_logits)
         self.value = value
-        self.thresholds = _specs.spread_thresholds(num_thresholds)
+        self.thresholds = spread_thresholds(num_thresholds)
         self.num_thresholds = num_thresholds = len(self.thresholds)
         self.class_id = class_id
         self.from_logits = from_logits
         self._thresholds_distributed_evenly = num_thresholds > 1
-        _plan_counts(self, spec)
+        self._bind(spec, keras.config.floatx())
 
     def _result_shape(self) -> tuple[int, ...]:
         return ()
@@ -436,7 +675,7 @@ class _RateUnderConstraint(_ThresholdCounts):
         }
 
 
-@register
+@metric("sensitivity_at_specificity")
 class SensitivityAtSpecificity(_RateUnderConstraint):
     """The best sensitivity where specificity is high enough.
 
@@ -470,15 +709,13 @@ class SensitivityAtSpecificity(_RateUnderConstraint):
     Example:
 
     >>> import keras_tally as kt
-    >>> m = kt.SensitivityAtSpecificity(0.5)
+    >>> m = kt.SensitivityAtSpecificity(specificity=0.5)
     >>> m.update_state([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])
     >>> round(float(m.result()), 5)
     0.5
 
     Source: `keras.metrics.SensitivityAtSpecificity`.
     """
-
-    _make_spec = staticmethod(_specs.sensitivity_at_specificity)
 
     def __init__(
         self,
@@ -495,12 +732,33 @@ class SensitivityAtSpecificity(_RateUnderConstraint):
             specificity, num_thresholds, class_id, name, dtype, from_logits
         )
 
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        specificity: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        from_logits: bool = False,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        rates = ("specificity", "recall")
+        return _under_constraint(
+            rules,
+            "specificity",
+            specificity,
+            rates,
+            num_thresholds,
+            class_id,
+            from_logits,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "specificity": self.specificity}
 
 
-@register
+@metric("specificity_at_sensitivity")
 class SpecificityAtSensitivity(_RateUnderConstraint):
     """The best specificity where sensitivity is high enough.
 
@@ -534,15 +792,13 @@ class SpecificityAtSensitivity(_RateUnderConstraint):
     Example:
 
     >>> import keras_tally as kt
-    >>> m = kt.SpecificityAtSensitivity(0.5)
+    >>> m = kt.SpecificityAtSensitivity(sensitivity=0.5)
     >>> m.update_state([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])
     >>> round(float(m.result()), 5)
     0.66667
 
     Source: `keras.metrics.SpecificityAtSensitivity`.
     """
-
-    _make_spec = staticmethod(_specs.specificity_at_sensitivity)
 
     def __init__(
         self,
@@ -559,12 +815,33 @@ class SpecificityAtSensitivity(_RateUnderConstraint):
             sensitivity, num_thresholds, class_id, name, dtype, from_logits
         )
 
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        sensitivity: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        from_logits: bool = False,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        rates = ("recall", "specificity")
+        return _under_constraint(
+            rules,
+            "sensitivity",
+            sensitivity,
+            rates,
+            num_thresholds,
+            class_id,
+            from_logits,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "sensitivity": self.sensitivity}
 
 
-@register
+@metric("precision_at_recall")
 class PrecisionAtRecall(_RateUnderConstraint):
     """The best precision where recall is high enough.
 
@@ -598,15 +875,13 @@ class PrecisionAtRecall(_RateUnderConstraint):
     Example:
 
     >>> import keras_tally as kt
-    >>> m = kt.PrecisionAtRecall(0.5)
+    >>> m = kt.PrecisionAtRecall(recall=0.5)
     >>> m.update_state([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])
     >>> round(float(m.result()), 5)
     0.5
 
     Source: `keras.metrics.PrecisionAtRecall`.
     """
-
-    _make_spec = staticmethod(_specs.precision_at_recall)
 
     def __init__(
         self,
@@ -621,12 +896,33 @@ class PrecisionAtRecall(_RateUnderConstraint):
         self.recall = recall
         super().__init__(recall, num_thresholds, class_id, name, dtype, from_logits)
 
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        recall: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        from_logits: bool = False,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        rates = ("recall", "precision")
+        return _under_constraint(
+            rules,
+            "recall",
+            recall,
+            rates,
+            num_thresholds,
+            class_id,
+            from_logits,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "recall": self.recall}
 
 
-@register
+@metric("recall_at_precision")
 class RecallAtPrecision(_RateUnderConstraint):
     """The best recall where precision is high enough.
 
@@ -660,15 +956,13 @@ class RecallAtPrecision(_RateUnderConstraint):
     Example:
 
     >>> import keras_tally as kt
-    >>> m = kt.RecallAtPrecision(0.8)
+    >>> m = kt.RecallAtPrecision(precision=0.8)
     >>> m.update_state([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])
     >>> round(float(m.result()), 5)
     0.0
 
     Source: `keras.metrics.RecallAtPrecision`.
     """
-
-    _make_spec = staticmethod(_specs.recall_at_precision)
 
     def __init__(
         self,
@@ -683,12 +977,37 @@ class RecallAtPrecision(_RateUnderConstraint):
         self.precision = precision
         super().__init__(precision, num_thresholds, class_id, name, dtype, from_logits)
 
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        precision: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        from_logits: bool = False,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        rates = ("precision", "recall")
+        return _under_constraint(
+            rules,
+            "precision",
+            precision,
+            rates,
+            num_thresholds,
+            class_id,
+            from_logits,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "precision": self.precision}
 
 
-@register
+def _per_label(arguments: Mapping[str, Any]) -> bool:
+    return bool(arguments.get("multi_label"))
+
+
+@metric("auc")
 class AUC(LateMetric):
     """The area under the ROC, precision-recall or precision-recall-gain curve.
 
@@ -748,6 +1067,7 @@ class AUC(LateMetric):
     _direction = "up"
     _warns_of_result = True
     _doubt = _doubt_scores
+    needs_columns = staticmethod(_per_label)
 
     def __init__(
         self,
@@ -765,7 +1085,7 @@ class AUC(LateMetric):
         class_id: int | None = None,
     ) -> None:
         self._init_from_thresholds = thresholds is not None
-        self._thresholds, self._thresholds_distributed_evenly = _specs.curve_thresholds(
+        self._thresholds, self._thresholds_distributed_evenly = curve_thresholds(
             num_thresholds, thresholds, keras.config.epsilon()
         )
         self.num_thresholds = len(self._thresholds)
@@ -822,8 +1142,8 @@ class AUC(LateMetric):
         label_weights = None
         if self.label_weights is not None:
             label_weights = keras.ops.convert_to_numpy(self.label_weights)
-        spec = _specs.auc(
-            rules(),
+        spec = self.spec(
+            keras_rules(),
             self.num_thresholds,
             self.curve.value,
             self.summation_method.value,
@@ -836,8 +1156,38 @@ class AUC(LateMetric):
         )
         self._build_input_shape = shape
         self._keras_build_args = (shape,)
-        _plan_counts(self, spec)
+        self._bind(spec, keras.config.floatx())
         self._built = True
+
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        num_thresholds: int = 200,
+        curve: str = "ROC",
+        summation_method: str = "interpolation",
+        thresholds: Sequence[float] | None = None,
+        multi_label: bool = False,
+        label_weights: Sequence[float] | None = None,
+        from_logits: bool = False,
+        class_id: int | None = None,
+        *,
+        columns: int | None = None,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        methods = ("interpolation", "minoring", "majoring")
+        return _area_spec(
+            rules,
+            num_thresholds,
+            curve,
+            one_of("summation_method", summation_method, methods),
+            thresholds,
+            multi_label,
+            label_weights,
+            from_logits,
+            class_id,
+            columns,
+        )
 
     def _build_arguments(
         self, y_true_shape: Shape, y_pred_shape: Shape
@@ -868,3 +1218,57 @@ class AUC(LateMetric):
         if self._init_from_thresholds:
             config["thresholds"] = self._thresholds[1:-1].tolist()
         return config
+
+
+@function(_per_label)
+def average_precision(
+    rules: Rules,
+    num_thresholds: int = 200,
+    thresholds: Sequence[float] | None = None,
+    multi_label: bool = False,
+    label_weights: Sequence[float] | None = None,
+    from_logits: bool = False,
+    class_id: int | None = None,
+    *,
+    columns: int | None = None,
+) -> Spec:
+    """The average precision of a binned precision-recall curve.
+
+    Formula: `sum((recall[i] - recall[i + 1]) * precision[i])` over ascending
+    thresholds. It is scikit-learn's where no two scores lie between the same two
+    thresholds.
+
+    Shapes and dtypes: one label for each score.
+
+    Args:
+        num_thresholds: number of evenly spaced thresholds, at least 2.
+        thresholds: a list of thresholds in [0, 1] instead of evenly spaced ones;
+            both ends are added.
+        multi_label: whether each column of `(batch, num_labels)` inputs has an
+            area of its own, which are then averaged.
+        label_weights: weights of the columns in the average.
+        from_logits: whether `y_pred` holds logits instead of probabilities.
+        class_id: count only this column of `y_true` and `y_pred` (and of weights
+            that have the columns).
+
+    Example:
+
+    >>> from keras_tally import functional as F
+    >>> value = F.average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    >>> round(float(value), 5)
+    0.83333
+
+    Source: `sklearn.metrics.average_precision_score`.
+    """
+    return _area_spec(
+        rules,
+        num_thresholds,
+        "PR",
+        "step",
+        thresholds,
+        multi_label,
+        label_weights,
+        from_logits,
+        class_id,
+        columns,
+    )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_tally._registration import register
+from keras_tally._declare import metric
 from keras_tally.metrics.regression import RowMean
 
 
-@register
+@metric("pearson_correlation")
 class PearsonCorrelation(RowMean):
     """The mean Pearson correlation of true and predicted rows.
 
@@ -44,7 +44,7 @@ class PearsonCorrelation(RowMean):
     Source: `keras.metrics.PearsonCorrelation`.
     """
 
-    _kernel = "pearson_correlation"
+    kernel = "pearson_correlation"
 
     def __init__(
         self, name: str = "pearson_correlation", dtype: Any = None, axis: Any = -1
@@ -53,7 +53,7 @@ class PearsonCorrelation(RowMean):
         super().__init__(name=name, dtype=dtype)
 
 
-@register
+@metric("concordance_correlation")
 class ConcordanceCorrelation(RowMean):
     """The mean concordance correlation of true and predicted rows.
 
@@ -87,7 +87,7 @@ class ConcordanceCorrelation(RowMean):
     Reproducibility", Biometrics 45 (1989); `keras.metrics.ConcordanceCorrelation`.
     """
 
-    _kernel = "concordance_correlation"
+    kernel = "concordance_correlation"
 
     def __init__(
         self, name: str = "concordance_correlation", dtype: Any = None, axis: Any = -1

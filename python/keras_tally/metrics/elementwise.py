@@ -9,11 +9,10 @@ from typing import Any
 
 from keras_tally._engine import IN_PLACE
 from keras_tally._expression import Expression, accepted, trace
-from keras_tally._fallback.arrays import Options
-from keras_tally._fallback.results import Sums, in_keras_ops
 from keras_tally._kernel_metric import PairMetric
 from keras_tally._llvm import addresses
 from keras_tally._registration import register
+from keras_tally._results import Options, Sums, in_keras_ops
 
 _REDUCTIONS = ("mean", "sum")
 # What a term must not be called.

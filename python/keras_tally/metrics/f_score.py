@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from keras import ops
+import numpy as np
 
-from keras_tally import _specs
-from keras_tally._fallback.arrays import Options, mean
-from keras_tally._fallback.results import Sums, in_keras_ops
-from keras_tally._kernel_metric import (
+from keras_tally._declare import always, metric
+from keras_tally._results import Options, Sums, in_keras_ops
+from keras_tally._specs import Rules, Shape, Spec, one_of
+from keras_tally._with_keras import (
     LateMetric,
-    Shape,
     check_matrices,
+    mean,
+    ops,
     result_dtype_of,
-    rules,
 )
-from keras_tally._registration import register
+from keras_tally.metrics.confusion import counts_spec
 
 
 @in_keras_ops("f_score")
@@ -33,7 +34,89 @@ def _f_score(options: Options, sums: Sums) -> Any:
     return mean(score)
 
 
-@register
+_AVERAGES = (None, "micro", "macro", "weighted")
+
+
+def _check(average: str | None, beta: Any, threshold: Any) -> None:
+    """Refuse arguments that no F-score has."""
+    one_of("average", average, _AVERAGES)
+    for name, value in (("beta", beta), ("threshold", threshold)):
+        if not isinstance(value, float) and not (name == "threshold" and value is None):
+            raise ValueError(
+                f"`{name}` must be a Python float. "
+                f"Received: {name}={value!r} of type {type(value).__name__}"
+            )
+    if not beta > 0.0:
+        raise ValueError(f"`beta` must be above 0. Received: beta={beta}")
+    if threshold is not None and not 0.0 < threshold <= 1.0:
+        raise ValueError(
+            "`threshold` must be above 0 and at most 1. "
+            f"Received: threshold={threshold}"
+        )
+
+
+def _f_score_spec(
+    rules: Rules,
+    average: str | None,
+    beta: float,
+    threshold: float | None,
+    from_logits: bool,
+    columns: int | None,
+    dtype: str | None,
+) -> Spec:
+    _check(average, beta, threshold)
+    if columns is None:
+        # One column, flat: the counts at a threshold are all it takes.
+        checked = [0.5 if threshold is None else threshold]
+        return counts_spec(
+            rules,
+            "f_score",
+            {
+                "true_positives": "tp",
+                "false_positives": "fp",
+                "false_negatives": "fn",
+                "true_negatives": "tn",
+            },
+            checked,
+            False,
+            average="micro",
+            beta=beta,
+            epsilon=rules.epsilon,
+            from_logits=from_logits,
+        )
+    dtype = dtype or rules.floatx
+    if threshold is not None and from_logits:
+        # Above it is where the probability is above the threshold.
+        threshold = (
+            math.inf if threshold == 1 else math.log(threshold / (1 - threshold))
+        )
+    if threshold is not None and dtype != "float64":
+        threshold = float(np.float32(threshold))
+    shape = () if average == "micro" else (columns,)
+    names = (
+        "true_positives",
+        "false_positives",
+        "false_negatives",
+        "intermediate_weights",
+    )
+    return Spec(
+        "predicted_cells",
+        "f_score",
+        dict.fromkeys(names, shape),
+        {
+            "columns": columns,
+            "folded": average == "micro",
+            "precision": dtype,
+            "threshold": threshold,
+            "from_logits": from_logits,
+            "average": average,
+            "beta": beta,
+            "epsilon": rules.epsilon,
+        },
+    )
+
+
+@metric("fbeta_score")
 class FBetaScore(LateMetric):
     """The weighted harmonic mean of precision and recall.
 
@@ -89,6 +172,8 @@ class FBetaScore(LateMetric):
     """
 
     _direction = "up"
+    needs_columns = staticmethod(always)
+    true_positives: Any
 
     def __init__(
         self,
@@ -101,7 +186,7 @@ class FBetaScore(LateMetric):
         from_logits: bool = False,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        _specs.check_f_score(average, beta, threshold)
+        _check(average, beta, threshold)
         self.average = average
         self.beta = beta
         self.threshold = threshold
@@ -111,35 +196,26 @@ class FBetaScore(LateMetric):
     def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         check_matrices(type(self).__name__, y_true_shape, y_pred_shape)
         self._keras_build_args = (y_true_shape, y_pred_shape)
-        shape = () if self.average == "micro" else (y_pred_shape[-1],)
-        self.true_positives = self._add_state("true_positives", shape, self.dtype)
-        self.false_positives = self._add_state("false_positives", shape, self.dtype)
-        self.false_negatives = self._add_state("false_negatives", shape, self.dtype)
-        self.intermediate_weights = self._add_state(
-            "intermediate_weights", shape, self.dtype
-        )
-        spec = _specs.fbeta_score(
-            rules(),
-            self.beta,
-            self.average,
-            self.threshold,
-            self.from_logits,
-            columns=y_pred_shape[-1],
-            dtype=self.dtype,
-        )
-        self._make_plan(
-            spec.kernel,
-            spec.result,
-            [
-                self.true_positives,
-                self.false_positives,
-                self.false_negatives,
-                self.intermediate_weights,
-            ],
-            result_dtype_of(self.dtype),
-            **spec.options,
-        )
+        spec = self._own_spec(columns=y_pred_shape[-1], dtype=self.dtype)
+        self._bind(spec, result_dtype_of(self.dtype), self.dtype)
         self._built = True
+
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        beta: float = 1.0,
+        average: str | None = None,
+        threshold: float | None = None,
+        from_logits: bool = False,
+        *,
+        columns: int | None = None,
+        dtype: str | None = None,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        return _f_score_spec(
+            rules, average, beta, threshold, from_logits, columns, dtype
+        )
 
     def _result_shape(self) -> tuple[int, ...]:
         return tuple(self.true_positives.shape) if self.average is None else ()
@@ -155,7 +231,7 @@ class FBetaScore(LateMetric):
         }
 
 
-@register
+@metric("f1_score")
 class F1Score(FBetaScore):
     """The harmonic mean of precision and recall.
 
@@ -213,6 +289,22 @@ class F1Score(FBetaScore):
             name=name,
             dtype=dtype,
             from_logits=from_logits,
+        )
+
+    @classmethod
+    def spec(  # type: ignore[override]
+        cls,
+        rules: Rules,
+        average: str | None = None,
+        threshold: float | None = None,
+        from_logits: bool = False,
+        *,
+        columns: int | None = None,
+        dtype: str | None = None,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        return _f_score_spec(
+            rules, average, 1.0, threshold, from_logits, columns, dtype
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from keras.src.backend.common.masking import set_keras_mask
 from keras_tally import _backends, _native
 from keras_tally._engine import IN_PLACE
 from keras_tally._inputs import prepare
-from keras_tally._specs import row_axes
+from keras_tally.metrics.regression import row_axes
 
 _PARAMETERS = {
     "y_true": "the ground truth.",

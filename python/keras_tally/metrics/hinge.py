@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_tally import _specs
-from keras_tally._kernel_metric import rules
-from keras_tally._registration import register
+from keras_tally._declare import metric
+from keras_tally._specs import Rules, Spec, mean_spec
 from keras_tally.metrics.reduction import KernelMean
 
 
@@ -15,11 +14,14 @@ class _HingeMean(KernelMean):
 
     _direction = "down"
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.hinge(rules()).options
+    @classmethod
+    def spec(cls, rules: Rules) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        return mean_spec(cls.kernel, last_axis="mean", find_zero_one_labels=True)
 
 
-@register
+@metric("hinge")
 class Hinge(_HingeMean):
     """The mean hinge loss.
 
@@ -52,13 +54,13 @@ class Hinge(_HingeMean):
     Source: `keras.metrics.Hinge`.
     """
 
-    _kernel = "hinge"
+    kernel = "hinge"
 
     def __init__(self, name: str = "hinge", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
 
-@register
+@metric("squared_hinge")
 class SquaredHinge(_HingeMean):
     """The mean squared hinge loss.
 
@@ -90,13 +92,13 @@ class SquaredHinge(_HingeMean):
     Source: `keras.metrics.SquaredHinge`.
     """
 
-    _kernel = "squared_hinge"
+    kernel = "squared_hinge"
 
     def __init__(self, name: str = "squared_hinge", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
 
-@register
+@metric("categorical_hinge")
 class CategoricalHinge(KernelMean):
     """The mean hinge loss of one-hot labels.
 
@@ -129,7 +131,7 @@ class CategoricalHinge(KernelMean):
     """
 
     _direction = "down"
-    _kernel = "categorical_hinge"
+    kernel = "categorical_hinge"
 
     def __init__(self, name: str = "categorical_hinge", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
-import keras
 import numpy as np
-from keras import ops
 
-from keras_tally import _specs
-from keras_tally._fallback.arrays import Options, wide
-from keras_tally._fallback.results import Sums, in_keras_ops
-from keras_tally._kernel_metric import PairMetric, rules
-from keras_tally._registration import register
-from keras_tally._warnings import warn
+from keras_tally._declare import function, metric
+from keras_tally._results import Options, Sums, in_keras_ops
+from keras_tally._specs import (
+    Rules,
+    Shape,
+    Spec,
+    check_integer,
+    check_threshold,
+    ignored_classes,
+    plain_list,
+)
+from keras_tally._with_keras import PairMetric, keras, keras_rules, ops, warn, wide
 
 
 @in_keras_ops("iou")
@@ -35,6 +40,77 @@ def _iou(options: Options, sums: Sums) -> Any:
     return ops.sum(shares) / (ops.sum(occurs) + epsilon)
 
 
+# float32 ids go no further.
+MOST_CLASSES = 2**24
+MOST_CELLS = 2**37  # of a confusion matrix: a TiB
+
+
+def _check_classes(num_classes: int, per_class_counts: bool) -> int:
+    num_classes = check_integer("num_classes", num_classes, 1)
+    if num_classes > MOST_CLASSES:
+        raise ValueError(
+            f"`num_classes` may be {MOST_CLASSES} at most, as far as float32 ids go. "
+            f"Received: num_classes={num_classes}"
+        )
+    if not per_class_counts and num_classes**2 > MOST_CELLS:
+        raise ValueError(
+            f"`num_classes` asks for a matrix of {num_classes**2 >> 27} GiB. With "
+            "`per_class_counts=True` IoU metrics keep three counts for each class. "
+            f"Received: num_classes={num_classes}"
+        )
+    return num_classes
+
+
+def _iou_spec(
+    rules: Rules,
+    num_classes: int,
+    target_class_ids: Sequence[int],
+    ignore_class: Any = None,
+    sparse_y_true: bool = True,
+    sparse_y_pred: bool = True,
+    axis: int = -1,
+    per_class_counts: bool = False,
+    *,
+    threshold: float | None = None,
+    whole: bool = False,
+) -> Spec:
+    num_classes = _check_classes(num_classes, per_class_counts)
+    targets = plain_list(target_class_ids)
+    if not isinstance(targets, list):
+        raise ValueError(
+            "`target_class_ids` must be a list of class ids. "
+            f"Received: target_class_ids={targets!r}"
+        )
+    targets = [check_integer("target_class_ids", i, -num_classes) for i in targets]
+    if not targets or not -num_classes <= min(targets) <= max(targets) < num_classes:
+        raise ValueError(
+            f"`target_class_ids` must be one or more of [0, {num_classes}). "
+            f"Received: target_class_ids={targets}"
+        )
+    if per_class_counts:
+        names = ("true_positives", "false_positives", "false_negatives")
+        state: dict[str, Shape] = dict.fromkeys(names, (num_classes,))
+    else:
+        state = {"total_confusion_matrix": (num_classes, num_classes)}
+    return Spec(
+        "confusion_matrix",
+        "iou",
+        state,
+        {
+            "whole": whole,
+            "num_classes": num_classes,
+            "per_class_counts": per_class_counts,
+            "ignore_class": ignored_classes(ignore_class),
+            "dense_labels": not sparse_y_true,
+            "dense_predicted": not sparse_y_pred,
+            "axis": axis,
+            "threshold": threshold,
+            "target_class_ids": targets,
+            "epsilon": rules.epsilon,
+        },
+    )
+
+
 class _IoUBase(PairMetric):
     """A confusion matrix, or what IoU needs of it."""
 
@@ -42,6 +118,9 @@ class _IoUBase(PairMetric):
     target_class_ids: list[int]
     # The least score of class 1; None where y_pred holds classes.
     threshold: float | None = None
+    # Counts for each class are all that a function needs: it makes no matrix.
+    fixed_arguments: ClassVar[dict[str, Any]] = {"per_class_counts": True}
+    total_cm: Any
 
     def __init__(
         self,
@@ -57,17 +136,15 @@ class _IoUBase(PairMetric):
         per_class_counts: bool = False,
     ) -> None:
         super().__init__(name=name, dtype=dtype or "int")
-        self.num_classes = num_classes = _specs.check_integer(
-            "num_classes", num_classes, 1
-        )
+        self.num_classes = num_classes = check_integer("num_classes", num_classes, 1)
         self.ignore_class = ignore_class
         self.sparse_y_true = sparse_y_true
         self.sparse_y_pred = sparse_y_pred
         self.axis = axis
         self.per_class_counts = per_class_counts
         self._whole = keras.backend.is_int_dtype(self.dtype)
-        spec = _specs.iou(
-            rules(),
+        spec = _iou_spec(
+            keras_rules(),
             num_classes,
             target_class_ids,
             ignore_class,
@@ -79,22 +156,12 @@ class _IoUBase(PairMetric):
             whole=self._whole,
         )
         self.target_class_ids = list(spec.options["target_class_ids"])
-        self._make_plan(
-            spec.kernel, spec.result, self._add_counts(), "float32", **spec.options
-        )
-
-    def _add_counts(self) -> list[Any]:
-        names = ["total_confusion_matrix"]
-        shape: tuple[int, ...] = (self.num_classes, self.num_classes)
-        if self.per_class_counts:
-            names = ["true_positives", "false_positives", "false_negatives"]
-            shape = (self.num_classes,)
-        counts = [self._add_state(n, shape, self.dtype, self._whole) for n in names]
-        if self.per_class_counts:
-            self.true_positives, self.false_positives, self.false_negatives = counts
-        else:
-            (self.total_cm,) = counts
-        return counts
+        for name, shape in spec.state.items():
+            counts = self._add_state(name, shape, self.dtype, self._whole)
+            setattr(self, name, counts)
+        if not per_class_counts:
+            self.total_cm = self.total_confusion_matrix
+        self._bind(spec, "float32")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch to the counts.
@@ -136,7 +203,7 @@ class _IoUBase(PairMetric):
         }
 
 
-@register
+@metric("iou")
 class IoU(_IoUBase):
     """The mean intersection over union of given classes.
 
@@ -213,6 +280,30 @@ class IoU(_IoUBase):
             per_class_counts=per_class_counts,
         )
 
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        num_classes: int,
+        target_class_ids: Sequence[int],
+        ignore_class: int | Sequence[int] | None = None,
+        sparse_y_true: bool = True,
+        sparse_y_pred: bool = True,
+        axis: int = -1,
+        per_class_counts: bool = False,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        return _iou_spec(
+            rules,
+            num_classes,
+            target_class_ids,
+            ignore_class,
+            sparse_y_true,
+            sparse_y_pred,
+            axis,
+            per_class_counts,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return self._config_of(
@@ -225,7 +316,7 @@ class IoU(_IoUBase):
         )
 
 
-@register
+@metric("binary_iou")
 class BinaryIoU(IoU):
     """The mean intersection over union of two classes, told by a threshold.
 
@@ -272,7 +363,7 @@ class BinaryIoU(IoU):
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        self.threshold = _specs.check_threshold(threshold)
+        self.threshold = check_threshold(threshold)
         super().__init__(
             num_classes=2,
             target_class_ids=target_class_ids,
@@ -280,12 +371,23 @@ class BinaryIoU(IoU):
             dtype=dtype,
         )
 
+    @classmethod
+    def spec(  # type: ignore[override]
+        cls,
+        rules: Rules,
+        target_class_ids: Sequence[int] = (0, 1),
+        threshold: float = 0.5,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        least = check_threshold(threshold)
+        return _iou_spec(rules, 2, target_class_ids, threshold=least)
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return self._config_of("target_class_ids", "threshold")
 
 
-@register
+@metric("mean_iou")
 class MeanIoU(IoU):
     """The mean intersection over union of all classes.
 
@@ -350,7 +452,7 @@ class MeanIoU(IoU):
     ) -> None:
         super().__init__(
             num_classes=num_classes,
-            target_class_ids=range(_specs.check_integer("num_classes", num_classes, 1)),
+            target_class_ids=range(check_integer("num_classes", num_classes, 1)),
             name=name,
             dtype=dtype,
             ignore_class=ignore_class,
@@ -360,6 +462,29 @@ class MeanIoU(IoU):
             per_class_counts=per_class_counts,
         )
 
+    @classmethod
+    def spec(  # type: ignore[override]
+        cls,
+        rules: Rules,
+        num_classes: int,
+        ignore_class: int | Sequence[int] | None = None,
+        sparse_y_true: bool = True,
+        sparse_y_pred: bool = True,
+        axis: int = -1,
+        per_class_counts: bool = False,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        return _iou_spec(
+            rules,
+            num_classes,
+            range(check_integer("num_classes", num_classes, 1)),
+            ignore_class,
+            sparse_y_true,
+            sparse_y_pred,
+            axis,
+            per_class_counts,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return self._config_of(
@@ -367,7 +492,7 @@ class MeanIoU(IoU):
         )
 
 
-@register
+@metric("one_hot_iou")
 class OneHotIoU(IoU):
     """The mean intersection over union of given classes, of one-hot labels.
 
@@ -445,6 +570,29 @@ class OneHotIoU(IoU):
             per_class_counts=per_class_counts,
         )
 
+    @classmethod
+    def spec(  # type: ignore[override]
+        cls,
+        rules: Rules,
+        num_classes: int,
+        target_class_ids: Sequence[int],
+        ignore_class: int | Sequence[int] | None = None,
+        sparse_y_pred: bool = False,
+        axis: int = -1,
+        per_class_counts: bool = False,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        return _iou_spec(
+            rules,
+            num_classes,
+            target_class_ids,
+            ignore_class,
+            False,
+            sparse_y_pred,
+            axis,
+            per_class_counts,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return self._config_of(
@@ -452,7 +600,7 @@ class OneHotIoU(IoU):
         )
 
 
-@register
+@metric("one_hot_mean_iou")
 class OneHotMeanIoU(MeanIoU):
     """The mean intersection over union of all classes, of one-hot labels.
 
@@ -527,6 +675,70 @@ class OneHotMeanIoU(MeanIoU):
             per_class_counts=per_class_counts,
         )
 
+    @classmethod
+    def spec(  # type: ignore[override]
+        cls,
+        rules: Rules,
+        num_classes: int,
+        ignore_class: int | Sequence[int] | None = None,
+        sparse_y_pred: bool = False,
+        axis: int = -1,
+        per_class_counts: bool = False,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        return _iou_spec(
+            rules,
+            num_classes,
+            range(check_integer("num_classes", num_classes, 1)),
+            ignore_class,
+            False,
+            sparse_y_pred,
+            axis,
+            per_class_counts,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return self._config_of("num_classes", "ignore_class", "sparse_y_pred", "axis")
+
+
+@function(is_matrix=True)
+def confusion_matrix(
+    rules: Rules,
+    num_classes: int,
+    ignore_class: int | Sequence[int] | None = None,
+    sparse_y_true: bool = True,
+    sparse_y_pred: bool = True,
+    axis: int = -1,
+) -> Spec:
+    """How many samples of each class are taken for which.
+
+    Formula: `matrix[i, j] = sum(sample_weight * (y_true == i & y_pred == j))`, int64
+    without weights and float64 with them; ids out of [0, num_classes) are left out.
+
+    Shapes and dtypes: one label for each score or class id.
+
+    Args:
+        num_classes: number of classes.
+        ignore_class: a class id, or a list of them, whose samples (by `y_true`) are
+            left out.
+        sparse_y_true: whether `y_true` holds class ids; otherwise its largest
+            entry along `axis` is the class.
+        sparse_y_pred: whether `y_pred` holds class ids; otherwise its largest
+            entry along `axis` is the class.
+        axis: the class axis of inputs that are not sparse.
+
+    Example:
+
+    >>> from keras_tally import functional as F
+    >>> value = F.confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1], num_classes=2)
+    >>> value.tolist()
+    [[1, 1], [0, 2]]
+
+    Source: `sklearn.metrics.confusion_matrix`.
+    """
+    spec = _iou_spec(
+        rules, num_classes, (0,), ignore_class, sparse_y_true, sparse_y_pred, axis
+    )
+    size = int(num_classes)
+    return replace(spec, result="counts", matrix=(size, size))

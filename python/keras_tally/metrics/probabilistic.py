@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras_tally import _specs
-from keras_tally._kernel_metric import rules
-from keras_tally._registration import register
+from keras_tally._declare import metric
+from keras_tally._specs import Rules, Spec, ignored_classes, mean_spec
 from keras_tally.metrics.reduction import KernelMean
 
 
@@ -22,7 +21,7 @@ class _Crossentropy(KernelMean):
         return {**super().get_config(), "from_logits": self.from_logits}
 
 
-@register
+@metric("binary_crossentropy")
 class BinaryCrossentropy(_Crossentropy):
     """The mean cross-entropy of two classes.
 
@@ -59,8 +58,6 @@ class BinaryCrossentropy(_Crossentropy):
     Source: `keras.metrics.BinaryCrossentropy`.
     """
 
-    _kernel = "binary_crossentropy"
-
     def __init__(
         self,
         name: str = "binary_crossentropy",
@@ -72,18 +69,25 @@ class BinaryCrossentropy(_Crossentropy):
         self.label_smoothing = label_smoothing
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        spec = _specs.binary_crossentropy(
-            rules(), self.from_logits, self.label_smoothing
+    @classmethod
+    def spec(
+        cls, rules: Rules, from_logits: bool = False, label_smoothing: float = 0.0
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        return mean_spec(
+            "binary_crossentropy",
+            from_logits=from_logits,
+            epsilon=rules.epsilon,
+            last_axis="mean",
+            label_smoothing=label_smoothing,
         )
-        return spec.options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
-@register
+@metric("categorical_crossentropy")
 class CategoricalCrossentropy(_Crossentropy):
     """The mean cross-entropy of one-hot labels.
 
@@ -120,8 +124,6 @@ class CategoricalCrossentropy(_Crossentropy):
     Source: `keras.metrics.CategoricalCrossentropy`.
     """
 
-    _kernel = "categorical_crossentropy"
-
     def __init__(
         self,
         name: str = "categorical_crossentropy",
@@ -135,11 +137,22 @@ class CategoricalCrossentropy(_Crossentropy):
         self.axis = axis
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        spec = _specs.categorical_crossentropy(
-            rules(), self.from_logits, self.label_smoothing, self.axis
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        return mean_spec(
+            "categorical_crossentropy",
+            from_logits=from_logits,
+            epsilon=rules.epsilon,
+            label_smoothing=label_smoothing,
+            axis=axis,
         )
-        return spec.options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -150,7 +163,7 @@ class CategoricalCrossentropy(_Crossentropy):
         }
 
 
-@register
+@metric("sparse_categorical_crossentropy")
 class SparseCategoricalCrossentropy(_Crossentropy):
     """The mean cross-entropy of integer labels.
 
@@ -190,8 +203,6 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     Source: `keras.metrics.SparseCategoricalCrossentropy`.
     """
 
-    _kernel = "sparse_categorical_crossentropy"
-
     def __init__(
         self,
         name: str = "sparse_categorical_crossentropy",
@@ -205,11 +216,22 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         self.axis = axis
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        spec = _specs.sparse_categorical_crossentropy(
-            rules(), self.from_logits, self.ignore_class, self.axis
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        from_logits: bool = False,
+        ignore_class: int | Sequence[int] | None = None,
+        axis: int = -1,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        return mean_spec(
+            "sparse_categorical_crossentropy",
+            from_logits=from_logits,
+            epsilon=rules.epsilon,
+            ignore_class=ignored_classes(ignore_class),
+            axis=axis,
         )
-        return spec.options
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
@@ -220,7 +242,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         }
 
 
-@register
+@metric("kl_divergence")
 class KLDivergence(KernelMean):
     """The mean Kullback-Leibler divergence from predicted to true distributions.
 
@@ -255,16 +277,17 @@ class KLDivergence(KernelMean):
     """
 
     _direction = "down"
-    _kernel = "kl_divergence"
 
     def __init__(self, name: str = "kl_divergence", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.kl_divergence(rules()).options
+    @classmethod
+    def spec(cls, rules: Rules) -> Spec:
+        """Return the kernel, the state and the result."""
+        return mean_spec("kl_divergence", last_axis="sum", epsilon=rules.epsilon)
 
 
-@register
+@metric("poisson")
 class Poisson(KernelMean):
     """The mean Poisson loss of predicted rates.
 
@@ -298,16 +321,17 @@ class Poisson(KernelMean):
     """
 
     _direction = "down"
-    _kernel = "poisson"
 
     def __init__(self, name: str = "poisson", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.poisson(rules()).options
+    @classmethod
+    def spec(cls, rules: Rules) -> Spec:
+        """Return the kernel, the state and the result."""
+        return mean_spec("poisson", last_axis="mean", epsilon=rules.epsilon)
 
 
-@register
+@metric("mean_max_probability")
 class MeanMaxProbability(KernelMean):
     """How sure predictions are: the mean of each row's largest probability.
 
@@ -340,7 +364,6 @@ class MeanMaxProbability(KernelMean):
     Out-of-Distribution Examples, 2017. Keras has no such metric.
     """
 
-    _kernel = "max_probability"
     _direction = "up"
 
     def __init__(
@@ -354,8 +377,11 @@ class MeanMaxProbability(KernelMean):
         self.axis = axis
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.mean_max_probability(rules(), self.from_logits, self.axis).options
+    @classmethod
+    def spec(cls, rules: Rules, from_logits: bool = False, axis: int = -1) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        return mean_spec("max_probability", from_logits=from_logits, axis=axis)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
-from keras.src import losses
-from keras.src.backend.common.masking import get_keras_mask
-
-from keras_tally._engine import update
-from keras_tally._fallback.arrays import Options, divide_no_nan
-from keras_tally._fallback.results import Sums, in_keras_ops
-from keras_tally._kernel_metric import KernelMetric, PairMetric, result_dtype_of
-from keras_tally._masks import combine_mask
-from keras_tally._registration import register
+from keras_tally._declare import metric
+from keras_tally._results import Options, Sums, in_keras_ops
+from keras_tally._specs import Rules, Spec, mean_spec
+from keras_tally._with_keras import (
+    KernelMetric,
+    PairMetric,
+    combine_mask,
+    divide_no_nan,
+    get_keras_mask,
+    keras,
+    keras_rules,
+    losses,
+    result_dtype_of,
+    update,
+)
 
 
 @in_keras_ops("mean")
@@ -58,7 +63,7 @@ class ValueReduction(KernelMetric):
         return {"value_dtype": self.dtype if whole else None}
 
 
-@register
+@metric("sum")
 class Sum(ValueReduction):
     """The (weighted) sum of values.
 
@@ -95,13 +100,17 @@ class Sum(ValueReduction):
 
     def __init__(self, name: str = "sum", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.total = self._add_state("total", dtype=self.dtype)
-        self._make_plan(
-            "identity", "sum", [self.total], self.dtype, **self._value_options()
-        )
+        spec = self.spec(keras_rules())
+        self._bind(spec, self.dtype, self.dtype, **self._value_options())
+
+    @classmethod
+    def spec(cls, rules: Rules) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        return Spec("identity", "sum", {"total": ()}, {})
 
 
-@register
+@metric("mean")
 class Mean(ValueReduction):
     """The (weighted) mean of values.
 
@@ -139,56 +148,51 @@ class Mean(ValueReduction):
     Source: `keras.metrics.Mean`.
     """
 
-    _mean_result = "mean"
-
     def __init__(self, name: str | None = "mean", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.total = self._add_state("total", dtype=self.dtype)
-        self.count = self._add_state("count", dtype=self.dtype)
-        self._plan_mean()
+        self._bind_mean()
 
-    def _plan_mean(self) -> None:
-        self._make_plan(
-            "identity",
-            self._mean_result,
-            [self.total, self.count],
-            result_dtype_of(self.dtype),
-            **self._value_options(),
-        )
+    def _bind_mean(self) -> None:
+        spec = self.spec(keras_rules())
+        result_dtype = result_dtype_of(self.dtype)
+        self._bind(spec, result_dtype, self.dtype, **self._value_options())
+
+    @classmethod
+    def spec(cls, rules: Rules) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        return mean_spec("identity")
 
 
 class KernelMean(Mean):
     """A mean whose values a kernel computes from y_true and y_pred.
 
-    Subclasses name the kernel and, in `_kernel_options`, what configures it;
-    attributes those options read are set before `super().__init__()`.
+    Subclasses name the kernel, or have a `spec` whose arguments are attributes, set
+    before `super().__init__()`.
     """
 
-    _kernel: str
-    _input_names = KernelMetric._input_names
+    kernel: str
+    _input_names = ("y_true", "y_pred")
 
     # As in Keras, a mean of computed values takes pairs where `Mean` takes values.
     update_state = PairMetric.update_state  # type: ignore[assignment]
     __call__ = PairMetric.__call__
 
-    def _plan_mean(self) -> None:
-        self._make_plan(
-            self._kernel,
-            self._mean_result,
-            [self.total, self.count],
-            result_dtype_of(self.dtype),
-            **self._kernel_options(),
-        )
+    def _bind_mean(self) -> None:
+        self._bind(self._own_spec(), result_dtype_of(self.dtype), self.dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return {}
+    @classmethod
+    def spec(cls, rules: Rules) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        return mean_spec(cls.kernel)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {"name": self.name, "dtype": self.dtype}
 
 
-@register
+@metric()
 class MeanMetricWrapper(Mean):
     """The mean of a Python function of `y_true` and `y_pred`.
 

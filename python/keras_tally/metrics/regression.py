@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import keras
-from keras import ops
-
-from keras_tally import _specs
-from keras_tally._fallback.arrays import Options, mean, product
-from keras_tally._fallback.results import Sums, in_keras_ops
-from keras_tally._kernel_metric import LateMetric, Shape, check_matrices, rules
-from keras_tally._registration import register
-from keras_tally._warnings import warn
+from keras_tally._declare import always, metric
+from keras_tally._results import Options, Sums, in_keras_ops
+from keras_tally._specs import Rules, Shape, Spec, check_positive, mean_spec, one_of
+from keras_tally._with_keras import (
+    LateMetric,
+    check_matrices,
+    keras,
+    mean,
+    ops,
+    product,
+    warn,
+)
 from keras_tally.metrics.reduction import KernelMean, mean_of
 
 
@@ -61,16 +65,23 @@ def _r2(options: Options, sums: Sums) -> Any:
     return ops.where(ops.logical_and(left > 0.0, p > 0.0), corrected, score)
 
 
+def error_options(rules: Rules) -> dict[str, Any]:
+    """Return how errors are averaged over the last axis."""
+    return {"last_axis": "mean", "epsilon": rules.epsilon}
+
+
 class _ErrorMean(KernelMean):
     """The mean of an error over the last axis, then over samples."""
 
     _direction = "down"
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.error_options(rules())
+    @classmethod
+    def spec(cls, rules: Rules) -> Spec:
+        """Return the kernel, the state and the result."""
+        return mean_spec(cls.kernel, **error_options(rules))
 
 
-@register
+@metric("mean_squared_error")
 class MeanSquaredError(_ErrorMean):
     """The mean of squared errors.
 
@@ -104,13 +115,13 @@ class MeanSquaredError(_ErrorMean):
     Source: `keras.metrics.MeanSquaredError`.
     """
 
-    _kernel = "squared_error"
+    kernel = "squared_error"
 
     def __init__(self, name: str = "mean_squared_error", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
 
-@register
+@metric("root_mean_squared_error")
 class RootMeanSquaredError(KernelMean):
     """The square root of the mean of squared errors.
 
@@ -141,16 +152,20 @@ class RootMeanSquaredError(KernelMean):
     """
 
     _direction = "down"
-    _kernel = "squared_error"
-    _mean_result = "root_mean"
 
     def __init__(
         self, name: str = "root_mean_squared_error", dtype: Any = None
     ) -> None:
         super().__init__(name=name, dtype=dtype)
 
+    @classmethod
+    def spec(cls, rules: Rules) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        return mean_spec("squared_error", "root_mean")
 
-@register
+
+@metric("mean_absolute_error")
 class MeanAbsoluteError(_ErrorMean):
     """The mean of absolute errors.
 
@@ -180,13 +195,13 @@ class MeanAbsoluteError(_ErrorMean):
     Source: `keras.metrics.MeanAbsoluteError`.
     """
 
-    _kernel = "absolute_error"
+    kernel = "absolute_error"
 
     def __init__(self, name: str = "mean_absolute_error", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
 
-@register
+@metric("huber")
 class Huber(_ErrorMean):
     """The mean Huber loss: quadratic for small errors, linear for large ones.
 
@@ -219,23 +234,25 @@ class Huber(_ErrorMean):
     threshold.
     """
 
-    _kernel = "huber_error"
-
     def __init__(
         self, threshold: float = 1.0, name: str = "huber", dtype: Any = None
     ) -> None:
-        self.threshold = _specs.check_positive("threshold", threshold)
+        self.threshold = check_positive("threshold", threshold)
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.huber(rules(), self.threshold).options
+    @classmethod
+    def spec(cls, rules: Rules, threshold: float = 1.0) -> Spec:
+        """Return the kernel, the state and the result."""
+        threshold = check_positive("threshold", threshold)
+        options = error_options(rules)
+        return mean_spec("huber_error", threshold=threshold, **options)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "threshold": self.threshold}
 
 
-@register
+@metric("mean_absolute_percentage_error")
 class MeanAbsolutePercentageError(_ErrorMean):
     """The mean of absolute errors, in percent of the true values.
 
@@ -267,7 +284,7 @@ class MeanAbsolutePercentageError(_ErrorMean):
     Source: `keras.metrics.MeanAbsolutePercentageError`.
     """
 
-    _kernel = "absolute_percentage_error"
+    kernel = "absolute_percentage_error"
 
     def __init__(
         self, name: str = "mean_absolute_percentage_error", dtype: Any = None
@@ -275,7 +292,7 @@ class MeanAbsolutePercentageError(_ErrorMean):
         super().__init__(name=name, dtype=dtype)
 
 
-@register
+@metric("mean_squared_logarithmic_error")
 class MeanSquaredLogarithmicError(_ErrorMean):
     """The mean of squared differences of logarithms.
 
@@ -307,7 +324,7 @@ class MeanSquaredLogarithmicError(_ErrorMean):
     Source: `keras.metrics.MeanSquaredLogarithmicError`.
     """
 
-    _kernel = "squared_logarithmic_error"
+    kernel = "squared_logarithmic_error"
 
     def __init__(
         self, name: str = "mean_squared_logarithmic_error", dtype: Any = None
@@ -315,7 +332,7 @@ class MeanSquaredLogarithmicError(_ErrorMean):
         super().__init__(name=name, dtype=dtype)
 
 
-@register
+@metric("log_cosh")
 class LogCoshError(_ErrorMean):
     """The mean logarithm of the hyperbolic cosine of the error.
 
@@ -347,10 +364,15 @@ class LogCoshError(_ErrorMean):
     Source: `keras.metrics.LogCoshError`.
     """
 
-    _kernel = "log_cosh"
+    kernel = "log_cosh"
 
     def __init__(self, name: str = "logcosh", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
+
+
+def row_axes(axis: Any) -> list[int]:
+    """Return the axes that make a row, of one axis or several."""
+    return [int(a) for a in axis] if isinstance(axis, Sequence) else [int(axis)]
 
 
 class RowMean(KernelMean):
@@ -359,15 +381,17 @@ class RowMean(KernelMean):
     _direction = "up"
     axis: Any
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.row_options(rules(), self.axis)
+    @classmethod
+    def spec(cls, rules: Rules, axis: int | Sequence[int] = -1) -> Spec:
+        """Return the kernel, the state and the result."""
+        return mean_spec(cls.kernel, axes=row_axes(axis), epsilon=rules.epsilon)
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
         return {**super().get_config(), "axis": self.axis}
 
 
-@register
+@metric("cosine_similarity")
 class CosineSimilarity(RowMean):
     """The mean cosine of the angle between true and predicted vectors.
 
@@ -403,7 +427,7 @@ class CosineSimilarity(RowMean):
     Source: `keras.metrics.CosineSimilarity`.
     """
 
-    _kernel = "cosine_similarity"
+    kernel = "cosine_similarity"
 
     def __init__(
         self, name: str = "cosine_similarity", dtype: Any = None, axis: Any = -1
@@ -411,11 +435,25 @@ class CosineSimilarity(RowMean):
         self.axis = axis
         super().__init__(name=name, dtype=dtype)
 
-    def _kernel_options(self) -> dict[str, Any]:
-        return _specs.cosine_similarity(rules(), self.axis).options
+    @classmethod
+    def spec(cls, rules: Rules, axis: int | Sequence[int] = -1) -> Spec:
+        """Return the kernel, the state and the result."""
+        return mean_spec(
+            cls.kernel,
+            axes=row_axes(axis),
+            epsilon=rules.epsilon,
+            smallest_norm=rules.epsilon if rules.norm_has_floor else 0.0,
+        )
 
 
-@register
+_AVERAGES = {
+    None: None,
+    "uniform_average": "macro",
+    "variance_weighted_average": "weighted",
+}
+
+
+@metric("r2_score")
 class R2Score(LateMetric):
     """The coefficient of determination: the share of variance that is explained.
 
@@ -464,6 +502,9 @@ class R2Score(LateMetric):
     """
 
     _direction = "up"
+    needs_columns = staticmethod(always)
+    # As Keras calls it; the variable's own name is `residual`.
+    total_mse: Any
 
     def __init__(
         self,
@@ -476,8 +517,43 @@ class R2Score(LateMetric):
         self.class_aggregation = class_aggregation
         self.num_regressors = num_regressors
         self._warns_of_result = bool(num_regressors)
-        self._spec(None)  # refuses what no score has
+        self._own_spec()  # refuses what no score has
         self.num_samples = self._add_state("num_samples")
+
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        class_aggregation: str | None = "uniform_average",
+        num_regressors: int = 0,
+        *,
+        columns: int | None = None,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        one_of("class_aggregation", class_aggregation, tuple(_AVERAGES))
+        if num_regressors < 0:
+            raise ValueError(
+                "`num_regressors` must be at least 0. "
+                f"Received: num_regressors={num_regressors}"
+            )
+        columns = 1 if columns is None else columns
+        sums = ("squared_sum", "sum", "residual", "count")
+        # What float64 cannot hold of sums that cancel.
+        lows = ("squared_sum_low", "sum_low", "count_low")
+        return Spec(
+            "squared_deviations",
+            "r2",
+            {"num_samples": (), **dict.fromkeys((*sums, *lows), (columns,))},
+            {
+                "columns": columns,
+                "counts_samples": True,
+                "aligns_ranks": True,
+                "average": _AVERAGES[class_aggregation],
+                "regressors": num_regressors,
+            },
+            takes_matrices=True,
+        )
 
     def _build_arguments(
         self, y_true_shape: Shape, y_pred_shape: Shape
@@ -491,18 +567,9 @@ class R2Score(LateMetric):
     def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
         check_matrices("R2Score", y_true_shape, y_pred_shape)
         self._keras_build_args = (y_true_shape, y_pred_shape)
-        spec = self._spec(y_pred_shape[-1])
-        (_, *shapes) = spec.state.items()
-        state = [self.num_samples, *(self._add_state(*each) for each in shapes)]
-        self.squared_sum, self.sum, self.total_mse, self.count = state[1:5]
-        floatx = keras.config.floatx()
-        self._make_plan(spec.kernel, spec.result, state, floatx, **spec.options)
+        self._bind(self._own_spec(columns=y_pred_shape[-1]), keras.config.floatx())
+        self.total_mse = self.residual
         self._built = True
-
-    def _spec(self, columns: int | None) -> _specs.Spec:
-        return _specs.r2_score(
-            rules(), self.class_aggregation, self.num_regressors, columns=columns
-        )
 
     def _warn_of_result(self) -> None:
         # Of every result, as Keras's.

@@ -1,0 +1,117 @@
+"""The functions of `functional`, made of what is declared of each metric."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_tally._declare import Metric
+from keras_tally._docs import function_doc
+from keras_tally._plans import RULES, evaluate, frozen
+from keras_tally._specs import arguments_of
+from keras_tally._tensors import as_column
+
+Function = Callable[..., Any]
+Arguments = tuple[tuple[str, Any], ...]
+
+
+def function_of(metric: Metric) -> Function:
+    """Return the function that computes a metric of one batch."""
+    own = [p for p in arguments_of(metric.make) if p.name not in metric.fixed]
+    needs_all = all(p.default is not p.empty for p in own)
+    spec = metric.make(RULES) if needs_all else None
+    if spec is not None and spec.kernel == "identity":
+        function = _of_values(metric)
+    elif spec is not None and spec.takes_matrices:
+        function = _of_columns(_of_pairs(metric))
+    elif metric.is_matrix:
+        function = _as_matrix(_of_pairs(metric))
+    else:
+        function = _of_pairs(metric)
+    signature = inspect.signature(function)
+    inputs = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = [p.replace(kind=p.KEYWORD_ONLY) for p in own]
+    function.__name__ = function.__qualname__ = metric.name
+    function.__module__ = "keras_tally.functional"
+    function.__doc__ = function_doc(metric, inputs, options)
+    vars(function)["__signature__"] = signature.replace(parameters=[*inputs, *options])
+    return function
+
+
+def _of_values(metric: Metric) -> Function:
+    name = metric.name
+
+    def function(values: Any, sample_weight: Any = None) -> Any:
+        return evaluate(name, (), None, values, sample_weight)
+
+    return function
+
+
+def _of_pairs(metric: Metric) -> Function:
+    name, needs_columns, fixed = metric.name, metric.needs_columns, dict(metric.fixed)
+    # Without arguments there is nothing to put in order.
+    is_plain = not metric.depends_on_columns and not fixed
+
+    def function(
+        y_true: Any, y_pred: Any, sample_weight: Any = None, **given: Any
+    ) -> Any:
+        arguments: Arguments = ()
+        if given or not is_plain:
+            known = {**given, **fixed}
+            if needs_columns(given):
+                known["columns"] = _columns(y_pred)
+            arguments = tuple([(k, frozen(known[k])) for k in sorted(known)])
+        try:
+            return evaluate(name, arguments, y_true, y_pred, sample_weight)
+        except TypeError:
+            _check(metric, given)
+            raise
+
+    return function
+
+
+def _of_columns(function: Function) -> Function:
+    """Let vectors be matrices of one column."""
+
+    def of_columns(
+        y_true: Any, y_pred: Any, sample_weight: Any = None, **given: Any
+    ) -> Any:
+        return function(as_column(y_true), as_column(y_pred), sample_weight, **given)
+
+    return of_columns
+
+
+def _as_matrix(function: Function) -> Function:
+    """Let the result be a square matrix, of integers where there are no weights."""
+
+    def as_matrix(
+        y_true: Any, y_pred: Any, sample_weight: Any = None, **given: Any
+    ) -> Any:
+        counts = function(y_true, y_pred, sample_weight, **given)
+        size = math.isqrt(counts.shape[0])
+        counts = counts.reshape((size, size))
+        if sample_weight is not None:
+            return counts
+        return counts.astype("int64") if hasattr(counts, "astype") else counts.long()
+
+    return as_matrix
+
+
+def _check(metric: Metric, given: dict[str, Any]) -> None:
+    """Refuse arguments that the function does not have, or lacks."""
+    own = [p for p in arguments_of(metric.make) if p.name not in metric.fixed]
+    signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in own])
+    try:
+        signature.bind(**given)
+    except TypeError as error:
+        raise TypeError(f"{metric.name}() {error}") from None
+
+
+def _columns(x: Any) -> int | None:
+    """Return the number of columns; None of a vector, or a number."""
+    shape = np.shape(x) if not hasattr(x, "shape") else x.shape
+    return int(shape[-1]) if len(shape) > 1 else None
