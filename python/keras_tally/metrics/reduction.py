@@ -176,7 +176,11 @@ class KernelMean(Mean):
 
     # As in Keras, a mean of computed values takes pairs where `Mean` takes values.
     update_state = PairMetric.update_state  # type: ignore[assignment]
-    __call__ = PairMetric.__call__
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Update the state with a batch and return the result."""
+        self.update_state(y_true, y_pred, sample_weight)
+        return self.result()
 
     def _bind_mean(self) -> None:
         self._bind(self._own_spec(), result_dtype_of(self.dtype), self.dtype)
