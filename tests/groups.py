@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import keras_tally as kt
-from cases import (
-    CASES,
-    OPTION_CASES,
-    Batch,
+from cases import CASES, OPTION_CASES, Batch, squared_difference
+from keras_tally import _native
+from keras_tally._kernel_metric import KernelMetric
+from makers import (
     make_binary,
     make_columns,
     make_counts,
@@ -30,10 +30,7 @@ from cases import (
     make_sparse,
     make_sparse_from_onehot,
     round_to,
-    squared_difference,
 )
-from keras_tally import _native
-from keras_tally._kernel_metric import KernelMetric
 from support import (
     IS_NUMPY,
     IS_PORTABLE,

@@ -11,17 +11,8 @@ import numpy as np
 import pytest
 
 import keras_tally as kt
-from cases import (
-    CASES,
-    COUNTING_NAMES,
-    DEFAULT_CASES,
-    Batch,
-    default_case,
-    make_segments,
-    make_sorted_ids,
-    make_sparse,
-    round_to,
-)
+from cases import CASES, COUNTING_NAMES, DEFAULT_CASES, Batch, default_case
+from makers import make_segments, make_sorted_ids, make_sparse, round_to
 from support import (
     DEVICE,
     IS_TORCH,

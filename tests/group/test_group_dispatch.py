@@ -3,8 +3,8 @@
 import pytest
 
 import keras_tally as kt
-from cases import make_probabilities
 from groups import assert_same, binary_batch, binary_metrics, native_only, seeded
+from makers import make_probabilities
 from support import to_backend
 
 

@@ -9,17 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_tally as kt
-from cases import (
-    CLASSES,
-    DEFAULT_CASES,
-    SEGMENTS,
-    Batch,
-    Case,
-    class_scores,
-    make_segments,
-    make_sparse,
-    squared_difference,
-)
+from cases import DEFAULT_CASES, Batch, Case, squared_difference
 from groups import (
     KINDS,
     Batches,
@@ -37,6 +27,7 @@ from groups import (
     used_group,
     used_members,
 )
+from makers import CLASSES, SEGMENTS, class_scores, make_segments, make_sparse
 from support import BACKEND, exact_state, to_backend, updated
 
 if BACKEND == "tensorflow":

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_tally as kt
-from cases import CASES, Batch, make_binary, make_values, round_to
+from cases import CASES, Batch
 from groups import (
     KINDS,
     LARGE,
@@ -36,6 +36,7 @@ from groups import (
 )
 from keras_tally import _native
 from keras_tally._states import is_unbuilt
+from makers import make_binary, make_values, round_to
 from support import (
     IS_PORTABLE,
     SCORE_DTYPES,

@@ -5,17 +5,16 @@ import numpy as np
 import pytest
 
 import keras_tally as kt
-from cases import (
-    COUNTS,
-    Batch,
+from cases import COUNTS, Batch
+from keras_tally import functional as F
+from keras_tally.engine import Accumulator
+from makers import (
     make_logits,
     make_multi_label,
     make_onehot,
     make_segments,
     make_sparse,
 )
-from keras_tally import functional as F
-from keras_tally.engine import Accumulator
 from support import (
     BACKEND,
     ROUNDING,

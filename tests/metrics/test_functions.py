@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_tally as kt
-from cases import (
+from keras_tally import _engine
+from makers import (
     make_binary,
     make_logits,
     make_onehot,
@@ -18,7 +19,6 @@ from cases import (
     make_sorted_ids,
     make_sparse,
 )
-from keras_tally import _engine
 from support import SCORE_DTYPES, assert_close, to_backend, to_numpy
 
 NAMES = sorted(
