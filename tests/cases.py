@@ -11,6 +11,8 @@ import pytest
 from keras.src.losses.loss import squeeze_or_expand_to_same_rank
 
 import keras_tally as kt
+import references
+from beyond_keras import BEYOND_KERAS, LOG, Beyond, mean_of
 from makers import (
     CLASSES,
     SEGMENTS,
@@ -32,6 +34,7 @@ from makers import (
     make_sparse_from_onehot,
     make_values,
 )
+from references import MeanOfFunction
 from support import IS_PORTABLE, attach_mask, to_backend
 
 
@@ -172,9 +175,7 @@ class Case:
     def keras(self, **extra):
         kwargs = {**self.kwargs, **extra}
         if self.name in NOT_IN_KERAS:
-            name, fn, arguments = NOT_IN_KERAS[self.name]
-            kwargs = {arguments.get(k, k): v for k, v in kwargs.items()}
-            return keras.metrics.MeanMetricWrapper(fn, **{"name": name, **kwargs})
+            return NOT_IN_KERAS[self.name].keras(**kwargs)
         for name in EXTRA_PARAMETERS.get(self.name, {}):
             kwargs.pop(name, None)
         cls = getattr(keras.metrics, self.name)
@@ -214,27 +215,6 @@ class Case:
         return batch._replace(weight=weight)
 
 
-def rank_of(labels, scores):
-    own = keras.ops.take_along_axis(scores, labels[..., None], axis=-1)
-    return 1.0 + keras.ops.sum(keras.ops.cast(scores > own, "float32"), axis=-1)
-
-
-def keras_sparse_rank(y_true, y_pred):
-    if len(y_true.shape) == len(y_pred.shape):
-        y_true = keras.ops.squeeze(y_true, -1)
-    return rank_of(keras.ops.cast(y_true, "int32"), y_pred)
-
-
-def keras_rank(y_true, y_pred):
-    return rank_of(keras.ops.argmax(y_true, axis=-1), y_pred)
-
-
-def keras_max_probability(y_true, y_pred, from_logits=False, axis=-1):
-    if from_logits:
-        y_pred = keras.ops.softmax(y_pred, axis=axis)
-    return keras.ops.max(y_pred, axis=axis)
-
-
 def bounded_relative_error(y_true, y_pred, bound=2.0):
     """A user's own elementwise function: cheap steps, a function call, a choice."""
     error = y_pred - y_true
@@ -264,18 +244,20 @@ OWN_EXPRESSION = OwnExpression(
     kt.elementwise(bounded_relative_error).get_config()["expression"]
 )
 
-# Where Keras has no class: a default name, a function to average, and its names of
-# our arguments.
+# The user's own function is a class that Keras lacks as well.
 NOT_IN_KERAS = {
-    "Huber": ("huber", keras.losses.huber, {"threshold": "delta"}),
-    "MeanRank": ("mean_rank", keras_rank, {}),
-    "SparseMeanRank": ("sparse_mean_rank", keras_sparse_rank, {}),
-    "MeanMaxProbability": ("mean_max_probability", keras_max_probability, {}),
-    "ElementwiseMetric": ("elementwise_metric", keras_elementwise, {}),
+    **BEYOND_KERAS,
+    "ElementwiseMetric": Beyond(
+        reference=lambda **_: MeanOfFunction(references.bounded_relative_error),
+        keras=mean_of(keras_elementwise, "elementwise_metric"),
+        make=make_regression,
+        # A subclass is called like its class.
+        default_name=None,
+        direction="down",
+        arguments=({"direction": "down", "expression": OWN_EXPRESSION},),
+    ),
 }
-
-# The cross-entropies go through a logarithm; the rest is exact up to rounding.
-LOG = 1e-6
+references.REFERENCES.update({k: v.reference for k, v in NOT_IN_KERAS.items()})
 
 AXIS_NAMES = ("CosineSimilarity", "PearsonCorrelation", "ConcordanceCorrelation")
 THRESHOLDS = (
@@ -310,16 +292,9 @@ def _cases():
     for name in ("Mean", "Sum"):
         yield Case(name, make_values)
     yield Case("RootMeanSquaredError", make_regression)
-    yield Case(
-        "ElementwiseMetric",
-        make_regression,
-        {"direction": "down", "expression": OWN_EXPRESSION},
-    )
     for name, kwargs in (
         ("MeanSquaredError", {}),
         ("MeanAbsoluteError", {}),
-        ("Huber", {}),
-        ("Huber", {"threshold": 0.75}),
     ):
         yield Case(name, make_regression, kwargs, sample_rank=2)
     # The user's function computes in the dtype of the scores.
@@ -344,12 +319,6 @@ def _cases():
         {"k": 2, "from_sorted_ids": True},
         ranks=(1, 2),
     )
-    yield Case("MeanRank", make_onehot, ranks=(1, 2))
-    yield Case("SparseMeanRank", make_sparse, ranks=(1, 2))
-    for kwargs in ({}, {"from_logits": True}):
-        yield Case(
-            "MeanMaxProbability", make_sparse, kwargs, ranks=(1, 2), tolerance=LOG
-        )
     for name in COUNTS + RATIOS:
         for kwargs in THRESHOLDS:
             yield Case(name, make_binary, kwargs)
@@ -407,6 +376,9 @@ def _cases():
     yield from _regression_cases()
     yield from _scoring_cases()
     yield from _iou_cases()
+    for name, own in NOT_IN_KERAS.items():
+        for kwargs in own.arguments:
+            yield Case(name, own.make, kwargs, **own.options)
 
 
 def _regression_cases():
@@ -578,6 +550,7 @@ COUNTING_NAMES = (
     "SparseCategoricalAccuracy",
     "TopKCategoricalAccuracy",
     "SparseTopKCategoricalAccuracy",
+    *(name for name, own in NOT_IN_KERAS.items() if own.counts),
 )
 
 

@@ -158,8 +158,7 @@ def test_slash_in_name_as_in_keras():
 @every_class
 def test_direction_as_in_keras(case):
     if case.name in NOT_IN_KERAS:
-        upwards = case.name == "MeanMaxProbability"
-        assert case.ours()._direction == ("up" if upwards else "down")
+        assert case.ours()._direction == NOT_IN_KERAS[case.name].direction
         return
     missing = object()
     theirs = getattr(case.keras(), "_direction", missing)

@@ -75,10 +75,7 @@ def test_every_class_has_a_reference():
 def test_signature_is_keras_signature(name):
     if name in NOT_IN_KERAS:
         parameters = inspect.signature(getattr(kt, name)).parameters
-        default_name = NOT_IN_KERAS[name][0]
-        # A subclass of the user's own is called like its class.
-        own = name == "ElementwiseMetric"
-        assert parameters["name"].default == (None if own else default_name)
+        assert parameters["name"].default == NOT_IN_KERAS[name].default_name
         assert parameters["dtype"].default is None
         return
     ours = inspect.signature(getattr(kt, name)).parameters

@@ -1,0 +1,103 @@
+"""Metrics that Keras lacks: the reference, the data, and what Keras's users write.
+
+An entry here is all that a new metric needs to be tested like the others.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import keras
+
+import references
+from makers import make_onehot, make_regression, make_sparse
+from references import MeanOfFunction
+
+# Cross-entropies and the like go through a logarithm; the rest is exact up to rounding.
+LOG = 1e-6
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """A class of ours that Keras has not."""
+
+    # Of constructor arguments.
+    reference: Callable
+    # Keras's metric of the same arguments.
+    keras: Callable
+    make: Callable
+    default_name: str | None
+    direction: str
+    # Of each case.
+    arguments: tuple = ({},)
+    options: dict = field(default_factory=dict)
+    # Whether the variables are whole numbers as long as there are no weights.
+    counts: bool = False
+
+
+def mean_of(fn, default_name, **renamed):
+    """Keras's mean of a function that has these names of our arguments."""
+
+    def make(name=default_name, **kwargs):
+        kwargs = {renamed.get(k, k): v for k, v in kwargs.items()}
+        return keras.metrics.MeanMetricWrapper(fn, name=name, **kwargs)
+
+    return make
+
+
+def rank_of(labels, scores):
+    own = keras.ops.take_along_axis(scores, labels[..., None], axis=-1)
+    return 1.0 + keras.ops.sum(keras.ops.cast(scores > own, "float32"), axis=-1)
+
+
+def keras_sparse_rank(y_true, y_pred):
+    if len(y_true.shape) == len(y_pred.shape):
+        y_true = keras.ops.squeeze(y_true, -1)
+    return rank_of(keras.ops.cast(y_true, "int32"), y_pred)
+
+
+def keras_rank(y_true, y_pred):
+    return rank_of(keras.ops.argmax(y_true, axis=-1), y_pred)
+
+
+def keras_max_probability(y_true, y_pred, from_logits=False, axis=-1):
+    if from_logits:
+        y_pred = keras.ops.softmax(y_pred, axis=axis)
+    return keras.ops.max(y_pred, axis=axis)
+
+
+BEYOND_KERAS = {
+    "Huber": Beyond(
+        reference=lambda **kwargs: MeanOfFunction(references.huber, **kwargs),
+        keras=mean_of(keras.losses.huber, "huber", threshold="delta"),
+        make=make_regression,
+        default_name="huber",
+        direction="down",
+        arguments=({}, {"threshold": 0.75}),
+        options={"sample_rank": 2},
+    ),
+    "MeanRank": Beyond(
+        reference=lambda: MeanOfFunction(references.onehot_rank),
+        keras=mean_of(keras_rank, "mean_rank"),
+        make=make_onehot,
+        default_name="mean_rank",
+        direction="down",
+        options={"ranks": (1, 2)},
+    ),
+    "SparseMeanRank": Beyond(
+        reference=lambda: MeanOfFunction(references.sparse_rank),
+        keras=mean_of(keras_sparse_rank, "sparse_mean_rank"),
+        make=make_sparse,
+        default_name="sparse_mean_rank",
+        direction="down",
+        options={"ranks": (1, 2)},
+    ),
+    "MeanMaxProbability": Beyond(
+        reference=lambda **kwargs: MeanOfFunction(references.max_probability, **kwargs),
+        keras=mean_of(keras_max_probability, "mean_max_probability"),
+        make=make_sparse,
+        default_name="mean_max_probability",
+        direction="up",
+        arguments=({}, {"from_logits": True}),
+        options={"ranks": (1, 2), "tolerance": LOG},
+    ),
+}
