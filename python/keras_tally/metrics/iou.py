@@ -120,7 +120,7 @@ class _IoUBase(PairMetric):
     threshold: float | None = None
     # Counts for each class are all that a function needs: it makes no matrix.
     fixed_arguments: ClassVar[dict[str, Any]] = {"per_class_counts": True}
-    total_cm: Any
+    total_confusion_matrix: Any
 
     def __init__(
         self,
@@ -159,9 +159,12 @@ class _IoUBase(PairMetric):
         for name, shape in spec.state.items():
             counts = self._add_state(name, shape, self.dtype, self._whole)
             setattr(self, name, counts)
-        if not per_class_counts:
-            self.total_cm = self.total_confusion_matrix
         self._bind(spec, "float32")
+
+    @property
+    def total_cm(self) -> Any:
+        """The variable `total_confusion_matrix`, as Keras calls it."""
+        return self.total_confusion_matrix
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch to the counts.

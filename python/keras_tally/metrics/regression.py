@@ -503,8 +503,7 @@ class R2Score(LateMetric):
 
     _direction = "up"
     needs_columns = staticmethod(always)
-    # As Keras calls it; the variable's own name is `residual`.
-    total_mse: Any
+    residual: Any
 
     def __init__(
         self,
@@ -568,8 +567,12 @@ class R2Score(LateMetric):
         check_matrices("R2Score", y_true_shape, y_pred_shape)
         self._keras_build_args = (y_true_shape, y_pred_shape)
         self._bind(self._own_spec(columns=y_pred_shape[-1]), keras.config.floatx())
-        self.total_mse = self.residual
         self._built = True
+
+    @property
+    def total_mse(self) -> Any:
+        """The variable `residual`, as Keras calls it."""
+        return self.residual
 
     def _warn_of_result(self) -> None:
         # Of every result, as Keras's.
