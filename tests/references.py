@@ -564,25 +564,29 @@ class CountReference(ConfusionReference):
         return scalar_if_single(getattr(self, self.which))
 
 
-class RatioReference(ConfusionReference):
-    """tp / (tp + missed), `missed` being "fp" (precision) or "fn" (recall)."""
+NAMES = {
+    "tp": "true_positives",
+    "fp": "false_positives",
+    "tn": "true_negatives",
+    "fn": "false_negatives",
+}
 
-    def __init__(self, missed, thresholds=None, top_k=None, **kwargs):
+
+class RatioReference(ConfusionReference):
+    """counted / (counted + other); with "tp" and "fp" it is the precision."""
+
+    def __init__(self, counted, other, thresholds=None, top_k=None, **kwargs):
         default = 0.5 if top_k is None else NEGATIVE_INFINITY
         thresholds = as_list(default if thresholds is None else thresholds)
         super().__init__(thresholds, evenly_spaced(thresholds), top_k=top_k, **kwargs)
-        self.missed = missed
+        self.cells = (counted, other)
 
     def state(self):
-        names = {"fp": "false_positives", "fn": "false_negatives"}
-        return {
-            "true_positives": self.tp,
-            names[self.missed]: getattr(self, self.missed),
-        }
+        return {NAMES[cell]: getattr(self, cell) for cell in self.cells}
 
     def result(self):
-        ratio = divide(self.tp, self.tp + getattr(self, self.missed))
-        return scalar_if_single(ratio)
+        counted, other = (getattr(self, cell) for cell in self.cells)
+        return scalar_if_single(divide(counted, counted + other))
 
 
 def auc_thresholds(num_thresholds=200, thresholds=None):
@@ -981,8 +985,8 @@ REFERENCES = {
     "TrueNegatives": lambda **kwargs: CountReference("tn", **kwargs),
     "FalsePositives": lambda **kwargs: CountReference("fp", **kwargs),
     "FalseNegatives": lambda **kwargs: CountReference("fn", **kwargs),
-    "Precision": lambda **kwargs: RatioReference("fp", **kwargs),
-    "Recall": lambda **kwargs: RatioReference("fn", **kwargs),
+    "Precision": lambda **kwargs: RatioReference("tp", "fp", **kwargs),
+    "Recall": lambda **kwargs: RatioReference("tp", "fn", **kwargs),
     "AUC": AUCReference,
     "BinaryCrossentropy": lambda **kwargs: MeanOfFunction(
         binary_crossentropy, **kwargs
