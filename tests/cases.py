@@ -538,7 +538,13 @@ CASES = {
 # The same for tests that take long for each case.
 FEW_CASES = ALL_CASES if CASES is ALL_CASES else DEFAULT_CASES
 CLASS_NAMES = tuple(case.name for case in DEFAULT_CASES)
-CONFUSION_NAMES = (*COUNTS, *RATIOS, *CONSTRAINED, "AUC")
+CONFUSION_NAMES = (
+    *COUNTS,
+    *RATIOS,
+    *CONSTRAINED,
+    "AUC",
+    *(name for name, own in NOT_IN_KERAS.items() if own.counts),
+)
 # The classes whose variables are whole numbers as long as there are no weights.
 COUNTING_NAMES = (
     *CONFUSION_NAMES,
@@ -550,7 +556,6 @@ COUNTING_NAMES = (
     "SparseCategoricalAccuracy",
     "TopKCategoricalAccuracy",
     "SparseTopKCategoricalAccuracy",
-    *(name for name, own in NOT_IN_KERAS.items() if own.counts),
 )
 
 
