@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import keras
 
 import references
-from makers import make_onehot, make_regression, make_sparse
-from references import MeanOfFunction
+from makers import make_binary, make_onehot, make_regression, make_sparse
+from references import MeanOfFunction, RatioReference
 
 # Cross-entropies and the like go through a logarithm; the rest is exact up to rounding.
 LOG = 1e-6
@@ -30,7 +30,7 @@ class Beyond:
     # Of each case.
     arguments: tuple = ({},)
     options: dict = field(default_factory=dict)
-    # Whether the variables are whole numbers as long as there are no weights.
+    # Whether it is made of counts at thresholds.
     counts: bool = False
 
 
@@ -65,7 +65,31 @@ def keras_max_probability(y_true, y_pred, from_logits=False, axis=-1):
     return keras.ops.max(y_pred, axis=axis)
 
 
+class FalsePositiveRate(keras.metrics.Recall):
+    """The recall of the negatives, by the names of what it counts."""
+
+    def add_variable(self, *args, name, **kwargs):
+        names = {
+            "true_positives": "false_positives",
+            "false_negatives": "true_negatives",
+        }
+        return super().add_variable(*args, name=names[name], **kwargs)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        y_true = keras.ops.logical_not(keras.ops.cast(y_true, "bool"))
+        super().update_state(y_true, y_pred, sample_weight)
+
+
 BEYOND_KERAS = {
+    "FalsePositiveRate": Beyond(
+        reference=lambda **kwargs: RatioReference("fp", "tn", **kwargs),
+        keras=FalsePositiveRate,
+        make=make_binary,
+        default_name=None,
+        direction="down",
+        arguments=({}, {"thresholds": [0.3, 0.75]}, {"thresholds": 0.25}),
+        counts=True,
+    ),
     "Huber": Beyond(
         reference=lambda **kwargs: MeanOfFunction(references.huber, **kwargs),
         keras=mean_of(keras.losses.huber, "huber", threshold="delta"),

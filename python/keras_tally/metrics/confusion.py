@@ -607,6 +607,50 @@ class Recall(_Share):
     cells = ("true_positives", "false_negatives")
 
 
+@metric("false_positive_rate")
+class FalsePositiveRate(_Share):
+    """The share of negative labels that are taken for positive: the false alarms.
+
+    Formula: `false_positives / (false_positives + true_negatives)`, for each
+    threshold; `0 / 0` is 0.
+
+    Shapes and dtypes: as `Precision`.
+
+    Args:
+        thresholds: a float or a list of floats in [0, 1]; by default 0.5, or
+            none with `top_k`.
+        top_k: count only the `top_k` best scores of each row as predictions; with
+            fewer columns, all of them.
+        class_id: count only this column of `y_true` and `y_pred` (and of weights
+            that have the columns).
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+        from_logits: whether `y_pred` holds logits instead of probabilities.
+
+    Raises:
+        ValueError: thresholds outside [0, 1], shapes or weights that do not fit,
+            `class_id` that is no column, `top_k` below 1.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.FalsePositiveRate()
+    >>> m.update_state([0, 0, 0, 1], [0.9, 0.2, 0.1, 0.8])
+    >>> round(float(m.result()), 5)
+    0.33333
+    >>> m.update_state([0, 0], [0.7, 0.4], sample_weight=[3.0, 1.0])
+    >>> round(float(m.result()), 5)
+    0.57143
+
+    Source: T. Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters
+    27 (2006).
+    """
+
+    _direction = "down"
+    cells = ("false_positives", "true_negatives")
+
+
 def _under_constraint(
     rules: Rules,
     argument: str,
