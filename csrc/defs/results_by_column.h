@@ -58,12 +58,12 @@ KT_HOST_DEVICE double sum_of_squares(DoublePair squares, DoublePair sum, DoubleP
   return std::fabs(total) <= 8.3e-25 * squares.high ? 0.0 : total;
 }
 
-// 1 - sum((t - p)^2) / sum((t - mean(t))^2). Of a constant column (a total of 0) it is 1
-// where all is right and 0 where not, as in scikit-learn; without data the total is NaN.
-KT_HOST_DEVICE double r2_score(double error, double total) {
-  if (total == 0.0 && error == 0.0) return 1.0;
-  const double score = 1.0 - error / total;
-  return std::isinf(score) ? 0.0 : score;
+// sum((t - p)^2) / sum((t - mean(t))^2). Of a constant column (a total of 0) it is 0
+// where all is right and 1 where not, as in scikit-learn; without data the total is NaN.
+KT_HOST_DEVICE double share_left(double error, double total) {
+  if (total == 0.0 && error == 0.0) return 0.0;
+  const double share = error / total;
+  return std::isinf(share) ? 1.0 : share;
 }
 
 // R2 corrected for p regressors and n samples; unchanged where that has no meaning.
@@ -75,12 +75,11 @@ KT_HOST_DEVICE DoublePair pair_at(const State& state, int variable, std::int64_t
   return {state.variables[variable].sum[i], state.variables[variable].low[i]};
 }
 
-// State: number of samples, then sum(t^2), sum(t), sum((t - p)^2), weight by column.
-struct R2Result {
-  KT_HOST_DEVICE static Score column(const ResultSpec&, const State& state, std::int64_t c) {
-    const double total =
-        sum_of_squares(pair_at(state, 1, c), pair_at(state, 2, c), pair_at(state, 4, c));
-    return {r2_score(sum_at(state, 3, c), total), total};
+// Of squared deviations; state: number of samples, then sum(t^2), sum(t), sum((t - p)^2),
+// weight by column. The weight of a column is its variation.
+struct OfDeviations {
+  KT_HOST_DEVICE static double variation(const State& state, std::int64_t c) {
+    return sum_of_squares(pair_at(state, 1, c), pair_at(state, 2, c), pair_at(state, 4, c));
   }
   KT_HOST_DEVICE static double average(const ResultSpec& spec, const ScoreSums& sums,
                                        std::int64_t columns) {
@@ -92,6 +91,13 @@ struct R2Result {
     return adjusted_r2(score, sum_at(state, 0, 0), spec.regressors);
   }
   static constexpr int kVariable = 1;
+};
+
+struct R2Result : OfDeviations {
+  KT_HOST_DEVICE static Score column(const ResultSpec&, const State& state, std::int64_t c) {
+    const double total = variation(state, c);
+    return {1.0 - share_left(sum_at(state, 3, c), total), total};
+  }
 };
 
 }  // namespace kt::KT_LEVEL

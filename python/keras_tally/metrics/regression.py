@@ -40,24 +40,35 @@ def _variation(
     return ops.where(ops.abs(variation) <= 8.3e-25 * squares[0], 0.0, variation)
 
 
+def _share_left(residual: Any, variation: Any) -> Any:
+    """Return how much of the variation is not explained.
+
+    Of a constant column it is 0 where all is right and 1 where not.
+    """
+    right = ops.logical_and(ops.equal(variation, 0.0), ops.equal(residual, 0.0))
+    share = ops.where(right, 0.0, residual / variation)
+    return ops.where(ops.isinf(share), 1.0, share)
+
+
+def _averaged(options: Options, score: Any, variation: Any) -> Any:
+    """Return the average over columns, or the scores themselves."""
+    if options["average"] is None:
+        return score
+    if options["average"] != "weighted":
+        return mean(score)
+    # Constant columns have no variance to weigh them by.
+    of_all = ops.sum(variation)
+    varies = ops.not_equal(of_all, 0.0)
+    weighted = ops.sum(score * variation) / ops.where(varies, of_all, 1.0)
+    return ops.where(varies, weighted, mean(score))
+
+
 @in_keras_ops("r2")
 def _r2(options: Options, sums: Sums) -> Any:
     samples, squares, total, residual, count, *lows = sums
     highs = squares, total, count
     variation = _variation(*zip(highs, lows, strict=True))
-    # Of a constant column it is 1 where all is right and 0 where not.
-    perfect = ops.logical_and(ops.equal(variation, 0.0), ops.equal(residual, 0.0))
-    score = ops.where(perfect, 1.0, 1.0 - residual / variation)
-    score = ops.where(ops.isinf(score), 0.0, score)
-    if options["average"] is not None:
-        plain = mean(score)
-        if options["average"] == "weighted":
-            # Constant columns have no variance to weigh them by.
-            of_all = ops.sum(variation)
-            varies = ops.not_equal(of_all, 0.0)
-            weighted = ops.sum(score * variation) / ops.where(varies, of_all, 1.0)
-            plain = ops.where(varies, weighted, plain)
-        score = plain
+    score = _averaged(options, 1.0 - _share_left(residual, variation), variation)
     # Corrected for the number of regressors; unchanged where that has no meaning.
     p = float(options["regressors"])
     left = samples - p - 1.0
@@ -453,8 +464,58 @@ _AVERAGES = {
 }
 
 
+def _deviations_spec(
+    result: str, class_aggregation: str | None, columns: int | None, regressors: int = 0
+) -> Spec:
+    one_of("class_aggregation", class_aggregation, tuple(_AVERAGES))
+    columns = 1 if columns is None else columns
+    sums = ("squared_sum", "sum", "residual", "count")
+    # What float64 cannot hold of sums that cancel.
+    lows = ("squared_sum_low", "sum_low", "count_low")
+    return Spec(
+        "squared_deviations",
+        result,
+        {"num_samples": (), **dict.fromkeys((*sums, *lows), (columns,))},
+        {
+            "columns": columns,
+            "counts_samples": True,
+            "aligns_ranks": True,
+            "average": _AVERAGES[class_aggregation],
+            "regressors": regressors,
+        },
+        takes_matrices=True,
+    )
+
+
+class _OfDeviations(LateMetric):
+    """What squared errors are to the squared deviations of the truth, by column."""
+
+    needs_columns = staticmethod(always)
+    class_aggregation: str | None
+    residual: Any
+    count: Any
+
+    def _build_arguments(
+        self, y_true_shape: Shape, y_pred_shape: Shape
+    ) -> tuple[Any, ...]:
+        if len(y_true_shape) == 1 and len(y_pred_shape) == 2 and y_pred_shape[1] == 1:
+            y_true_shape = (*y_true_shape, 1)
+        if len(y_pred_shape) == 1 and len(y_true_shape) == 2 and y_true_shape[1] == 1:
+            y_pred_shape = (*y_pred_shape, 1)
+        return y_true_shape, y_pred_shape
+
+    def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
+        check_matrices(type(self).__name__, y_true_shape, y_pred_shape)
+        self._keras_build_args = (y_true_shape, y_pred_shape)
+        self._bind(self._own_spec(columns=y_pred_shape[-1]), keras.config.floatx())
+        self._built = True
+
+    def _result_shape(self) -> tuple[int, ...]:
+        return tuple(self.count.shape) if self.class_aggregation is None else ()
+
+
 @metric("r2_score")
-class R2Score(LateMetric):
+class R2Score(_OfDeviations):
     """The coefficient of determination: the share of variance that is explained.
 
     Formula, for each column:
@@ -502,8 +563,6 @@ class R2Score(LateMetric):
     """
 
     _direction = "up"
-    needs_columns = staticmethod(always)
-    residual: Any
 
     def __init__(
         self,
@@ -530,44 +589,12 @@ class R2Score(LateMetric):
     ) -> Spec:
         """Return the kernel, the state and the result."""
         del rules
-        one_of("class_aggregation", class_aggregation, tuple(_AVERAGES))
         if num_regressors < 0:
             raise ValueError(
                 "`num_regressors` must be at least 0. "
                 f"Received: num_regressors={num_regressors}"
             )
-        columns = 1 if columns is None else columns
-        sums = ("squared_sum", "sum", "residual", "count")
-        # What float64 cannot hold of sums that cancel.
-        lows = ("squared_sum_low", "sum_low", "count_low")
-        return Spec(
-            "squared_deviations",
-            "r2",
-            {"num_samples": (), **dict.fromkeys((*sums, *lows), (columns,))},
-            {
-                "columns": columns,
-                "counts_samples": True,
-                "aligns_ranks": True,
-                "average": _AVERAGES[class_aggregation],
-                "regressors": num_regressors,
-            },
-            takes_matrices=True,
-        )
-
-    def _build_arguments(
-        self, y_true_shape: Shape, y_pred_shape: Shape
-    ) -> tuple[Any, ...]:
-        if len(y_true_shape) == 1 and len(y_pred_shape) == 2 and y_pred_shape[1] == 1:
-            y_true_shape = (*y_true_shape, 1)
-        if len(y_pred_shape) == 1 and len(y_true_shape) == 2 and y_true_shape[1] == 1:
-            y_pred_shape = (*y_pred_shape, 1)
-        return y_true_shape, y_pred_shape
-
-    def _build(self, y_true_shape: Shape, y_pred_shape: Shape) -> None:
-        check_matrices("R2Score", y_true_shape, y_pred_shape)
-        self._keras_build_args = (y_true_shape, y_pred_shape)
-        self._bind(self._own_spec(columns=y_pred_shape[-1]), keras.config.floatx())
-        self._built = True
+        return _deviations_spec("r2", class_aggregation, columns, num_regressors)
 
     @property
     def total_mse(self) -> Any:
@@ -588,9 +615,6 @@ class R2Score(LateMetric):
                 else "More independent predictors than datapoints in adjusted R2 "
                 "score. Falling back to standard R2 score."
             )
-
-    def _result_shape(self) -> tuple[int, ...]:
-        return tuple(self.count.shape) if self.class_aggregation is None else ()
 
     def get_config(self) -> dict[str, Any]:
         """Return what recreates the metric."""
