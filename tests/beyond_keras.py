@@ -30,8 +30,8 @@ class Beyond:
     # Of each case.
     arguments: tuple = ({},)
     options: dict = field(default_factory=dict)
-    # Whether it is made of counts at thresholds.
-    counts: bool = False
+    # A class of Keras whose rules for shapes, weights and states it shares.
+    like: str = ""
 
 
 def mean_of(fn, default_name, **renamed):
@@ -88,7 +88,7 @@ BEYOND_KERAS = {
         default_name=None,
         direction="down",
         arguments=({}, {"thresholds": [0.3, 0.75]}, {"thresholds": 0.25}),
-        counts=True,
+        like="Recall",
     ),
     "Huber": Beyond(
         reference=lambda **kwargs: MeanOfFunction(references.huber, **kwargs),

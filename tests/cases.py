@@ -157,7 +157,7 @@ class Case:
         """Whether some variables only appear with the first batch."""
         if self.name == "AUC":
             return "multi_label" in self.kwargs and "num_labels" not in self.kwargs
-        return self.name in ("FBetaScore", "F1Score", "R2Score")
+        return self.name in (*F_NAMES, *DEVIATION_NAMES)
 
     @property
     def integer_state(self):
@@ -188,7 +188,7 @@ class Case:
 
         Without weights: Keras 3.15 counts the entries of R2Score as its samples.
         """
-        if self.name == "R2Score" and "sum" in values:
+        if self.name in DEVIATION_NAMES and "sum" in values:
             entries, columns = values["num_samples"], np.size(values["sum"])
             return {**values, "num_samples": entries / columns}
         if not self.kwargs.get("per_class_counts"):
@@ -257,6 +257,13 @@ NOT_IN_KERAS = {
         arguments=({"direction": "down", "expression": OWN_EXPRESSION},),
     ),
 }
+
+
+def those_like(*names):
+    """The classes that Keras lacks and that share the rules of one of these."""
+    return [name for name, own in NOT_IN_KERAS.items() if own.like in names]
+
+
 references.REFERENCES.update({k: v.reference for k, v in NOT_IN_KERAS.items()})
 
 AXIS_NAMES = ("CosineSimilarity", "PearsonCorrelation", "ConcordanceCorrelation")
@@ -538,13 +545,8 @@ CASES = {
 # The same for tests that take long for each case.
 FEW_CASES = ALL_CASES if CASES is ALL_CASES else DEFAULT_CASES
 CLASS_NAMES = tuple(case.name for case in DEFAULT_CASES)
-CONFUSION_NAMES = (
-    *COUNTS,
-    *RATIOS,
-    *CONSTRAINED,
-    "AUC",
-    *(name for name, own in NOT_IN_KERAS.items() if own.counts),
-)
+CONFUSION_NAMES = (*COUNTS, *RATIOS, *CONSTRAINED, "AUC", *those_like(*RATIOS))
+DEVIATION_NAMES = ("R2Score", *those_like("R2Score"))
 # The classes whose variables are whole numbers as long as there are no weights.
 COUNTING_NAMES = (
     *CONFUSION_NAMES,

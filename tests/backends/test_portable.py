@@ -12,7 +12,14 @@ import pytest
 from keras.src.backend.common.stateless_scope import StatelessScope
 
 import keras_tally as kt
-from cases import ALL_CASES, CASES, DEFAULT_CASES, Batch, few_if_compiled
+from cases import (
+    ALL_CASES,
+    CASES,
+    DEFAULT_CASES,
+    DEVIATION_NAMES,
+    Batch,
+    few_if_compiled,
+)
 from keras_tally import _engine, _kernel_metric, _native, _stored
 from keras_tally.metrics import reduction
 from support import (
@@ -122,7 +129,7 @@ def test_variables_are_keras_variables(case):
         assert found == expected
         return
     lows = [name for name in found if name.removesuffix("_low") != name]
-    assert bool(lows) == (case.name == "R2Score")
+    assert bool(lows) == (case.name in DEVIATION_NAMES)
     for name in lows:
         assert found.pop(name) == expected[name.removesuffix("_low")]
     assert list(found) == list(expected)

@@ -11,6 +11,7 @@ from cases import (
     CONSTRAINED,
     COUNTS,
     DEFAULT_CASES,
+    DEVIATION_NAMES,
     F_NAMES,
     IOU_NAMES,
     RATIOS,
@@ -82,7 +83,7 @@ def test_batch_sizes_that_differ(case):
         "SparseCategoricalCrossentropy",
         *F_NAMES,
         *IOU_NAMES,
-        "R2Score",
+        *DEVIATION_NAMES,
     ],
 )
 def test_ranks_that_differ(name):
@@ -391,7 +392,7 @@ def test_arguments_that_keras_refuses(name, kwargs, match):
             getattr(module, name)(**kwargs)
 
 
-@pytest.mark.parametrize("name", [*F_NAMES, "R2Score"])
+@pytest.mark.parametrize("name", [*F_NAMES, *DEVIATION_NAMES])
 def test_classes_of_matrices_take_nothing_else(name):
     for shape in ((4,), (4, 3, 2)):
         array = to_backend(np.ones(shape, np.float32))
@@ -402,7 +403,7 @@ def test_classes_of_matrices_take_nothing_else(name):
             assert not any(to_numpy(v).any() for v in metric.variables)
 
 
-@pytest.mark.parametrize("name", [*F_NAMES, "R2Score"])
+@pytest.mark.parametrize("name", [*F_NAMES, *DEVIATION_NAMES])
 def test_number_of_classes_is_that_of_the_first_batch(name):
     metric, _ = used(default_case(name))
     wide = to_backend(np.ones((6, 9), np.float32))

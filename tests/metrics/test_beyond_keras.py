@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_tally as kt
-from cases import COUNTS, Batch
+from cases import COUNTS, DEVIATION_NAMES, Batch
 from keras_tally import functional as F
 from keras_tally.engine import Accumulator
 from makers import (
@@ -142,7 +142,7 @@ UNMASKED = [
     ("MeanIoU", {"num_classes": 4, "per_class_counts": True}, "ids"),
     ("OneHotMeanIoU", {"num_classes": 3}, "pairs"),
 ]
-TWO_AXES_ONLY = ("F1Score", "FBetaScore", "R2Score")
+TWO_AXES_ONLY = ("F1Score", "FBetaScore", *DEVIATION_NAMES)
 
 
 @pytest.mark.parametrize("mask_axes", [1, 2])

@@ -22,6 +22,7 @@ from cases import (
     CASES,
     CONFUSION_NAMES,
     CONSTRAINED,
+    DEVIATION_NAMES,
     F_NAMES,
     IOU_NAMES,
     Batch,
@@ -55,7 +56,7 @@ COMPARED_IN_FLOAT32 = (
     *CONFUSION_NAMES,
     *F_NAMES,
     *IOU_NAMES,
-    "R2Score",
+    *DEVIATION_NAMES,
     "Accuracy",
     "BinaryAccuracy",
 )
@@ -64,7 +65,7 @@ NOT_MASKED_BY_KERAS = (
     *CONFUSION_NAMES,
     *F_NAMES,
     *IOU_NAMES,
-    "R2Score",
+    *DEVIATION_NAMES,
     "RootMeanSquaredError",
     "Mean",
     "Sum",
@@ -150,7 +151,7 @@ def weight_shapes(case, args):
         return shapes
     if case.name in F_NAMES:
         return [full[:1], (1,)]
-    if case.name == "R2Score":
+    if case.name in DEVIATION_NAMES:
         return [(), full[:1], (1,), (*full[:1], 1), (1, 1), full]
     values = value_shape(case, full)
     if case.name in IOU_NAMES:
@@ -233,7 +234,7 @@ def keras_error(case, score_dtype):
 
 def keras_result_error(case, error, reference):
     """What Keras's result may be off by where its state is off by `error`."""
-    if case.name != "R2Score":
+    if case.name not in DEVIATION_NAMES:
         return error
     # Keras takes the variation as a difference of two sums in float32.
     variation = reference.variation()
@@ -271,10 +272,12 @@ def test_random_runs(case, data):
     assert tuple(ours.result().shape) == tuple(theirs.result().shape)
     if score_dtype == "float64" and np.isnan(reference.result()).any():
         # Keras takes means of float64 in float32: a constant row seems to vary.
-        assert case.name in ("PearsonCorrelation", "R2Score")
+        assert case.name in ("PearsonCorrelation", *DEVIATION_NAMES)
         return
     error = keras_error(case, score_dtype)
-    if case.name == "R2Score":  # Keras 3.15 counts entries; constant columns are NaN
+    if (
+        case.name in DEVIATION_NAMES
+    ):  # Keras 3.15 counts entries; constant columns are NaN
         mine, others = (
             {k: v for k, v in state(m).items() if k != "num_samples"}
             for m in (ours, theirs)
@@ -533,7 +536,7 @@ def test_any_shapes_agree_or_raise(case, data):
         return
     assert theirs is not None, "Keras refuses these shapes"
     theirs = case.keras_state(state(theirs))
-    if case.name == "R2Score" and weight is not None:
+    if case.name in DEVIATION_NAMES and weight is not None:
         theirs["num_samples"] = state(ours)["num_samples"]  # see the references
     assert_states_close(state(ours), theirs, 1e-5, 1e-5)
 
