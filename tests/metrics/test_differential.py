@@ -275,9 +275,8 @@ def test_random_runs(case, data):
         assert case.name in ("PearsonCorrelation", *DEVIATION_NAMES)
         return
     error = keras_error(case, score_dtype)
-    if (
-        case.name in DEVIATION_NAMES
-    ):  # Keras 3.15 counts entries; constant columns are NaN
+    # Keras 3.15 counts entries; constant columns are NaN.
+    if case.name in DEVIATION_NAMES:
         mine, others = (
             {k: v for k, v in state(m).items() if k != "num_samples"}
             for m in (ours, theirs)
