@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import keras
 
 import references
-from makers import make_binary, make_onehot, make_regression, make_sparse
-from references import MeanOfFunction, RatioReference
+from makers import make_binary, make_columns, make_onehot, make_regression, make_sparse
+from references import MeanOfFunction, R2Reference, RatioReference
 
 # Cross-entropies and the like go through a logarithm; the rest is exact up to rounding.
 LOG = 1e-6
@@ -80,7 +80,37 @@ class FalsePositiveRate(keras.metrics.Recall):
         super().update_state(y_true, y_pred, sample_weight)
 
 
+class RelativeSquaredError(keras.metrics.R2Score):
+    """The other share of the variation."""
+
+    def __init__(self, name="relative_squared_error", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self._direction = "down"
+
+    def result(self):
+        return 1 - super().result()
+
+
+class RelativeSquaredErrorReference(R2Reference):
+    def result(self):
+        return 1 - super().result()
+
+
 BEYOND_KERAS = {
+    "RelativeSquaredError": Beyond(
+        reference=RelativeSquaredErrorReference,
+        keras=RelativeSquaredError,
+        make=make_columns,
+        default_name="relative_squared_error",
+        direction="down",
+        arguments=(
+            {},
+            {"class_aggregation": None},
+            {"class_aggregation": "variance_weighted_average"},
+        ),
+        options={"ranks": (1,)},
+        like="R2Score",
+    ),
     "FalsePositiveRate": Beyond(
         reference=lambda **kwargs: RatioReference("fp", "tn", **kwargs),
         keras=FalsePositiveRate,

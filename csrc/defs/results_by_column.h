@@ -100,4 +100,11 @@ struct R2Result : OfDeviations {
   }
 };
 
+struct RelativeSquaredErrorResult : OfDeviations {
+  KT_HOST_DEVICE static Score column(const ResultSpec&, const State& state, std::int64_t c) {
+    const double total = variation(state, c);
+    return {share_left(sum_at(state, 3, c), total), total};
+  }
+};
+
 }  // namespace kt::KT_LEVEL

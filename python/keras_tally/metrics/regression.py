@@ -40,14 +40,16 @@ def _variation(
     return ops.where(ops.abs(variation) <= 8.3e-25 * squares[0], 0.0, variation)
 
 
-def _share_left(residual: Any, variation: Any) -> Any:
-    """Return how much of the variation is not explained.
+def _share_left(sums: Sums) -> tuple[Any, Any]:
+    """Return how much of each column's variation is not explained, and the variation.
 
     Of a constant column it is 0 where all is right and 1 where not.
     """
+    _, squares, total, residual, count, *lows = sums
+    variation = _variation(*zip((squares, total, count), lows, strict=True))
     right = ops.logical_and(ops.equal(variation, 0.0), ops.equal(residual, 0.0))
     share = ops.where(right, 0.0, residual / variation)
-    return ops.where(ops.isinf(share), 1.0, share)
+    return ops.where(ops.isinf(share), 1.0, share), variation
 
 
 def _averaged(options: Options, score: Any, variation: Any) -> Any:
@@ -65,10 +67,9 @@ def _averaged(options: Options, score: Any, variation: Any) -> Any:
 
 @in_keras_ops("r2")
 def _r2(options: Options, sums: Sums) -> Any:
-    samples, squares, total, residual, count, *lows = sums
-    highs = squares, total, count
-    variation = _variation(*zip(highs, lows, strict=True))
-    score = _averaged(options, 1.0 - _share_left(residual, variation), variation)
+    samples = sums[0]
+    share, variation = _share_left(sums)
+    score = _averaged(options, 1.0 - share, variation)
     # Corrected for the number of regressors; unchanged where that has no meaning.
     p = float(options["regressors"])
     left = samples - p - 1.0
@@ -510,6 +511,11 @@ class _OfDeviations(LateMetric):
         self._bind(self._own_spec(columns=y_pred_shape[-1]), keras.config.floatx())
         self._built = True
 
+    @property
+    def total_mse(self) -> Any:
+        """The variable `residual`, as Keras calls it."""
+        return self.residual
+
     def _result_shape(self) -> tuple[int, ...]:
         return tuple(self.count.shape) if self.class_aggregation is None else ()
 
@@ -596,11 +602,6 @@ class R2Score(_OfDeviations):
             )
         return _deviations_spec("r2", class_aggregation, columns, num_regressors)
 
-    @property
-    def total_mse(self) -> Any:
-        """The variable `residual`, as Keras calls it."""
-        return self.residual
-
     def _warn_of_result(self) -> None:
         # Of every result, as Keras's.
         state = self._state_on_host()
@@ -623,3 +624,77 @@ class R2Score(_OfDeviations):
             "class_aggregation": self.class_aggregation,
             "num_regressors": self.num_regressors,
         }
+
+
+@in_keras_ops("relative_squared_error")
+def _relative_squared_error(options: Options, sums: Sums) -> Any:
+    share, variation = _share_left(sums)
+    return _averaged(options, share, variation)
+
+
+@metric("relative_squared_error")
+class RelativeSquaredError(_OfDeviations):
+    """The squared errors, relative to those of always predicting the mean.
+
+    Formula, for each column:
+    `sum((y_true - y_pred) ** 2) / sum((y_true - mean(y_true)) ** 2)`, sums and mean
+    weighted by `sample_weight`; then averaged over columns as `class_aggregation` says.
+    It is `1 - R2Score`, without the digits that the difference loses where a model is
+    good. Of a constant column it is 0 where all is right, else 1.
+
+    Shapes and dtypes: as `R2Score`.
+
+    Args:
+        class_aggregation: `'uniform_average'`, `'variance_weighted_average'` or
+            None for one value per column.
+        name: string name of the metric instance.
+        dtype: accepted for compatibility; the result has Keras's floatx.
+
+    Raises:
+        ValueError: an unknown aggregation, inputs that are not two-dimensional or of
+            different shapes, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.RelativeSquaredError()
+    >>> m.update_state([[1.0], [4.0], [3.0]], [[2.0], [4.0], [4.0]])
+    >>> round(float(m.result()), 5)
+    0.42857
+    >>> m.update_state([[0.0]], [[2.0]], sample_weight=[0.5])
+    >>> round(float(m.result()), 5)
+    0.51852
+
+    Source: L. Breiman et al., "Classification and Regression Trees" (1984), 8.3.
+    """
+
+    _direction = "down"
+
+    def __init__(
+        self,
+        class_aggregation: str | None = "uniform_average",
+        name: str = "relative_squared_error",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.class_aggregation = class_aggregation
+        self._own_spec()  # refuses what no metric has
+        self.num_samples = self._add_state("num_samples")
+
+    @classmethod
+    def spec(
+        cls,
+        rules: Rules,
+        class_aggregation: str | None = "uniform_average",
+        *,
+        columns: int | None = None,
+    ) -> Spec:
+        """Return the kernel, the state and the result."""
+        del rules
+        return _deviations_spec("relative_squared_error", class_aggregation, columns)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what recreates the metric."""
+        config = super().get_config()
+        return {**config, "class_aggregation": self.class_aggregation}
