@@ -249,6 +249,7 @@ def concordance(t: Row, p: Row, lim: Any) -> Any:
 VALUES: dict[str, Value] = {
     "identity": elementwise(lambda t, p, lim: p),
     "squared_error": elementwise(lambda t, p, lim: (t - p) ** 2),
+    "signed_error": elementwise(lambda t, p, lim: p - t),
     "absolute_error": elementwise(lambda t, p, lim: abs(t - p)),
     "absolute_percentage_error": elementwise(
         lambda t, p, lim: 100 * abs(t - p) / at_least(abs(t), lim[0])

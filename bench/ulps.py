@@ -346,6 +346,7 @@ KERNELS = (
         subject="MeanSquaredError",
         huge=True,
     ),
+    Kernel("signed_error", of("MeanBiasError"), real, in_keras=False),
     Kernel(
         "absolute_error",
         of("MeanAbsoluteError"),

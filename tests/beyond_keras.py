@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import keras
+import numpy as np
+from keras.src.losses.loss import squeeze_or_expand_to_same_rank
 
 import references
 from makers import make_binary, make_columns, make_onehot, make_regression, make_sparse
-from references import MeanOfFunction, R2Reference, RatioReference
+from references import MeanOfFunction, R2Reference, RatioReference, exact, match_ranks
 
 # Cross-entropies and the like go through a logarithm; the rest is exact up to rounding.
 LOG = 1e-6
@@ -63,6 +65,18 @@ def keras_max_probability(y_true, y_pred, from_logits=False, axis=-1):
     if from_logits:
         y_pred = keras.ops.softmax(y_pred, axis=axis)
     return keras.ops.max(y_pred, axis=axis)
+
+
+def signed_error(y_true, y_pred):
+    y_true, y_pred = match_ranks(exact(y_true), exact(y_pred))
+    return np.mean(y_pred - y_true, axis=-1)
+
+
+def keras_signed_error(y_true, y_pred):
+    y_pred = keras.ops.convert_to_tensor(y_pred)
+    y_true = keras.ops.cast(y_true, y_pred.dtype)
+    y_true, y_pred = squeeze_or_expand_to_same_rank(y_true, y_pred)
+    return keras.ops.mean(y_pred - y_true, axis=-1)
 
 
 class FalsePositiveRate(keras.metrics.Recall):
@@ -127,6 +141,14 @@ BEYOND_KERAS = {
         default_name="huber",
         direction="down",
         arguments=({}, {"threshold": 0.75}),
+        options={"sample_rank": 2},
+    ),
+    "MeanBiasError": Beyond(
+        reference=lambda: MeanOfFunction(signed_error),
+        keras=mean_of(keras_signed_error, "mean_bias_error"),
+        make=make_regression,
+        default_name="mean_bias_error",
+        direction="down",
         options={"sample_rank": 2},
     ),
     "MeanRank": Beyond(

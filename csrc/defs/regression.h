@@ -30,6 +30,16 @@ struct SquaredError {
   }
 };
 
+// y_pred - y_true
+struct SignedError {
+  static constexpr bool kCounts = false;
+  static constexpr bool kPlain = true;
+  template <class V>
+  KT_HOST_DEVICE static V value(V y_true, V y_pred, const Params&) {
+    return y_pred - y_true;
+  }
+};
+
 // |y_true - y_pred|
 struct AbsoluteError {
   static constexpr bool kCounts = false;

@@ -140,6 +140,7 @@ def _binary_focal_crossentropy(t: Any, p: Any, c: _Constants) -> Any:
 # By kernel: the definition, and whether ranks that differ by one are aligned.
 _FUNCTIONS: dict[str, tuple[Callable[[Any, Any, _Constants], Any], bool]] = {
     "squared_error": (lambda t, p, c: (t - p) * (t - p), True),
+    "signed_error": (lambda t, p, c: p - t, True),
     "absolute_error": (lambda t, p, c: ops.abs(t - p), True),
     "absolute_percentage_error": (_percentage, True),
     "squared_logarithmic_error": (_squared_logarithmic, True),

@@ -177,6 +177,45 @@ class RootMeanSquaredError(KernelMean):
         return mean_spec("squared_error", "root_mean")
 
 
+@metric("mean_bias_error")
+class MeanBiasError(_ErrorMean):
+    """The mean of signed errors: how much predictions are too large.
+
+    Formula: `mean(y_pred - y_true)`: over the last axis first, then over samples
+    with `sample_weight`. Positive where predictions are too large; nearer to 0 is
+    better.
+
+    Shapes and dtypes: as `MeanSquaredError`.
+
+    Args:
+        name: string name of the metric instance.
+        dtype: dtype of the result.
+
+    Raises:
+        ValueError: shapes that do not broadcast, weights that do not fit.
+        TypeError: a dtype that is no bool, integer or float up to 64 bits.
+
+    Example:
+
+    >>> import keras_tally as kt
+    >>> m = kt.MeanBiasError()
+    >>> m.update_state([[1.0], [2.0]], [[3.0], [1.0]])
+    >>> float(m.result())
+    0.5
+    >>> m.update_state([[0.0]], [[2.0]], sample_weight=[2.0])
+    >>> float(m.result())
+    1.25
+
+    Source: C. J. Willmott, "Some Comments on the Evaluation of Model Performance",
+    Bulletin of the American Meteorological Society 63 (1982).
+    """
+
+    kernel = "signed_error"
+
+    def __init__(self, name: str = "mean_bias_error", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+
 @metric("mean_absolute_error")
 class MeanAbsoluteError(_ErrorMean):
     """The mean of absolute errors.
