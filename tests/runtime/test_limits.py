@@ -12,7 +12,16 @@ from cases import DEFAULT_CASES
 from keras_tally.metrics import confusion
 from keras_tally.metrics.confusion import MOST_THRESHOLDS
 from keras_tally.metrics.iou import MOST_CELLS, MOST_CLASSES
-from support import IS_TORCH, as_float, exact_state, state_bits, to_backend, updated
+from processes import run_code
+from support import (
+    IS_PORTABLE,
+    IS_TORCH,
+    as_float,
+    exact_state,
+    state_bits,
+    to_backend,
+    updated,
+)
 
 # Where 32-bit numbers of elements and of bytes have ended.
 BEYOND = 2**31 + 17
@@ -258,3 +267,58 @@ def test_many_members():
         alone = kt.BinaryAccuracy(threshold=i / count)
         alone.update_state(to_backend(labels), to_backend(scores))
         assert float(group[f"a{i}"].result()) == as_float(alone)
+
+
+LARGE_STATE = """
+import keras
+import numpy as np
+import keras_tally as kt
+
+def memory(which):
+    lines = open("/proc/self/status").read().splitlines()
+    (line,) = [line for line in lines if line.startswith(which)]
+    return int(line.split()[1]) >> 10
+
+def growth(action):
+    \"\"\"By how many MiB memory has grown at most.\"\"\"
+    open("/proc/self/clear_refs", "w").write("5")
+    before = memory("VmRSS")
+    action()
+    return memory("VmHWM") - before
+
+ids = [0, 1, 9_999, 9_999]
+masked = keras.ops.convert_to_tensor(np.array(ids)) + 0
+try:
+    masked._keras_mask = keras.ops.convert_to_tensor([True, False, True, True])
+except AttributeError:  # an array of NumPy takes no mask
+    pass
+single = kt.MeanIoU(10_000)
+group = kt.MetricGroup({"iou": kt.MeanIoU(10_000), "accuracy": kt.Accuracy()})
+for metric in (single, group):
+    metric.update_state(np.array(ids), np.array(ids))  # imports and the like
+    for arguments in (
+        (ids, ids),
+        (ids, ids, [1, 0, 1, 1]),
+        (ids, masked),
+        (ids, np.array(ids, "uint16")),
+        (np.array(ids)[::-1], np.array(ids)[::-1]),
+    ):
+        used = growth(lambda: metric.update_state(*arguments))
+        assert used < 100, f"{used} MiB more, with {arguments}"
+assert int(np.asarray(single.total_cm.value)[9_999, 9_999]) == 12
+
+def purely():
+    with keras.StatelessScope():
+        single.update_state(ids, ids)
+
+# The matrix has 763 MiB, and a pure function makes another one.
+assert growth(purely) > 700
+"""
+
+
+@pytest.mark.skipif(IS_PORTABLE, reason="there every state is made anew")
+@pytest.mark.host_only
+@pytest.mark.slow
+def test_lists_and_masks_make_no_copy_of_a_large_state(tmp_path):
+    code, output = run_code(LARGE_STATE, tmp_path)
+    assert code == 0, output
