@@ -1,7 +1,7 @@
 """The states of all processes added up: `sync`.
 
 Every process puts all of its states into one buffer, and one all-gather brings the
-buffers of all to all. Each process then adds the states up itself, exactly, in the
+buffers of all to all. Each process then adds the states up itself, in float64, in the
 order of the ranks, so that all have the same bits. A buffer begins with a few words
 about what is in it; all processes see the same words and draw the same conclusions,
 also where something is wrong.

@@ -122,8 +122,8 @@ class Mean(ValueReduction):
     dtype; the result is a scalar of `dtype`, or float32 where that is one of
     integers.
 
-    Differences from Keras: the state (`total`, `count`) is float64
-    and exact; an empty batch adds nothing; a Keras mask counts without weights, too.
+    Differences from Keras: the state (`total`, `count`) is float64, counts
+    exact to 2^53; an empty batch adds nothing; a Keras mask counts without weights, too.
 
     Args:
         name: string name of the metric instance.
@@ -207,8 +207,8 @@ class MeanMetricWrapper(Mean):
     averaged); the result is a scalar of `dtype`. The function runs in the
     backend's own operations; its values are reduced natively.
 
-    Differences from Keras: the state (`total`, `count`) is float64
-    and exact.
+    Differences from Keras: the state (`total`, `count`) is float64, counts
+    exact to 2^53.
 
     Args:
         fn: the function to average, called as `fn(y_true, y_pred, **kwargs)`.
