@@ -133,9 +133,8 @@ class FBetaScore(LateMetric):
     nothing is the largest; NaN is above no threshold.
 
     Differences from Keras: the state (`true_positives`, `false_positives`,
-    `false_negatives`, `intermediate_weights`) is float64,
-    counts exact to 2^53; weights may have any shape that broadcasts, as in Keras 3.16; later
-    batches must have the columns of the first one.
+    `false_negatives`, `intermediate_weights`) is float64, counts exact to 2^53;
+    weights may have any shape that broadcasts, as in Keras 3.16; later batches must have the columns of the first one.
 
     Args:
         average: None for one score per column, `'micro'` for one score of all

@@ -123,7 +123,8 @@ class Mean(ValueReduction):
     integers.
 
     Differences from Keras: the state (`total`, `count`) is float64, counts
-    exact to 2^53; an empty batch adds nothing; a Keras mask counts without weights, too.
+    exact to 2^53; an empty batch adds nothing; a Keras mask counts without weights,
+    too.
 
     Args:
         name: string name of the metric instance.
