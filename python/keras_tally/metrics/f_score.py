@@ -134,7 +134,8 @@ class FBetaScore(LateMetric):
 
     Differences from Keras: the state (`true_positives`, `false_positives`,
     `false_negatives`, `intermediate_weights`) is float64, counts exact to 2^53;
-    weights may have any shape that broadcasts, as in Keras 3.16; later batches must have the columns of the first one.
+    weights may have any shape that broadcasts, as in Keras 3.16; later batches must
+    have the columns of the first one.
 
     Args:
         average: None for one score per column, `'micro'` for one score of all
