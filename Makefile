@@ -324,8 +324,9 @@ bench: $(VENV)/.built ## Measure speed and error; writes bench/results/ and the 
 	@KERAS_BACKEND=torch $(BIN)/python bench/run_all.py $(BENCH_ARGS)
 
 .PHONY: docs
-docs: $(VENV)/.built ## Write docs/metrics.md, the table of classes, kernels and state [0.1; test]
+docs: $(VENV)/.built ## Write what is made of the metrics' declarations: docs/metrics.md, functional.pyi [0.1; test]
 	@KERAS_BACKEND=numpy $(BIN)/python tools/metrics_page.py
+	@$(BIN)/python tools/functional_stub.py
 
 .PHONY: wheel
 wheel: $(VENV)/.all ## Build the wheel, install it into a clean venv, run the tests against it [30; all, nvcc]

@@ -29,14 +29,18 @@ CLASSES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def metrics_page():
-    """tools/metrics_page.py as a module."""
-    path = ROOT / "tools" / "metrics_page.py"
+def tool(name):
+    """A file of tools/ as a module."""
+    path = ROOT / "tools" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def metrics_page():
+    return tool("metrics_page")
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -54,6 +58,11 @@ def test_row_of_every_class_is_complete(name, metrics_page):
 )
 def test_page_is_up_to_date(metrics_page):
     assert metrics_page.PAGE.read_text() == metrics_page.page(), "run `make docs`"
+
+
+def test_stub_is_up_to_date():
+    stub = tool("functional_stub")
+    assert stub.STUB.read_text() == stub.stub(), "run `make docs`"
 
 
 @pytest.mark.parametrize("name", PUBLIC)
