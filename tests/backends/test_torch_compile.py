@@ -34,6 +34,10 @@ pytestmark = [
 ]
 
 
+# It compiles C++, and half a minute for the first time.
+INDUCTOR = pytest.param("inductor", marks=pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def fresh_compiler():
     if IS_TORCH:
@@ -75,9 +79,7 @@ def test_update_and_result_in_one_graph(case, weighted):
     np.testing.assert_array_equal(result.numpy(), expected.result().numpy())
 
 
-@pytest.mark.parametrize(
-    "backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("backend", ["aot_eager", INDUCTOR])
 def test_other_compilers(backend):
     case = next(case for case in DEFAULT_CASES if case.name == "AUC")
     batches = [case.sample(seed, 12, True) for seed in range(3)]
@@ -165,7 +167,7 @@ def make_group():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", INDUCTOR])
 def test_a_group_is_in_one_graph(backend, weighted):
     group, expected = make_group(), make_group()
 
@@ -282,7 +284,7 @@ def steps():
         yield (y > 0.5).float(), p, weight
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", INDUCTOR])
 def test_functions_in_one_graph(backend):
     step = torch.compile(binary_step, backend=backend, fullgraph=True)
     for arguments in steps():
