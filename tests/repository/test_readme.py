@@ -33,7 +33,9 @@ def test_snippet_runs(code, tmp_path):
 def test_every_block_says_its_language():
     for page in PAGES:
         for found in FENCE.finditer(page.read_text()):
-            assert found[1] in ("python", "sh", "text", "diff"), f"{page.name}: {found[0][:60]}"
+            assert found[1] in ("python", "sh", "text", "diff"), (
+                f"{page.name}: {found[0][:60]}"
+            )
 
 
 @pytest.mark.parametrize("text", list(blocks("sh")))
