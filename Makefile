@@ -61,7 +61,7 @@ QUICK_EMULATED_TESTS := $(filter-out tests/metrics/test_exactness.py,$(EMULATED_
 QUICK_STORED_TESTS := $(addprefix tests/,backends/test_portable.py backends/test_jax.py backends/test_xla.py \
                         backends/test_tensorflow.py backends/test_dtypes.py backends/test_explain.py integration/test_fit.py \
                         metrics/test_table.py inputs/test_errors.py state/test_copying.py runtime/test_threads.py \
-                        $(addprefix group/test_group_,numbers.py members.py stateless.py errors.py as_metric.py))
+                        $(addprefix group/test_group_,numbers.py stateless.py))
 EMULATED_JAX_TESTS := tests/backends/test_jax.py -k "one_kernel or merging or label"
 # What takes other code on NumPy than on torch: arguments, pure functions, Keras's own functions, the fallback.
 NUMPY_TESTS := $(addprefix tests/,inputs state/test_stateless.py metrics/test_functions.py metrics/test_table.py \
