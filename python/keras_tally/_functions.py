@@ -21,9 +21,9 @@ Arguments = tuple[tuple[str, Any], ...]
 
 def function_of(metric: Metric) -> Function:
     """Return the function that computes a metric of one batch."""
-    own = [p for p in arguments_of(metric.make) if p.name not in metric.fixed]
-    needs_all = all(p.default is not p.empty for p in own)
-    spec = metric.make(RULES) if needs_all else None
+    options = _own_arguments(metric)
+    has_defaults = all(p.default is not p.empty for p in options)
+    spec = metric.make(RULES) if has_defaults else None
     if spec is not None and spec.kernel == "identity":
         function = _of_values(metric)
     elif spec is not None and spec.takes_matrices:
@@ -34,12 +34,17 @@ def function_of(metric: Metric) -> Function:
         function = _of_pairs(metric)
     signature = inspect.signature(function)
     inputs = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    options = [p.replace(kind=p.KEYWORD_ONLY) for p in own]
     function.__name__ = function.__qualname__ = metric.name
     function.__module__ = "keras_tally.functional"
     function.__doc__ = function_doc(metric, inputs, options)
     vars(function)["__signature__"] = signature.replace(parameters=[*inputs, *options])
     return function
+
+
+def _own_arguments(metric: Metric) -> list[inspect.Parameter]:
+    """Return what the function takes besides the inputs, by name only."""
+    own = [p for p in arguments_of(metric.make) if p.name not in metric.fixed]
+    return [p.replace(kind=p.KEYWORD_ONLY) for p in own]
 
 
 def _of_values(metric: Metric) -> Function:
@@ -53,6 +58,7 @@ def _of_values(metric: Metric) -> Function:
 
 def _of_pairs(metric: Metric) -> Function:
     name, needs_columns, fixed = metric.name, metric.needs_columns, dict(metric.fixed)
+    names = tuple(p.name for p in _own_arguments(metric))
     # Without arguments there is nothing to put in order.
     is_plain = not metric.depends_on_columns and not fixed
 
@@ -61,6 +67,9 @@ def _of_pairs(metric: Metric) -> Function:
     ) -> Any:
         arguments: Arguments = ()
         if given or not is_plain:
+            for argument in given:
+                if argument not in names:
+                    _check(metric, given)
             known = {**given, **fixed}
             if needs_columns(given):
                 known["columns"] = _columns(y_pred)
@@ -103,10 +112,8 @@ def _as_matrix(function: Function) -> Function:
 
 def _check(metric: Metric, given: dict[str, Any]) -> None:
     """Refuse arguments that the function does not have, or lacks."""
-    own = [p for p in arguments_of(metric.make) if p.name not in metric.fixed]
-    signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in own])
     try:
-        signature.bind(**given)
+        inspect.Signature(_own_arguments(metric)).bind(**given)
     except TypeError as error:
         raise TypeError(f"{metric.name}() {error}") from None
 
