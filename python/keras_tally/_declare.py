@@ -155,15 +155,15 @@ def metric(name: str | None = None) -> Callable[[type[T]], type[T]]:
         cls.is_public = True
         CLASSES[cls.__name__] = cls
         if name is not None:
-            known = argument_names(cls.spec)
-            fixed = getattr(cls, "fixed_arguments", {})
+            fixed: dict[str, Any] = getattr(cls, "fixed_arguments", {})
+            known = argument_names(cls.spec) if fixed else ()
             METRICS[name] = Metric(
                 name,
                 cls.spec,
                 cls.__name__,
                 cls._body["__doc__"],
                 getattr(cls, "needs_columns", never),
-                {k: v for k, v in fixed.items() if k in known},
+                {k: fixed[k] for k in known if k in fixed},
             )
         return cls
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,12 +81,7 @@ def function_doc(
         shapes = parts["Shapes and dtypes"].partition(": ")[2].rstrip(".")
     elif metric.depends_on_columns:
         shapes += " (a vector is one column)"
-    shapes = textwrap.fill(
-        f"Shapes and dtypes: {shapes}, bool, integer or float; the result is float64 "
-        "where the predictions are, and float32 otherwise.",
-        width=88,
-        break_on_hyphens=False,
-    )
+    dtypes = "bool, integer or float; the result is float64 where the predictions are"
     known = {**_INPUTS, **arguments_of(parts.get("Args", ""))}
     unlisted = {p.name: p.replace(annotation=p.empty) for p in inputs}
     source = f"Source: {twin}." if metric.class_name else parts["Source"]
@@ -95,7 +89,8 @@ def function_doc(
 
 {parts["Formula"]}
 
-{shapes}
+Shapes and dtypes: {shapes},
+{dtypes}, and float32 otherwise.
 
 Args:
 {argument_lines([*unlisted.values(), *options], known)}

@@ -126,6 +126,11 @@ compiler: Any = None
 _natives: dict[Key, Any] = {}
 
 
+def is_compiling() -> bool:
+    """Tell whether torch's compiler traces this very call."""
+    return compiler is not None and bool(compiler.is_compiling())
+
+
 def evaluate(
     name: str,
     arguments: tuple[tuple[str, Any], ...],
@@ -137,7 +142,7 @@ def evaluate(
 
     `arguments` are hashable, and in alphabetical order.
     """
-    if compiler is not None and compiler.is_compiling():
+    if is_compiling():
         return compiler.evaluate((name, arguments), y_true, y_pred, sample_weight)
     return evaluate_eagerly((name, arguments), y_true, y_pred, sample_weight)
 
