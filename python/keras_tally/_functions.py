@@ -7,17 +7,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from keras_tally import _plans
 from keras_tally._declare import Metric
 from keras_tally._docs import function_doc
-from keras_tally._plans import RULES, evaluate, frozen
+from keras_tally._plans import RULES, Arguments, columns_of, evaluate, in_order
 from keras_tally._specs import arguments_of
 from keras_tally._tensors import as_column
 
 Function = Callable[..., Any]
-Arguments = tuple[tuple[str, Any], ...]
 
 
 def function_of(metric: Metric) -> Function:
@@ -63,35 +59,18 @@ def _of_pairs(metric: Metric) -> Function:
     # Without arguments there is nothing to put in order.
     is_plain = not metric.depends_on_columns and not fixed
 
-    known: dict[tuple[Any, ...], Arguments] = {}
-
-    def ordered(given: dict[str, Any], columns: int | None) -> Arguments:
-        for argument in given:
-            if argument not in names:
-                _check(metric, given)
-        every = {**given, **fixed}
-        if needs_columns(given):
-            every["columns"] = columns
-        return tuple([(k, frozen(every[k])) for k in sorted(every)])
-
-    def arguments_of_call(given: dict[str, Any], y_pred: Any) -> Arguments:
-        columns = _columns(y_pred) if needs_columns(given) else None
-        if _plans.is_compiling():
-            return ordered(given, columns)
-        key = (columns, *given.items())
-        try:
-            return known[key]
-        except KeyError:
-            return known.setdefault(key, ordered(given, columns))
-        except TypeError:  # a list or an array among them
-            return ordered(given, columns)
-
     def function(
         y_true: Any, y_pred: Any, sample_weight: Any = None, **given: Any
     ) -> Any:
         arguments: Arguments = ()
         if given or not is_plain:
-            arguments = arguments_of_call(given, y_pred)
+            for argument in given:
+                if argument not in names:
+                    _check(metric, given)
+            known = {**given, **fixed}
+            if needs_columns(given):
+                known["columns"] = columns_of(y_pred)
+            arguments = in_order(known)
         try:
             return evaluate(name, arguments, y_true, y_pred, sample_weight)
         except TypeError:
@@ -134,9 +113,3 @@ def _check(metric: Metric, given: dict[str, Any]) -> None:
         inspect.Signature(_own_arguments(metric)).bind(**given)
     except TypeError as error:
         raise TypeError(f"{metric.name}() {error}") from None
-
-
-def _columns(x: Any) -> int | None:
-    """Return the number of columns; None of a vector, or a number."""
-    shape = np.shape(x) if not hasattr(x, "shape") else x.shape
-    return int(shape[-1]) if len(shape) > 1 else None

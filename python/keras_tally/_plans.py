@@ -11,21 +11,35 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from keras_tally import _native
 from keras_tally._specs import Rules, Spec, argument_names
 from keras_tally._tensors import adapter_of, prepare_with
 from keras_tally.metrics import METRICS
 
-# A metric's name and its arguments, in alphabetical order: what a plan is known by.
-Key = tuple[str, tuple[tuple[str, Any], ...]]
+# Hashable, and in alphabetical order.
+Arguments = tuple[tuple[str, Any], ...]
+# A metric's name and its arguments: what a plan is known by.
+Key = tuple[str, Arguments]
 RULES = Rules()
 
 
-def frozen(value: Any) -> Any:
-    """Return lists, arrays and tensors as tuples, and others as they are."""
+def _frozen(value: Any) -> Any:
     if hasattr(value, "tolist"):  # arrays, and numbers of NumPy
         value = value.tolist()
-    return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def in_order(arguments: Mapping[str, Any]) -> Arguments:
+    """Return the arguments of a key: what tensors and lists hold, not themselves."""
+    return tuple([(name, _frozen(arguments[name])) for name in sorted(arguments)])
+
+
+def columns_of(y_pred: Any) -> int | None:
+    """Return the number of columns; None of a vector, or a number."""
+    shape = y_pred.shape if hasattr(y_pred, "shape") else np.shape(y_pred)
+    return int(shape[-1]) if len(shape) > 1 else None
 
 
 def with_columns(key: Key, columns: int | None) -> Key:
@@ -34,7 +48,7 @@ def with_columns(key: Key, columns: int | None) -> Key:
     None stands for vectors.
     """
     name, arguments = key
-    return name, tuple(sorted((*arguments, ("columns", columns))))
+    return name, in_order({**dict(arguments), "columns": columns})
 
 
 def key_of(name: str, arguments: Mapping[str, Any]) -> Key:
@@ -55,7 +69,7 @@ def key_of(name: str, arguments: Mapping[str, Any]) -> Key:
                 f"`{argument}` is no argument of {name!r}, which takes "
                 f"{', '.join(known) or 'none'}."
             )
-    return name, tuple(sorted((k, frozen(v)) for k, v in arguments.items()))
+    return name, in_order(arguments)
 
 
 def text_of(key: Key) -> str:
@@ -126,23 +140,15 @@ compiler: Any = None
 _natives: dict[Key, Any] = {}
 
 
-def is_compiling() -> bool:
-    """Tell whether torch's compiler traces this very call."""
-    return compiler is not None and bool(compiler.is_compiling())
-
-
 def evaluate(
     name: str,
-    arguments: tuple[tuple[str, Any], ...],
+    arguments: Arguments,
     y_true: Any,
     y_pred: Any,
     sample_weight: Any,
 ) -> Any:
-    """Return a metric's result for one batch.
-
-    `arguments` are hashable, and in alphabetical order.
-    """
-    if is_compiling():
+    """Return a metric's result for one batch."""
+    if compiler is not None and compiler.is_compiling():
         return compiler.evaluate((name, arguments), y_true, y_pred, sample_weight)
     return evaluate_eagerly((name, arguments), y_true, y_pred, sample_weight)
 

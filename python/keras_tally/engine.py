@@ -26,6 +26,7 @@ from keras_tally._device import cuda_status
 from keras_tally._numbers import add, places_of_lows, total_of
 from keras_tally._plans import (
     Plan,
+    columns_of,
     given_inputs,
     key_of,
     plan_of,
@@ -131,9 +132,7 @@ class Accumulator:
         return _Built(plan, columns, plan.native(self._dtype), [state])
 
     def _build_for(self, y_pred: Any) -> _Built:
-        shape = getattr(y_pred, "shape", None)
-        shape = np.shape(y_pred) if shape is None else tuple(shape)
-        columns = int(shape[-1]) if len(shape) > 1 else None
+        columns = columns_of(y_pred)
         return self._build(plan_of(with_columns(self._key, columns)), columns)
 
     def _take(self, built: _Built) -> _Built:

@@ -11,6 +11,10 @@ from keras_tally import functional
 from keras_tally._declare import CLASSES
 from keras_tally._specs import argument_names
 from keras_tally.metrics import METRICS
+from support import IS_TORCH, torch_only
+
+if IS_TORCH:
+    import torch
 
 WITH_CLASS = [metric for metric in METRICS.values() if metric.class_name]
 
@@ -71,6 +75,18 @@ def test_functions_refuse_other_arguments(name, given, message):
     inputs = [[0, 1]] if name == "mean" else [[0, 1], [0.2, 0.7]]
     with pytest.raises(TypeError, match=message):
         getattr(functional, name)(*inputs, **given)
+
+
+@torch_only
+def test_arguments_are_what_tensors_hold_at_the_call():
+    y_true, y_pred = (
+        torch.tensor([0.0, 1.0, 1.0, 0.0]),
+        torch.tensor([0.2, 0.6, 0.9, 0.4]),
+    )
+    threshold = torch.tensor(0.5)
+    assert functional.binary_accuracy(y_true, y_pred, threshold=threshold) == 1.0
+    threshold.fill_(0.95)
+    assert functional.binary_accuracy(y_true, y_pred, threshold=threshold) == 0.5
 
 
 def test_what_is_no_function():
